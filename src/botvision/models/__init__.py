@@ -1,0 +1,17 @@
+"""Networks: configuration, builder, the catalogue of named models, counting, and weights from files."""
+
+from botvision.models.catalogue import CATALOGUE, create_model, model_config
+from botvision.models.config import NetworkConfig
+from botvision.models.network import Network
+from botvision.models.weights import LoadReport, load_weights, read_state_dict
+
+__all__ = [
+    "CATALOGUE",
+    "LoadReport",
+    "Network",
+    "NetworkConfig",
+    "create_model",
+    "load_weights",
+    "model_config",
+    "read_state_dict",
+]
