@@ -30,7 +30,6 @@ def definition_attention(
     Returns:
         (B, heads, H*W, d).
     """
-    height, width = size
     q = q * scale
     content = q @ k.transpose(-2, -1)
     vertical, horizontal = position_logits(q, rel_height, rel_width, size)
@@ -38,9 +37,7 @@ def definition_attention(
     return (content + position.flatten(-2)).softmax(dim=-1) @ v
 
 
-def position_logits(
-    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def position_logits(q: Tensor, rel_height: Tensor, rel_width: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """q r^T in its two terms, each of rank H or W for a query instead of H*W.
 
     Args:

@@ -1,6 +1,9 @@
 """The folded form: the same attention through a stock kernel, with memory linear in the number of positions.
 
-The position term of a query depends on the key's row and column alone: logits[i, j] = q_i . k_j + lh[i, y_j] + lw[i, x_j].
+The position term of a query depends on the key's row and column alone:
+
+    logits[i, j] = q_i . k_j + lh[i, y_j] + lw[i, x_j]
+
 With one-hot rows and columns appended to the keys that sum is one dot product, so that plain scaled-dot-product
 attention on [q, lh, lw] and [k, onehot(y), onehot(x)] computes the layer and the (N, N) matrix never exists.
 """

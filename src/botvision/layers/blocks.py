@@ -62,16 +62,12 @@ class BoTBlock(nn.Module):
         input (B, in_channels, H, W), output (B, 4 * width, ceil(H / stride), ceil(W / stride)).
     """
 
-    def __init__(
-        self, in_channels: int, width: int, size: tuple[int, int], heads: int = 4, stride: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, width: int, size: tuple[int, int], heads: int = 4, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.mhsa = MHSA2d(width, size, heads)
-        self.pool = (
-            nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
-        )
+        self.pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, EXPANSION * width, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(EXPANSION * width)

@@ -52,9 +52,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"weights file {path} is not there")
     try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged or foreign file
         raise UserError(f"{path} is no readable weights file: {str(error).splitlines()[0][:200]}") from error
     for wrapper in ("state_dict", "model"):
