@@ -1,0 +1,103 @@
+"""The region proposal network: torchvision's, with the loss of the authors' detection code and full-precision boxes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+
+from botvision.detection.config import DetectorConfig
+
+LEVEL_STRIDES = (4, 8, 16, 32, 64)
+
+
+class ProposalNetwork(RegionProposalNetwork):
+    """Anchors, their scores and boxes, and the best of them (Ren et al. 2015, Faster R-CNN).
+
+    Matching, sampling, decoding and NMS are torchvision's. Its forward pass is written anew for two reasons: the box
+    loss averages a Huber loss over the foreground coordinates of each level and adds the levels up, and boxes are
+    decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4.
+    """
+
+    def __init__(self, config: DetectorConfig, channels: int) -> None:
+        anchors = AnchorGenerator(
+            sizes=tuple((config.anchor_scale * stride,) for stride in LEVEL_STRIDES),
+            aspect_ratios=(config.anchor_ratios,) * len(LEVEL_STRIDES),
+        )
+        super().__init__(
+            anchors,
+            RPNHead(channels, len(config.anchor_ratios)),
+            fg_iou_thresh=config.rpn_foreground_iou,
+            bg_iou_thresh=config.rpn_background_iou,
+            batch_size_per_image=config.rpn_samples,
+            positive_fraction=0.5,
+            pre_nms_top_n=dict(zip(("training", "testing"), config.proposals_before_nms, strict=True)),
+            post_nms_top_n=dict(zip(("training", "testing"), config.proposals, strict=True)),
+            nms_thresh=config.rpn_nms,
+        )
+        self.huber_delta = config.rpn_huber_delta
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Propose boxes.
+
+        Args:
+            images: the batch and the (height, width) of each image inside its padding, in pixels.
+            features: the pyramid p2 to p6.
+            targets: "boxes" (N, 4) of each image; needed in training.
+
+        Returns:
+            boxes of each image (P, 4) as x1, y1, x2, y2 in pixels, best first; losses "objectness" and "proposal_box"
+            in training, none in test.
+        """
+        maps = list(features.values())
+        scores_by_level, deltas_by_level = self.head(maps)
+        anchors = self.anchor_generator(images, maps)
+        anchors_in_level = [scores[0].numel() for scores in scores_by_level]
+        scores, deltas = concat_box_prediction_layers(scores_by_level, deltas_by_level)
+        scores, deltas = scores.float(), deltas.float()
+        decoded = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
+        boxes, _ = self.filter_proposals(decoded, scores, images.image_sizes, anchors_in_level)
+        if not self.training:
+            return boxes, {}
+        if targets is None:
+            raise ValueError("targets are needed in training")
+        labels, matched = self.assign_targets_to_anchors(anchors, targets)
+        wanted = self.box_coder.encode(matched, anchors)
+        return boxes, self.losses(scores, deltas, labels, wanted, anchors_in_level)
+
+    def losses(
+        self,
+        scores: Tensor,
+        deltas: Tensor,
+        labels: list[Tensor],
+        wanted: tuple[Tensor, ...],
+        anchors_in_level: list[int],
+    ) -> dict[str, Tensor]:
+        """Cross-entropy over the sampled anchors; Huber over the positive ones among them.
+
+        Args:
+            scores: (B * A, 1), deltas: (B * A, 4), of all A anchors of every image.
+            labels: (A,) of each image: 1 object, 0 background, -1 neither.
+            wanted: (A, 4) of each image, the deltas that would be right.
+            anchors_in_level: how many of the A anchors belong to each level.
+        """
+        positive, negative = (torch.stack(masks).bool() for masks in self.fg_bg_sampler(labels))
+        sampled = (positive | negative).flatten()
+        label = torch.cat(labels)
+        objectness = F.binary_cross_entropy_with_logits(scores.flatten()[sampled], label[sampled])
+        images = len(labels)
+        levels = zip(
+            positive.split(anchors_in_level, dim=1),
+            deltas.view(images, -1, 4).split(anchors_in_level, dim=1),
+            torch.stack(wanted).split(anchors_in_level, dim=1),
+            strict=True,
+        )
+        box = deltas.sum() * 0  # keeps the layer in the graph where no anchor is positive
+        for chosen, given, right in levels:
+            if chosen.any():
+                box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
+        return {"objectness": objectness, "proposal_box": box}
+
