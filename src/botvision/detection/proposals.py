@@ -100,4 +100,3 @@ class ProposalNetwork(RegionProposalNetwork):
             if chosen.any():
                 box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
         return {"objectness": objectness, "proposal_box": box}
-

@@ -1,0 +1,287 @@
+"""The command line: one class of arguments and one short function for each command.
+
+Results go to standard output, progress and messages to standard error. What the user can mend ends with one line on
+standard error and exit status 2.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+import yaml
+from rich.console import Console
+from rich.table import Table
+from tyro import _errors as tyro_errors
+from tyro.conf import OmitArgPrefixes, Positional
+
+from botvision.data import CocoDetection, eval_transform
+from botvision.detection.checkpoint import load_detector
+from botvision.detection.predict import draw_beside_truth, find_images, predict_files
+from botvision.errors import UserError
+from botvision.evaluation import class_table, evaluate_detector, scores_table
+from botvision.experiments import EXPERIMENTS, find_experiment
+from botvision.experiments.demo import run_demo
+from botvision.files import write_text
+from botvision.models.catalogue import nearest
+from botvision.training.config import DetectionExperiment, to_plain
+from botvision.training.progress import Reporter
+from botvision.training.run import Outcome, pick_device, resume_run, start_run
+from botvision.training.run_folder import write_evaluation
+from botvision.version import __version__
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+@dataclass
+class DemoArguments:
+    """Train a small BoTNet Mask R-CNN on generated images, evaluate it, draw what it finds."""
+
+    out: Path = Path("runs/demo")
+    """Folder for the data set, the run and the pictures."""
+    steps: int | None = None
+    """Optimiser steps, instead of the demo's own."""
+    json: bool = False
+    """Print the scores as JSON."""
+
+
+def demo(argv: Sequence[str]) -> int:
+    """`botvision demo`."""
+    arguments = parse(DemoArguments, "demo", argv)
+    outcome = run_demo(arguments.out, stderr(), arguments.steps)
+    status = report_run(outcome.run, arguments.json)
+    for picture in outcome.pictures:
+        stderr().print(f"picture: {picture}", highlight=False, soft_wrap=True)
+    return status
+
+
+def train(argv: Sequence[str]) -> int:
+    """`botvision train EXPERIMENT [--field VALUE ...]` and `botvision train --resume RUN`."""
+    if list(argv[:1]) == ["--resume"] and len(argv) == 2:
+        return report_run(resume_run(Path(argv[1]), stderr()), as_json=False)
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] not in ("-h", "--help"):
+            raise UserError("train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]")
+        print("botvision train EXPERIMENT [--data DIR] [--field VALUE ...]\nbotvision train --resume RUN\n")
+        print("experiments (botvision train EXPERIMENT --help lists every field):")
+        for name, (what, _) in EXPERIMENTS.items():
+            print(f"  {name:<18}{what}")
+        return 0
+    name, *rest = argv
+    default = find_experiment(name)
+    print_config = "--print-config" in rest
+    flags = [word for word in rest if word != "--print-config"]
+    experiment = parse(Annotated[DetectionExperiment, OmitArgPrefixes], f"train {name}", flags, default=default)
+    if print_config:
+        print(yaml.safe_dump({"experiment": name, **to_plain(experiment)}, sort_keys=False), end="")
+        return 0
+    return report_run(start_run(experiment, name, stderr()), as_json=False)
+
+
+@dataclass
+class EvalArguments:
+    """COCO's 12 numbers of a detector on a data set, written to eval/metrics.json and printed."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint, or a run folder (its best checkpoint)."""
+    data: Path
+    """Folder in COCO's layout."""
+    split: str = "val"
+    """Split to evaluate on."""
+    images: int | None = None
+    """Evaluate on the first so many images alone."""
+    batch_size: int = 4
+    """Images at once."""
+    workers: int = 1
+    """Processes that read images."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    classes: bool = False
+    """Print AP class by class too."""
+    pictures: int = 0
+    """Draw the first so many images, what was found beside the truth."""
+    out: Path | None = None
+    """Folder for the results; eval/ in the run folder by default."""
+    json: bool = False
+    """Print the scores as JSON."""
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """`botvision eval RUN-or-CHECKPOINT --data DIR`."""
+    arguments = parse(EvalArguments, "eval", argv)
+    detector = load_detector(arguments.checkpoint, pick_device(arguments.device))
+    transform = eval_transform(detector.model.config.input_size)
+    dataset = CocoDetection(arguments.data, arguments.split, transform, limit=arguments.images)
+    if dataset.categories != detector.categories:
+        raise UserError(f"{dataset.annotation_file}: its categories are not those of {detector.path}")
+    with Reporter(stderr()) as reporter:
+        scores, results = evaluate_detector(
+            detector.model,
+            dataset,
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+            on_image=lambda done, total: reporter.show("evaluating, image", done, total),
+        )
+    out = arguments.out or (arguments.checkpoint / "eval" if arguments.checkpoint.is_dir() else None)
+    if out:
+        about = {"checkpoint": str(detector.path), "data": str(arguments.data), "split": arguments.split}
+        write_evaluation(out, scores, results, **about)
+        dataset.transform = None
+        draw_beside_truth(detector, dataset, range(min(arguments.pictures, len(dataset))), out / "pictures", threshold=0.5)
+        stderr().print(f"written to {out}", highlight=False, soft_wrap=True)
+    elif arguments.pictures:
+        raise UserError("--pictures needs --out where a checkpoint is evaluated outside its run folder")
+    show_scores(scores, arguments.json, arguments.classes)
+    return 0
+
+
+@dataclass
+class PredictArguments:
+    """Detect on images: COCO results and pictures."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint, or a run folder (its best checkpoint)."""
+    images: Positional[tuple[Path, ...]]
+    """Image files, or folders of them."""
+    out: Path
+    """Folder for predictions.json and the pictures."""
+    threshold: float = 0.5
+    """Detections that score less are left out."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    json: bool = False
+    """Print the detections as JSON too."""
+
+
+def predict(argv: Sequence[str]) -> int:
+    """`botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR`."""
+    arguments = parse(PredictArguments, "predict", argv)
+    if not 0 <= arguments.threshold <= 1:
+        raise UserError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
+    files = find_images(arguments.images)
+    detector = load_detector(arguments.checkpoint, pick_device(arguments.device))
+    with Reporter(stderr()) as reporter:
+        results = predict_files(
+            detector,
+            files,
+            arguments.out,
+            threshold=arguments.threshold,
+            on_image=lambda done, total: reporter.show("detecting, image", done, total),
+        )
+    write_text(arguments.out / "predictions.json", json.dumps(results) + "\n")
+    stderr().print(f"{len(results)} objects in {len(files)} images, written to {arguments.out}", soft_wrap=True)
+    if arguments.json:
+        print(json.dumps(results))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": demo,
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+}
+
+USAGE = """\
+botvision: Bottleneck Transformers for visual recognition
+
+  botvision demo                                    the main job on generated data, on any machine
+  botvision models [PATTERN]                        every model: parameters, multiply-adds, published beside ours
+  botvision train EXPERIMENT [--field VALUE ...]    train (botvision train --help lists the experiments)
+  botvision train --resume RUN                      go on with an interrupted run
+  botvision eval RUN-or-CHECKPOINT --data DIR       COCO's numbers
+  botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR
+
+--help after a command lists its options, --version prints the version, --debug shows tracebacks.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        sys.exit(run([word for word in words if word != "--debug"]))
+    except UserError as error:
+        if debug:
+            raise
+        print(f"botvision: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("botvision: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def run(words: list[str]) -> int:
+    """Find the command and run it."""
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        raise UserError(f"unknown command {words[0]!r}{nearest(words[0], list(COMMANDS))}")
+    return COMMANDS[words[0]](words[1:])
+
+
+def parse(kind: Any, command: str, argv: Sequence[str], **keywords: Any) -> Any:  # noqa: ANN401
+    """Read flags into a class of arguments.
+
+    Raises:
+        UserError: a flag or value that does not belong.
+    """
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
+        raise UserError(explain(event, command))
+
+    with tyro_errors.on_parse_error(refuse):
+        return tyro.cli(kind, prog=f"botvision {command}", args=list(argv), **keywords)
+
+
+def explain(event: tyro_errors.ParseErrorEvent, command: str) -> str:
+    """One line for what is wrong with the flags."""
+    see = f"; botvision {command} --help lists the options"
+    if isinstance(event, tyro_errors.UnrecognizedArgs):
+        return f"unknown option {' '.join(event.tokens)}{see}"
+    if isinstance(event, tyro_errors.MissingArgs):
+        return f"missing {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}{see}"
+    if isinstance(event, tyro_errors.InvalidChoice):
+        return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(event.choices)}"
+    if isinstance(event, tyro_errors.BadValue):
+        return f"{event.argument.display_name()}: {event.reason}"
+    return f"these options do not go together{see}"
+
+
+def report_run(outcome: Outcome, as_json: bool) -> int:
+    """Say how a run ended; the exit status is 130 where it was interrupted."""
+    if outcome.stopped:
+        stderr().print(
+            f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+    if outcome.scores:
+        show_scores(outcome.scores, as_json)
+    stderr().print(f"run: {outcome.folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) -> None:
+    """Print scores as JSON, or as tables."""
+    if as_json:
+        print(json.dumps(scores))
+        return
+    tables: list[Table] = [scores_table(scores)] + ([class_table(scores)] if classes else [])
+    for table in tables:
+        Console().print(table)
+
+
+def stderr() -> Console:
+    """Where progress and messages go."""
+    return Console(stderr=True)

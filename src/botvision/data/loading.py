@@ -1,0 +1,120 @@
+"""From a data set to batches: which image comes at which place of a run, and with which randomness.
+
+A run is one long pass over shuffled epochs, and everything random about a sample follows from (seed, place). A run
+that is interrupted and resumed at a step therefore sees exactly what it would have seen.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Sample = tuple[Tensor, dict[str, Any]]
+Batch = dict[str, Any]
+
+
+class RunBatches(Sampler[list[tuple[int, int]]]):
+    """The batches of this process in a run, as lists of (place in the run, index in the data set).
+
+    Args:
+        dataset_size: images in the data set.
+        batch_size: images in one batch of this process.
+        batches: batches of the whole run, also those before ``start``.
+        seed: of the order.
+        start: batches to leave out, because a run is resumed after them.
+        rank, world: this process, and how many share the run.
+    """
+
+    def __init__(
+        self,
+        dataset_size: int,
+        batch_size: int,
+        batches: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.dataset_size = dataset_size
+        self.batch_size = batch_size
+        self.batches = batches
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world = world
+
+    def __len__(self) -> int:
+        """Batches of the whole run."""
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """The batches from ``start`` on."""
+        epoch, order = -1, torch.empty(0)
+        for batch in range(self.start, self.batches):
+            chosen = []
+            for i in range(self.batch_size):
+                place = (batch * self.batch_size + i) * self.world + self.rank
+                if place // self.dataset_size != epoch:
+                    epoch = place // self.dataset_size
+                    order = torch.randperm(self.dataset_size, generator=generator(self.seed, epoch))
+                chosen.append((place, int(order[place % self.dataset_size])))
+            yield chosen
+
+
+class SeededSamples(Dataset):
+    """A data set whose sample at a place of a run draws its augmentation from (seed, place).
+
+    Args:
+        dataset: gives (image, target) for an index, drawing from torch's global generator.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __getitem__(self, place_and_index: tuple[int, int]) -> Sample:
+        """The sample of an index, augmented as its place in the run says."""
+        place, index = place_and_index
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed(self.seed, place))
+            return self.dataset[index]
+
+
+def generator(seed: int, number: int) -> torch.Generator:
+    """A generator that belongs to (seed, number)."""
+    return torch.Generator().manual_seed(mixed_seed(seed, number))
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """A seed for (seed, number); neighbours get unrelated ones (the multiplier of Knuth's MMIX generator)."""
+    return (seed * 1_000_003 + number) * 6364136223846793005 % 2**63
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples of one size.
+
+    Returns:
+        "images" (B, 3, H, W) uint8 and "targets", a list of B dictionaries.
+    """
+    images, targets = zip(*samples, strict=True)
+    return {"images": torch.stack([image.as_subclass(Tensor) for image in images]), "targets": list(targets)}
+
+
+def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
+    """The batches of a training run; ``workers`` processes read and augment ahead of it."""
+    return DataLoader(
+        SeededSamples(dataset, batches.seed),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
+    """Every image of a data set once, in order."""
+    return DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate)

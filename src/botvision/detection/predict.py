@@ -1,0 +1,127 @@
+"""Detect on images from anywhere: files and folders in, COCO results and pictures out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from botvision.data import CocoDetection, eval_transform, read_image
+from botvision.detection.checkpoint import LoadedDetector
+from botvision.detection.drawing import draw_detections, save_picture, side_by_side
+from botvision.detection.results import above, coco_results, in_original
+from botvision.errors import UserError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The images that are meant: files as they are, folders as every image below them, in order of their names.
+
+    Raises:
+        UserError: a path that is not there, or a folder without an image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise UserError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"image {path} is not there")
+    return found
+
+
+@torch.no_grad()
+def detect(detector: LoadedDetector, image: Tensor) -> dict[str, Tensor]:
+    """Detections in one image, in its own pixels.
+
+    Args:
+        detector: from :func:`~botvision.detection.checkpoint.load_detector`.
+        image: (3, H, W) uint8.
+
+    Returns:
+        "boxes" (D, 4), "labels" (D,), "scores" (D,), "masks" (D, H, W) bool, best first.
+    """
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    squared, target = eval_transform(detector.model.config.input_size)(image, {})
+    device = detector.model.pixel_mean.device
+    found = detector.model(squared[None].to(device), [target["content_size"]])[0]
+    return {name: values.cpu() for name, values in in_original(found, target["content_size"], size).items()}
+
+
+def predict_files(
+    detector: LoadedDetector,
+    files: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Detect on image files and draw each one; photographs are turned as their EXIF data say.
+
+    Args:
+        detector: the trained detector.
+        files: images; the i-th one gets ``image_id`` i, from 1 on.
+        out: folder for the pictures, named after the images.
+        threshold: detections below this score are left out.
+        on_image: told how many images are done, of how many.
+
+    Returns:
+        Detections in COCO's results format, with the file's name as "file_name".
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+    results: list[dict[str, Any]] = []
+    pictures = picture_names(files)
+    for number, file in enumerate(files, start=1):
+        image = read_image(file, apply_exif=True)
+        found = above(detect(detector, image), threshold)
+        rows = coco_results(found, number, detector.categories)
+        results += [{**row, "file_name": file.name} for row in rows]
+        save_picture(draw_detections(image, found, detector.categories), out / pictures[number - 1])
+        on_image(number, len(files))
+    return results
+
+
+def picture_names(files: Sequence[Path]) -> list[str]:
+    """A file name for the picture of each image; of several images of one name, all but the first get a number."""
+    seen: dict[str, int] = {}
+    names = []
+    for file in files:
+        seen[file.stem] = seen.get(file.stem, 0) + 1
+        number = seen[file.stem]
+        names.append(f"{file.stem}.png" if number == 1 else f"{file.stem}-{number}.png")
+    return names
+
+
+def draw_beside_truth(
+    detector: LoadedDetector, dataset: CocoDetection, indices: Iterable[int], out: Path, *, threshold: float
+) -> list[Path]:
+    """Draw images of a data set twice side by side: what was found, and what is there.
+
+    Args:
+        detector: the trained detector.
+        dataset: without a transform.
+        indices: which images.
+        out: folder for the pictures.
+        threshold: detections below this score are not drawn.
+
+    Returns:
+        The files written.
+    """
+    files = []
+    for index in indices:
+        image, target = dataset[index]
+        pixels = image.as_subclass(Tensor)
+        found = draw_detections(pixels, above(detect(detector, pixels), threshold), detector.categories)
+        truth = draw_detections(pixels, target, dataset.categories)
+        file = out / f"{dataset.images[index].path.stem}.png"
+        save_picture(side_by_side(found, truth, (f"found (score >= {threshold})", "truth")), file)
+        files.append(file)
+    return files

@@ -1,0 +1,76 @@
+"""From what a detector says about its input to what a user wants: boxes and masks in the original image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as rle
+from torch import Tensor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from botvision.data import Category, to_original
+
+MASK_THRESHOLD = 0.5
+
+
+def in_original(
+    detections: dict[str, Tensor], content_size: tuple[int, int], original_size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Move detections from the network's input to the image that it was made from.
+
+    Args:
+        detections: of one image, as :class:`~botvision.detection.MaskRCNN` gives them.
+        content_size: (height, width) that the image had in the input, in pixels.
+        original_size: (height, width) of the image, in pixels.
+
+    Returns:
+        "boxes" (D, 4) as x1, y1, x2, y2 in pixels, "labels" (D,), "scores" (D,), "masks" (D, height, width) bool.
+    """
+    boxes = to_original(detections["boxes"], content_size, original_size)
+    pasted = paste_masks_in_image(detections["masks"], boxes, original_size)[:, 0]
+    return {
+        "boxes": boxes,
+        "labels": detections["labels"],
+        "scores": detections["scores"],
+        "masks": pasted > MASK_THRESHOLD,
+    }
+
+
+def coco_results(detections: dict[str, Tensor], image_id: int, categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """Detections of one image in COCO's results format.
+
+    Args:
+        detections: from :func:`in_original`.
+        image_id: COCO id of the image.
+        categories: label i stands for ``categories[i - 1]``.
+
+    Returns:
+        For each detection "image_id", "category_id", "bbox" [x, y, width, height] in pixels, "score", and
+        "segmentation" as run lengths.
+    """
+    boxes = detections["boxes"].float().cpu()
+    boxes[:, 2:] -= boxes[:, :2]
+    columns = np.asfortranarray(detections["masks"].cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
+    runs = rle.encode(columns) if len(boxes) else []
+    rows = zip(boxes.tolist(), detections["labels"].tolist(), detections["scores"].tolist(), runs, strict=True)
+    return [
+        {
+            "image_id": image_id,
+            "category_id": categories[label - 1].id,
+            "bbox": [round(side, 3) for side in box],
+            "score": round(score, 6),
+            "segmentation": {"size": list(run["size"]), "counts": as_text(run["counts"])},
+        }
+        for box, label, score, run in rows
+    ]
+
+
+def as_text(counts: bytes | str) -> str:
+    """Compressed run lengths as JSON can hold them."""
+    return counts.decode() if isinstance(counts, bytes) else counts
+
+
+def above(detections: dict[str, Tensor], score: float) -> dict[str, Tensor]:
+    """The detections that score at least ``score``."""
+    keep = detections["scores"] >= score
+    return {name: values[keep] for name, values in detections.items()}

@@ -1,0 +1,77 @@
+"""Checkpoints that are whole or not there, and when they are written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from botvision.detection.checkpoint import read_checkpoint
+from botvision.errors import UserError
+from botvision.files import whole_file
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes to a temporary name and renames, so that a full disk leaves the last good checkpoint as it was."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ANN401
+        """Write a checkpoint, or leave what was there before.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        try:
+            with whole_file(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"could not write {path} ({reason}); the one before it is kept, free some space") from error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Read a checkpoint without running any code in it; errors as in ``read_checkpoint``."""
+        return read_checkpoint(Path(path))
+
+
+class SaveCheckpoints(pl.Callback):
+    """Keeps ``checkpoints/last.ckpt`` up to date, and ``checkpoints/best.ckpt`` where a score got better.
+
+    Args:
+        folder: of the checkpoints.
+        every: steps between two writes of last.ckpt.
+        steps: of the whole run; the last one is always written.
+    """
+
+    def __init__(self, folder: Path, every: int, steps: int) -> None:
+        self.folder = folder
+        self.every = every
+        self.steps = steps
+        self.best = float("-inf")
+
+    def save_last(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt now."""
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def save_best(self, trainer: pl.Trainer, score: float) -> None:
+        """Write best.ckpt if this score beats every one before."""
+        if score > self.best:
+            self.best = score
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write last.ckpt when it is due."""
+        if stepped(trainer) and (trainer.global_step % self.every == 0 or trainer.global_step == self.steps):
+            self.save_last(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far goes into the checkpoint."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best score so far, of the run that is resumed."""
+        self.best = state_dict["best"]
+
+
+def stepped(trainer: pl.Trainer) -> bool:
+    """Whether the batch that just ended also ended an optimiser step (gradients may accumulate over several)."""
+    return trainer.fit_loop.total_batch_idx % trainer.accumulate_grad_batches == trainer.accumulate_grad_batches - 1

@@ -1,0 +1,220 @@
+"""A run: its folder, and the training from the first step, or from the last checkpoint, to the end."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+from botvision.data import CocoDetection, eval_transform, train_transform
+from botvision.data.loading import RunBatches, training_loader
+from botvision.detection import MaskRCNN
+from botvision.detection.checkpoint import read_checkpoint
+from botvision.errors import UserError
+from botvision.models import LoadReport, load_weights, read_state_dict
+from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
+from botvision.training.config import DetectionExperiment
+from botvision.training.follow import Follow
+from botvision.training.interrupt import StopOnSignal
+from botvision.training.metrics import Metrics
+from botvision.training.module import DetectionModule
+from botvision.training.progress import Reporter
+from botvision.training.run_folder import describe_run, read_run, read_scores, run_folder
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    folder: Path
+    steps: int
+    stopped: bool
+    """Ended early by a signal; it can be resumed."""
+    scores: dict[str, Any] | None
+    """Of the last evaluation; None if there was none."""
+
+
+def start_run(experiment: DetectionExperiment, name: str, console: Console) -> Outcome:
+    """Train from the first step in a new run folder.
+
+    Args:
+        experiment: everything that the run is made of.
+        name: of the experiment, for the folder's name.
+        console: where progress goes.
+
+    Raises:
+        UserError: data, weights or settings that the user can mend; the run folder is then not made.
+    """
+    check(experiment)
+    train_set, val_set = data_sets(experiment)
+    pl.seed_everything(experiment.run.seed, verbose=False)
+    model = MaskRCNN(experiment.model, len(train_set.categories))
+    if experiment.run.weights:
+        console.print(f"{experiment.run.weights}: {start_from(model, experiment.run.weights)}", highlight=False)
+    folder = run_folder(experiment.run.out, name)
+    describe_run(folder, name, experiment)
+    return fit(experiment, model, train_set, val_set, folder, console, checkpoint=None)
+
+
+def resume_run(folder: Path, console: Console) -> Outcome:
+    """Go on with a run from its last checkpoint; a run that is complete is left as it is.
+
+    Raises:
+        UserError: no run folder, or a damaged checkpoint or configuration.
+    """
+    _, experiment = read_run(folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise UserError(f"{last} is not there: the run ended before its first checkpoint, start it anew")
+    done = int(read_checkpoint(last)["global_step"])
+    train_set, val_set = data_sets(experiment)
+    steps = total_steps(experiment, len(train_set))
+    if done >= steps:
+        console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False)
+        return Outcome(folder, done, False, read_scores(folder))
+    model = MaskRCNN(experiment.model, len(train_set.categories))
+    return fit(experiment, model, train_set, val_set, folder, console, checkpoint=last)
+
+
+def fit(
+    experiment: DetectionExperiment,
+    model: MaskRCNN,
+    train_set: CocoDetection,
+    val_set: CocoDetection,
+    folder: Path,
+    console: Console,
+    checkpoint: Path | None,
+) -> Outcome:
+    """Train to the end, or until a signal asks to stop; arguments as the two callers above make them."""
+    run = experiment.run
+    steps = total_steps(experiment, len(train_set))
+    an_epoch = max(1, round(len(train_set) / run.batch_size))
+    save = SaveCheckpoints(folder / "checkpoints", run.save_every, steps)
+    metrics = Metrics(folder, run.log_every, run.batch_size, len(train_set))
+    interrupt = StopOnSignal(save)
+    trainer = make_trainer(experiment)
+    device_batch = per_device(experiment, trainer.world_size)
+    accumulate = trainer.accumulate_grad_batches = run.batch_size // (device_batch * trainer.world_size)
+    batches = RunBatches(
+        len(train_set),
+        device_batch,
+        steps * accumulate,
+        seed=run.seed,
+        start=int(read_checkpoint(checkpoint)["global_step"]) * accumulate if checkpoint else 0,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
+    module = DetectionModule(experiment, model, train_set.categories, steps)
+    with Reporter(console) as reporter, warnings.catch_warnings():
+        quieten_engine()
+        follow = Follow(folder, val_set, run.eval_every or an_epoch, steps, device_batch, metrics, save, reporter)
+        trainer.callbacks += [metrics, follow, save, interrupt]  # type: ignore[attr-defined]
+        trainer.fit(module, training_loader(train_set, batches, experiment.data.workers), ckpt_path=checkpoint)
+    return Outcome(folder, trainer.global_step, interrupt.stopped, follow.scores)
+
+
+def make_trainer(experiment: DetectionExperiment) -> pl.Trainer:
+    """The training engine: one pass over a loader that is as long as the run."""
+    run = experiment.run
+    return pl.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[run.device],
+        devices="auto" if run.device != "cpu" else 1,
+        precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
+        max_epochs=1,
+        min_epochs=0,
+        limit_val_batches=0,
+        gradient_clip_val=experiment.optimizer.clip_norm,
+        sync_batchnorm=True,
+        plugins=[WholeCheckpoints()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def quieten_engine() -> None:
+    """Silence the engine's advice that does not apply: the loader does resume, and has no epochs."""
+    for message in (".*not resumable.*", ".*does not have many workers.*", ".*log_every_n_steps.*", ".*tensorboardX.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def data_sets(experiment: DetectionExperiment) -> tuple[CocoDetection, CocoDetection]:
+    """The images to train on and those to evaluate on.
+
+    Raises:
+        UserError: no data folder given, something wrong in it, or splits with other classes.
+    """
+    data, size = experiment.data, experiment.model.input_size
+    if data.data is None:
+        raise UserError("--data is missing: a folder in COCO's layout, with annotations/ and the images")
+    train_set = CocoDetection(
+        data.data, data.train_split, train_transform(size, data.jitter, data.flip), limit=data.train_images
+    )
+    val_set = CocoDetection(data.data, data.val_split, eval_transform(size), limit=data.val_images)
+    if not len(train_set):
+        raise UserError(f"{train_set.annotation_file}: no image to train on")
+    if train_set.categories != val_set.categories:
+        raise UserError(f"{val_set.annotation_file}: its categories are not those of {train_set.annotation_file}")
+    return train_set, val_set
+
+
+def start_from(model: MaskRCNN, weights: Path) -> LoadReport:
+    """Put initial weights into the whole detector, or into its backbone where they are a backbone's."""
+    state = read_state_dict(weights)
+    whole = any(name.startswith("backbone.") for name in state)
+    return load_weights(model if whole else model.backbone.body, state)
+
+
+def check(experiment: DetectionExperiment) -> None:
+    """Refuse settings that cannot run, before anything is written.
+
+    Raises:
+        UserError: naming the flag, what it has and what it could have.
+    """
+    run = experiment.run
+    positive = {"--batch-size": run.batch_size, "--save-every": run.save_every, "--log-every": run.log_every}
+    optional = {"--steps": run.steps, "--eval-every": run.eval_every, "--images-per-device": run.images_per_device}
+    for flag, value in {**positive, **optional}.items():
+        if value is not None and value < 1:
+            raise UserError(f"{flag} must be at least 1, got {value}")
+    pick_device(run.device)
+    per_device(experiment, 1)
+
+
+def per_device(experiment: DetectionExperiment, world: int) -> int:
+    """Images that each of ``world`` devices takes at once.
+
+    Raises:
+        UserError: the batch does not come out even.
+    """
+    run = experiment.run
+    images = run.images_per_device or max(1, run.batch_size // world)
+    if run.batch_size % (images * world):
+        raise UserError(
+            f"--batch-size {run.batch_size} does not divide into {world} device(s) of {images} images; "
+            f"choose --batch-size a multiple of {images * world}"
+        )
+    return images
+
+
+def total_steps(experiment: DetectionExperiment, images: int) -> int:
+    """Optimiser steps of the whole run."""
+    run = experiment.run
+    return run.steps or max(1, math.ceil(run.epochs * images / run.batch_size))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Raises:
+        UserError: unknown, or not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device must be auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is to be seen; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

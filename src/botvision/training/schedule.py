@@ -1,0 +1,41 @@
+"""Optimiser and learning rate of detection (DESIGN.md, detection settings)."""
+
+import torch
+from torch import nn
+
+from botvision.models.weights import is_relative_table
+from botvision.training.config import OptimizerConfig
+
+REFERENCE_BATCH = 64
+"""Images in a batch for which learning rates are written down."""
+
+
+def step_schedule(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Learning rate at a step as a factor of ``config.lr``: linear warm-up, then a tenth less at each of ``decay_at``.
+
+    Args:
+        config: ``warmup_lr``, ``warmup_steps`` and ``decay_at`` count.
+        step: optimiser steps done.
+        steps: of the whole run.
+    """
+    factor = 0.1 ** sum(step >= share * steps for share in config.decay_at)
+    if step < config.warmup_steps:
+        start = config.warmup_lr / config.lr
+        return factor * (start + (1 - start) * step / config.warmup_steps)
+    return factor
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Parameters that decay (weights of convolutions and linear layers) and those that do not (all others)."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decayed if parameter.ndim >= 2 and not is_relative_table(name) else free).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def sgd(model: nn.Module, config: OptimizerConfig, batch_size: int) -> torch.optim.SGD:
+    """SGD with momentum; its learning rate grows linearly with the batch (Goyal et al. 2017)."""
+    lr = config.lr * batch_size / REFERENCE_BATCH
+    return torch.optim.SGD(parameter_groups(model, config.weight_decay), lr=lr, momentum=config.momentum)
