@@ -1,0 +1,51 @@
+"""A data set of two images in COCO's layout that tests change to taste, and the real photographs where they are."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COCO_MINI = Path(__file__).parents[2].parent / "shared" / "data" / "coco-mini"
+
+
+@pytest.fixture
+def content() -> dict:
+    """What an annotation file of two images and two instances holds."""
+    square = {"bbox": [2, 3, 4, 5], "segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}
+    return {
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}],
+        "images": [
+            {"id": 7, "file_name": "a.png", "height": 10, "width": 20},
+            {"id": 5, "file_name": "b.png", "height": 12, "width": 8},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 90, **square},
+            {"id": 2, "image_id": 7, "category_id": 3, **square},
+        ],
+    }
+
+
+@pytest.fixture
+def write_coco(tmp_path: Path, content: dict) -> Callable[..., Path]:
+    """Writes `content` as the test has changed it, and two image files."""
+
+    def write(layout: str = "train2017") -> Path:
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / layout).mkdir(exist_ok=True)
+        (tmp_path / "annotations" / f"instances_{layout}.json").write_text(json.dumps(content))
+        for name, height, width in (("a.png", 10, 20), ("b.png", 12, 8)):
+            pixels = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
+            Image.fromarray(pixels).save(tmp_path / layout / name)
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def coco_mini() -> Path:
+    if not COCO_MINI.is_dir():
+        pytest.skip(f"needs the photographs of COCO at {COCO_MINI}")
+    return COCO_MINI
