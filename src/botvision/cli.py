@@ -7,7 +7,7 @@ standard error and exit status 2.
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -131,7 +131,9 @@ def evaluate(argv: Sequence[str]) -> int:
         about = {"checkpoint": str(detector.path), "data": str(arguments.data), "split": arguments.split}
         write_evaluation(out, scores, results, **about)
         dataset.transform = None
-        draw_beside_truth(detector, dataset, range(min(arguments.pictures, len(dataset))), out / "pictures", threshold=0.5)
+        draw_beside_truth(
+            detector, dataset, range(min(arguments.pictures, len(dataset))), out / "pictures", threshold=0.5
+        )
         stderr().print(f"written to {out}", highlight=False, soft_wrap=True)
     elif arguments.pictures:
         raise UserError("--pictures needs --out where a checkpoint is evaluated outside its run folder")

@@ -35,9 +35,7 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> DemoOutco
     experiment = find_experiment("demo/botnet50")
     size = experiment.model.input_size
     console.print(f"data: {TRAIN_IMAGES} + {VAL_IMAGES} generated images of {size} pixels", highlight=False)
-    data = write_generated_coco(
-        out / "data", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=size, seed=0
-    )
+    data = write_generated_coco(out / "data", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=size, seed=0)
     run = replace(experiment.run, steps=steps or experiment.run.steps, out=numbered_folder(out / "run"))
     experiment = replace(experiment, data=replace(experiment.data, data=data), run=run)
     outcome = start_run(experiment, "demo/botnet50", console)

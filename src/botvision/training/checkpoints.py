@@ -50,13 +50,13 @@ class SaveCheckpoints(pl.Callback):
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write last.ckpt now."""
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
 
     def save_best(self, trainer: pl.Trainer, score: float) -> None:
         """Write best.ckpt if this score beats every one before."""
         if score > self.best:
             self.best = score
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write last.ckpt when it is due."""

@@ -1,5 +1,6 @@
 """A run: its folder, and the training from the first step, or from the last checkpoint, to the end."""
 
+import logging
 import math
 import warnings
 from pathlib import Path
@@ -94,6 +95,7 @@ def fit(
     save = SaveCheckpoints(folder / "checkpoints", run.save_every, steps)
     metrics = Metrics(folder, run.log_every, run.batch_size, len(train_set))
     interrupt = StopOnSignal(save)
+    quieten_engine()
     trainer = make_trainer(experiment)
     device_batch = per_device(experiment, trainer.world_size)
     accumulate = trainer.accumulate_grad_batches = run.batch_size // (device_batch * trainer.world_size)
@@ -107,11 +109,11 @@ def fit(
         world=trainer.world_size,
     )
     module = DetectionModule(experiment, model, train_set.categories, steps)
-    with Reporter(console) as reporter, warnings.catch_warnings():
-        quieten_engine()
+    with Reporter(console) as reporter:
         follow = Follow(folder, val_set, run.eval_every or an_epoch, steps, device_batch, metrics, save, reporter)
         trainer.callbacks += [metrics, follow, save, interrupt]  # type: ignore[attr-defined]
-        trainer.fit(module, training_loader(train_set, batches, experiment.data.workers), ckpt_path=checkpoint)
+        loader = training_loader(train_set, batches, experiment.data.workers)
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     return Outcome(folder, trainer.global_step, interrupt.stopped, follow.scores)
 
 
@@ -137,9 +139,10 @@ def make_trainer(experiment: DetectionExperiment) -> pl.Trainer:
 
 
 def quieten_engine() -> None:
-    """Silence the engine's advice that does not apply: the loader does resume, and has no epochs."""
-    for message in (".*not resumable.*", ".*does not have many workers.*", ".*log_every_n_steps.*", ".*tensorboardX.*"):
-        warnings.filterwarnings("ignore", message=message)
+    """Silence what the engine says of itself; its advice on loaders does not apply, this one does resume."""
+    for engine in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(engine).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=engine)
 
 
 def data_sets(experiment: DetectionExperiment) -> tuple[CocoDetection, CocoDetection]:
