@@ -16,6 +16,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/installed
+	$(BIN)/botvision bench attention
+
 # The marker is written last, so that an interrupted installation starts again.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,9 +7,9 @@ standard error and exit status 2.
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 import yaml
@@ -18,6 +18,7 @@ from rich.table import Table
 from tyro import _errors as tyro_errors
 from tyro.conf import OmitArgPrefixes, Positional
 
+from botvision.benchmark import bench_attention, timings_table
 from botvision.data import CocoDetection, eval_transform
 from botvision.detection.checkpoint import load_detector
 from botvision.detection.predict import draw_beside_truth, find_images, predict_files
@@ -181,11 +182,64 @@ def predict(argv: Sequence[str]) -> int:
     return 0
 
 
+@dataclass
+class BenchArguments:
+    """Time the attention layer beside its peers, in interleaved runs."""
+
+    what: Positional[Literal["attention"]]
+    """What to time."""
+    sizes: tuple[str, ...] = ("14x14", "32x32", "64x64")
+    """Maps, as HEIGHTxWIDTH."""
+    batch: int = 1
+    """Maps at once."""
+    heads: int = 4
+    """Attention heads."""
+    head_width: int = 128
+    """Width of a head."""
+    repeats: int = 5
+    """Turns of each way; medians are printed."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    json: bool = False
+    """Print the timings as JSON."""
+
+
+def bench(argv: Sequence[str]) -> int:
+    """`botvision bench attention`."""
+    arguments = parse(BenchArguments, "bench", argv)
+    timings = bench_attention(
+        [map_size(text) for text in arguments.sizes],
+        batch=arguments.batch,
+        heads=arguments.heads,
+        head_width=arguments.head_width,
+        repeats=arguments.repeats,
+        device=pick_device(arguments.device),
+    )
+    if arguments.json:
+        print(json.dumps([asdict(timing) for timing in timings]))
+    else:
+        Console().print(timings_table(timings))
+    return 0
+
+
+def map_size(text: str) -> tuple[int, int]:
+    """(14, 20) of "14x20".
+
+    Raises:
+        UserError: not two positive numbers.
+    """
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
+        raise UserError(f"--sizes has {text!r}, a map is HEIGHTxWIDTH, such as 14x20")
+    return int(sides[0]), int(sides[1])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "bench": bench,
 }
 
 USAGE = """\
@@ -197,6 +251,7 @@ botvision: Bottleneck Transformers for visual recognition
   botvision train --resume RUN                      go on with an interrupted run
   botvision eval RUN-or-CHECKPOINT --data DIR       COCO's numbers
   botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR
+  botvision bench attention                         the attention layer beside its peers
 
 --help after a command lists its options, --version prints the version, --debug shows tracebacks.
 """
