@@ -29,8 +29,9 @@ from botvision.experiments.demo import run_demo
 from botvision.files import write_text
 from botvision.models.catalogue import nearest
 from botvision.training.config import DetectionExperiment, to_plain
+from botvision.training.processes import first_process, pick_device
 from botvision.training.progress import Reporter
-from botvision.training.run import Outcome, pick_device, resume_run, start_run
+from botvision.training.run import Outcome, resume_run, start_run
 from botvision.training.run_folder import write_evaluation
 from botvision.version import __version__
 
@@ -331,6 +332,8 @@ def report_run(outcome: Outcome, as_json: bool) -> int:
 
 def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) -> None:
     """Print scores as JSON, or as tables."""
+    if not first_process():
+        return
     if as_json:
         print(json.dumps(scores))
         return
@@ -340,5 +343,5 @@ def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) ->
 
 
 def stderr() -> Console:
-    """Where progress and messages go."""
-    return Console(stderr=True)
+    """Where progress and messages go; of several processes the first alone speaks."""
+    return Console(stderr=True, quiet=not first_process())

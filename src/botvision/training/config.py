@@ -71,7 +71,7 @@ class RunConfig:
     weights: Path | None = None
     """Start from these weights: an ImageNet ResNet in torchvision's layout, or a whole detector."""
     eval_every: int | None = None
-    """Evaluate after so many steps; once an epoch by default, and always at the end."""
+    """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: int = 500
     """Write checkpoints/last.ckpt after so many steps."""
     log_every: int = 10

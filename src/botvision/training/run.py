@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from rich.console import Console
 
 from botvision.data import CocoDetection, eval_transform, train_transform
@@ -22,6 +21,7 @@ from botvision.training.follow import Follow
 from botvision.training.interrupt import StopOnSignal
 from botvision.training.metrics import Metrics
 from botvision.training.module import DetectionModule
+from botvision.training.processes import first_process, pick_device, processes
 from botvision.training.progress import Reporter
 from botvision.training.run_folder import describe_run, read_run, read_scores, run_folder
 
@@ -54,8 +54,10 @@ def start_run(experiment: DetectionExperiment, name: str, console: Console) -> O
     model = MaskRCNN(experiment.model, len(train_set.categories))
     if experiment.run.weights:
         console.print(f"{experiment.run.weights}: {start_from(model, experiment.run.weights)}", highlight=False)
-    folder = run_folder(experiment.run.out, name)
-    describe_run(folder, name, experiment)
+    folder = experiment.run.out or Path("runs")
+    if first_process():  # of several processes the first makes the folder and writes all files
+        folder = run_folder(experiment.run.out, name)
+        describe_run(folder, name, experiment)
     return fit(experiment, model, train_set, val_set, folder, console, checkpoint=None)
 
 
@@ -91,7 +93,6 @@ def fit(
     """Train to the end, or until a signal asks to stop; arguments as the two callers above make them."""
     run = experiment.run
     steps = total_steps(experiment, len(train_set))
-    an_epoch = max(1, round(len(train_set) / run.batch_size))
     save = SaveCheckpoints(folder / "checkpoints", run.save_every, steps)
     metrics = Metrics(folder, run.log_every, run.batch_size, len(train_set))
     interrupt = StopOnSignal(save)
@@ -110,7 +111,9 @@ def fit(
     )
     module = DetectionModule(experiment, model, train_set.categories, steps)
     with Reporter(console) as reporter:
-        follow = Follow(folder, val_set, run.eval_every or an_epoch, steps, device_batch, metrics, save, reporter)
+        follow = Follow(
+            folder, val_set, evaluate_every(experiment, len(train_set)), steps, device_batch, metrics, save, reporter
+        )
         trainer.callbacks += [metrics, follow, save, interrupt]  # type: ignore[attr-defined]
         loader = training_loader(train_set, batches, experiment.data.workers)
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
@@ -120,15 +123,18 @@ def fit(
 def make_trainer(experiment: DetectionExperiment) -> pl.Trainer:
     """The training engine: one pass over a loader that is as long as the run."""
     run = experiment.run
+    device = pick_device(run.device)
+    devices, machines = processes(device)
     return pl.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[run.device],
-        devices="auto" if run.device != "cpu" else 1,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=devices,
+        num_nodes=machines,
         precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
         max_epochs=1,
         min_epochs=0,
         limit_val_batches=0,
         gradient_clip_val=experiment.optimizer.clip_norm,
-        sync_batchnorm=True,
+        sync_batchnorm=device.type == "cuda",  # there is none for processors
         plugins=[WholeCheckpoints()],
         logger=False,
         enable_checkpointing=False,
@@ -143,6 +149,12 @@ def quieten_engine() -> None:
     for engine in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(engine).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=engine)
+
+
+def evaluate_every(experiment: DetectionExperiment, images: int) -> int:
+    """Steps between two evaluations: as set, else an epoch, or a twentieth of the run where epochs are shorter."""
+    run = experiment.run
+    return run.eval_every or math.ceil(max(images / run.batch_size, total_steps(experiment, images) / 20))
 
 
 def data_sets(experiment: DetectionExperiment) -> tuple[CocoDetection, CocoDetection]:
@@ -208,16 +220,3 @@ def total_steps(experiment: DetectionExperiment, images: int) -> int:
     """Optimiser steps of the whole run."""
     run = experiment.run
     return run.steps or max(1, math.ceil(run.epochs * images / run.batch_size))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
-
-    Raises:
-        UserError: unknown, or not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device must be auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is to be seen; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
