@@ -8,7 +8,7 @@ from botvision.errors import UserError
 
 
 def first_process() -> bool:
-    """Whether this process is the one that writes files and speaks, of those that torchrun, SLURM or the engine start."""
+    """Whether this process writes files and speaks, of those that torchrun, SLURM or the engine started."""
     for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         if variable in os.environ:
             return os.environ[variable] == "0"
