@@ -5,7 +5,14 @@
 
 from botvision.attention.definition import definition_attention
 from botvision.attention.folded import folded_attention
-from botvision.attention.operator import relative_attention
-from botvision.attention.tables import adapt_relative_table
+from botvision.attention.operator import position_attention, relative_attention
+from botvision.attention.tables import adapt_relative_table, adapt_table
 
-__all__ = ["adapt_relative_table", "definition_attention", "folded_attention", "relative_attention"]
+__all__ = [
+    "adapt_relative_table",
+    "adapt_table",
+    "definition_attention",
+    "folded_attention",
+    "position_attention",
+    "relative_attention",
+]

@@ -11,6 +11,7 @@ attention on [q, lh, lw] and [k, onehot(y), onehot(x)] computes the layer and th
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from botvision.attention.definition import position_logits
 
@@ -28,15 +29,37 @@ def folded_attention(
 
     Arguments, shapes and the returned tensor are those of the definition.
     """
-    height, width = size
-    head_width = q.shape[-1]
     q = q * scale
-    vertical, horizontal = position_logits(q, rel_height, rel_width, size)
-    key_row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, dim=0)
-    key_column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
-    one_hot = torch.cat([key_row, key_column], dim=-1).expand(*k.shape[:2], -1, -1)
-    folded_q = torch.cat([q, vertical, horizontal], dim=-1)
-    folded_k = torch.cat([k, one_hot], dim=-1)
-    # The stock kernels want values as wide as the keys; the padding comes out as zeros and is cut off.
-    folded_v = F.pad(v, (0, height + width))
-    return F.scaled_dot_product_attention(folded_q, folded_k, folded_v, scale=1.0)[..., :head_width]
+    position = position_logits(q, rel_height, rel_width, size)
+    folded_q = torch.cat([q.unflatten(2, size), *position], dim=-1).flatten(2, 3)
+    folded_k = torch.cat([k, one_hot_positions(q, size)], dim=-1)
+    return unscaled_attention(folded_q, folded_k, v)
+
+
+def folded_position_attention(
+    q: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: tuple[int, int], scale: float
+) -> Tensor:
+    """:func:`folded_attention` without the content term: positions alone make the logits."""
+    folded_q = torch.cat(position_logits(q * scale, rel_height, rel_width, size), dim=-1).flatten(2, 3)
+    return unscaled_attention(folded_q, one_hot_positions(q, size), v)
+
+
+def one_hot_positions(like: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, heads, H*W, H + W): each position's row and its column, one-hot, for the batch and heads of ``like``."""
+    height, width = size
+    row = torch.eye(height, dtype=like.dtype, device=like.device).repeat_interleave(width, dim=0)
+    column = torch.eye(width, dtype=like.dtype, device=like.device).repeat(height, 1)
+    return torch.cat([row, column], dim=-1).expand(*like.shape[:2], -1, -1)
+
+
+def unscaled_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v by a stock kernel, for values (B, heads, N, e) as wide as the keys or not.
+
+    The fast kernels want one width for all three. Zeros appended to queries and keys change no logit; those appended
+    to the values come out as zeros and are cut off.
+    """
+    width = q.shape[-1]
+    if not statically_known_true(v.shape[-1] <= width):  # enough for any size of map, known or not
+        width += v.shape[-1]
+    q, k, padded = (F.pad(tensor, (0, width - tensor.shape[-1])) for tensor in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, padded, scale=1.0)[..., : v.shape[-1]]

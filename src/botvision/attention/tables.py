@@ -1,8 +1,10 @@
-"""Relative-position tables: how a table made for one map size serves another."""
+"""Position tables: how a table that was learned for one map size serves another."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from botvision.errors import UserError
 
 
 def adapt_relative_table(table: Tensor, length: int) -> Tensor:
@@ -20,19 +22,43 @@ def adapt_relative_table(table: Tensor, length: int) -> Tensor:
         (2 * length - 1, d), the same tensor where it already fits.
 
     Raises:
-        ValueError: the table has an even number of rows, so no row stands for distance 0.
+        UserError: the table has an even number of rows, so no row stands for distance 0.
     """
-    rows = table.shape[0]
-    if rows % 2 == 0:
-        raise ValueError(f"a relative table has 2L - 1 rows, an odd number; this one has {rows}")
-    wanted = 2 * length - 1
-    if wanted == rows:
+    if table.shape[0] % 2 == 0:
+        raise UserError(f"a relative table has 2L - 1 rows, an odd number; this one has {table.shape[0]}")
+    return adapt_table(table, 2 * length - 1)
+
+
+def adapt_table(table: Tensor, rows: int) -> Tensor:
+    """The central ``rows`` of a longer table, or a shorter one stretched linearly from end to end.
+
+    A map whose size is only known when a compiled or exported program runs is served by ``resample``, which does
+    either without a branch; anywhere else a table that is long enough costs nothing.
+
+    Args:
+        table: (L, d), one vector a position or distance.
+        rows: wanted, at least 1. Of an odd surplus the larger half is cut from the end.
+
+    Returns:
+        (rows, d); a view of the table where it is long enough.
+    """
+    surplus = table.shape[0] - rows
+    if statically_known_true(surplus == 0):
         return table
-    if wanted < rows:
-        start = (rows - wanted) // 2
-        return table[start : start + wanted]
-    stretched = F.interpolate(table.T[None], size=wanted, mode="linear", align_corners=True)
-    return stretched[0].T
+    if statically_known_true(surplus > 0):
+        return table[surplus // 2 : surplus // 2 + rows]
+    return resample(table, rows)
+
+
+def resample(table: Tensor, rows: int) -> Tensor:
+    """:func:`adapt_table` as tensor operations alone: the choice of slice or stretch is made by the running size."""
+    have = table.shape[0]
+    index = torch.arange(rows, device=table.device)
+    last = index[-1].clamp(min=1)
+    where = torch.where(last < have, index + (have - rows) // 2, index * (have - 1) / last)
+    below = where.long()
+    above = (below + 1).clamp(max=have - 1)
+    return torch.lerp(table[below], table[above], (where - below).to(table.dtype)[:, None])
 
 
 def relative_rows(table: Tensor, length: int) -> Tensor:

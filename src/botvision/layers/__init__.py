@@ -1,6 +1,16 @@
-"""The layers that networks are made of: the attention layer of Figure 4 and the two blocks of Figure 1."""
+"""The layers that networks are made of: the attention layer of Figure 4, the two blocks of Figure 1, Non-Local."""
 
-from botvision.layers.blocks import EXPANSION, BoTBlock, Bottleneck
-from botvision.layers.mhsa import MHSA2d
+from botvision.layers.blocks import EXPANSION, BoTBlock, Bottleneck, MakeNorm, NonLocalBlock, ResidualBlock, Style
+from botvision.layers.mhsa import ATTENTION_KINDS, MHSA2d
 
-__all__ = ["EXPANSION", "BoTBlock", "Bottleneck", "MHSA2d"]
+__all__ = [
+    "ATTENTION_KINDS",
+    "EXPANSION",
+    "BoTBlock",
+    "Bottleneck",
+    "MHSA2d",
+    "MakeNorm",
+    "NonLocalBlock",
+    "ResidualBlock",
+    "Style",
+]

@@ -1,58 +1,108 @@
-"""MHSA2d: the multi-head self-attention layer of the paper's Figure 4."""
+"""MHSA2d: the multi-head self-attention layer of the paper's Figure 4, in the kinds of Table 4."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from botvision.attention import relative_attention
+from botvision.attention import adapt_table, position_attention, relative_attention
+from botvision.errors import UserError
+
+ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")
+"""Rows of Table 4: what the logits are made of. The fifth, no attention at all, is a convolution."""
 
 
 class MHSA2d(nn.Module):
-    """Global self-attention over the positions of a feature map, with split relative position encodings (Figure 4).
+    """Global self-attention over the positions of a feature map, with split position encodings (Figure 4).
 
-    q, k and v are 1x1 projections without bias, kept in one convolution; there is no output projection. Any height
-    and width can go in: ``size`` only says for which map the tables are made.
+    q, k and v are 1x1 projections, kept in one convolution; there is no output projection. Any height and width can
+    go in: ``size`` only says for which map the tables are made.
 
     Args:
-        channels: C, of the input and the output.
-        size: (H, W) of the map that the relative tables are made for.
-        heads: number of heads, each C / heads wide (paper: 4).
+        channels: C, of the input.
+        size: (H, W) of the map that the tables are made for; ``kind="qk"`` has none and takes None.
+        heads: number of heads (paper: 4).
+        kind: one of :data:`ATTENTION_KINDS`.
+        out_channels: C', heads times the width of the values; C by default.
+        head_width: d, width of one head's queries, keys and position vectors; C' / heads by default.
+        bias: whether the projections add one.
 
     Raises:
-        ValueError: ``heads`` does not divide ``channels``.
+        UserError: ``heads`` does not divide ``out_channels``, an unknown kind, or a kind with tables and no size.
 
     Shape:
-        input (B, C, H, W), output (B, C, H, W) in channels-last memory.
+        input (B, C, H, W), output (B, C', H, W) in channels-last memory.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], heads: int = 4) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int] | None,
+        heads: int = 4,
+        kind: str = "qk+qr_relative",
+        *,
+        out_channels: int | None = None,
+        head_width: int | None = None,
+        bias: bool = False,
+    ) -> None:
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"heads must divide the channels: {heads} heads, {channels} channels")
+        out_channels = out_channels or channels
+        if out_channels % heads:
+            raise UserError(f"heads must divide the channels: {heads} heads, {out_channels} channels")
+        if kind not in ATTENTION_KINDS:
+            raise UserError(f"unknown kind of attention {kind!r}, the kinds are {', '.join(ATTENTION_KINDS)}")
         self.heads = heads
-        self.head_width = channels // heads
-        self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1, bias=False)
-        self.rel_height = nn.Parameter(torch.empty(2 * size[0] - 1, self.head_width))
-        self.rel_width = nn.Parameter(torch.empty(2 * size[1] - 1, self.head_width))
+        self.kind = kind
+        self.head_width = head_width or out_channels // heads
+        queries = [self.head_width * heads] * (1 if kind == "qr_relative" else 2)
+        self.widths = [*queries, out_channels]
+        self.qkv = nn.Conv2d(channels, sum(self.widths), kernel_size=1, bias=bias)
+        if kind != "qk":
+            if size is None:
+                raise UserError(f"attention {kind!r} has position tables and needs the size they are made for")
+            names = ("abs_height", "abs_width") if kind == "qk+qr_absolute" else ("rel_height", "rel_width")
+            for name, length in zip(names, size, strict=True):
+                rows = length if kind == "qk+qr_absolute" else 2 * length - 1
+                self.register_parameter(name, nn.Parameter(torch.empty(rows, self.head_width)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw projections from N(0, 1/C) and tables from N(0, 1/d), as DESIGN's definitions say."""
         nn.init.normal_(self.qkv.weight, std=self.qkv.in_channels**-0.5)
-        for table in (self.rel_height, self.rel_width):
+        if self.qkv.bias is not None:
+            nn.init.zeros_(self.qkv.bias)
+        for table in self.tables():
             nn.init.normal_(table, std=self.head_width**-0.5)
 
+    def tables(self) -> list[nn.Parameter]:
+        """The position tables of height and width; none for ``kind="qk"``."""
+        return list(self.parameters(recurse=False))
+
     def forward(self, x: Tensor) -> Tensor:
-        """Attend from every position to every position: (B, C, H, W) -> (B, C, H, W)."""
-        batch, channels, height, width = x.shape
+        """Attend from every position to every position: (B, C, H, W) -> (B, C', H, W)."""
+        height, width = x.shape[2:]
         # In channels-last memory these are views, and the last axis of each head is contiguous, which the stock
         # attention kernels need to take their fast path.
-        pixels = self.qkv(x).permute(0, 2, 3, 1)
-        q, k, v = pixels.reshape(batch, height * width, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
-        rel_height, rel_width = self.rel_height.to(q.dtype), self.rel_width.to(q.dtype)
-        out = relative_attention(q, k, v, rel_height, rel_width, size=(height, width))
-        return out.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        pixels = self.qkv(x).permute(0, 2, 3, 1).flatten(1, 2)
+        parts = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in pixels.split(self.widths, dim=-1)]
+        out = self.attend(parts, (height, width))
+        return out.transpose(1, 2).flatten(2).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def attend(self, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """[q, k, v], or [q, v] for ``qr_relative``, each (B, heads, H*W, d) -> (B, heads, H*W, C' / heads)."""
+        tables = [table.to(parts[0].dtype) for table in self.tables()]
+        if self.kind == "qk+qr_relative":
+            return relative_attention(*parts, *tables, size=size)
+        if self.kind == "qr_relative":
+            return position_attention(*parts, *tables, size=size)
+        q, k, v = parts
+        if self.kind == "qk+qr_absolute":
+            # q r^T with r of the key's own place is one more term of the key.
+            rows, columns = (adapt_table(table, length) for table, length in zip(tables, size, strict=True))
+            k = k + (rows[:, None] + columns[None, :]).flatten(0, 1)
+        return F.scaled_dot_product_attention(q, k, v)
 
     def extra_repr(self) -> str:
         """Show what the convolution inside does not."""
-        made_for = tuple((table.shape[0] + 1) // 2 for table in (self.rel_height, self.rel_width))
-        return f"heads={self.heads}, tables for {made_for[0]}x{made_for[1]}"
+        rows = [table.shape[0] for table in self.tables()]
+        lengths = rows if self.kind == "qk+qr_absolute" else [(count + 1) // 2 for count in rows]
+        return f"kind={self.kind}, heads={self.heads}" + (f", tables for {lengths[0]}x{lengths[1]}" if rows else "")

@@ -2,32 +2,87 @@
 
 import difflib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from botvision.errors import UserError
 from botvision.models.config import NetworkConfig
 from botvision.models.network import Network
 
 
 @dataclass(frozen=True)
+class Published:
+    """What the paper prints of a model at one input size."""
+
+    input_size: int
+    """Image height and width, in pixels."""
+    params: float | None
+    """Million parameters."""
+    madds: float | None
+    """Billion multiply-adds of one image."""
+    source: str
+    """Where it is printed."""
+    why: str = ""
+    """Why the network as the paper defines it counts otherwise."""
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One row of the catalogue: the network, and what the paper publishes of it."""
+    """One row of the catalogue: the network, and every figure that the paper publishes of its cost."""
 
     config: NetworkConfig
-    counted_at: int
-    """Image height and width, in pixels, at which the paper counts it."""
-    published_params: float | None = None
-    """Million parameters, as printed."""
-    published_madds: float | None = None
-    """Billion multiply-adds of one image, as printed."""
-    source: str = ""
-    """Where the figures are printed."""
+    published: tuple[Published, ...] = ()
+
+    @property
+    def input_size(self) -> int:
+        """Image side, in pixels, at which the model is shown: the first published figure's, or its tables'."""
+        return self.published[0].input_size if self.published else self.config.input_size
 
 
-R50 = (3, 4, 6, 3)
+STRIDE_IN_1X1 = "Table 9 counts a stride in the first 1x1 convolution; Table 1, and this network, have it in the 3x3"
+FOOTNOTE_10 = "Table 1 prints 102.98 G for the same network and size: positions as q times the full relative tables"
+STRIDED_C5 = "4.27 G is less than a c5 of stride 1 throughout takes, as the text defines it and T3-T7 confirm"
+SE_IN_BOT = "the printed parameters include squeeze-and-excitation in BoT blocks; the text has it in convolutional ones"
+
+R50, R101, R152, R200, R350 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3), (4, 36, 72, 4)
+
+botnet = partial(NetworkConfig, attention_in=("c5",))
+senet = partial(NetworkConfig, se_ratio=1 / 16, activation="silu")
+scaled = partial(botnet, c5_stride=1, se_ratio=1 / 16, activation="silu")
 
 CATALOGUE: dict[str, Entry] = {
-    "resnet50": Entry(NetworkConfig(R50), 1024, 25.5, 85.4, "Table 1"),
-    "botnet50": Entry(NetworkConfig(R50, attention_in=("c5",)), 1024, 20.8, 102.98, "Table 1"),
+    "resnet50": Entry(
+        NetworkConfig(R50),
+        (Published(1024, 25.5, 85.4, "Table 1"), Published(224, 25.5, 3.86, "Table 9", STRIDE_IN_1X1)),
+    ),
+    "resnet101": Entry(NetworkConfig(R101), (Published(1024, None, 162.99, "footnote 10"),)),
+    "resnet152": Entry(NetworkConfig(R152), (Published(1024, None, 240.56, "footnote 10"),)),
+    "resnet200": Entry(NetworkConfig(R200)),
+    "botnet50": Entry(
+        botnet(R50),
+        (
+            Published(1024, 20.8, 102.98, "Table 1"),
+            Published(1024, None, 121, "footnote 10", FOOTNOTE_10),
+            Published(224, 20.8, 3.79, "Table 9", STRIDE_IN_1X1),
+        ),
+    ),
+    "botnet101": Entry(botnet(R101)),
+    "botnet152": Entry(botnet(R152)),
+    "botnet200": Entry(botnet(R200)),
+    "botnet50_s1": Entry(botnet(R50, c5_stride=1), (Published(224, 20.8, 4.27, "Table 9", STRIDED_C5),)),
+    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, "Figure 5", SE_IN_BOT),)),
+    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, "Figure 5", SE_IN_BOT),)),
+    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, "Figure 5", SE_IN_BOT),)),
+    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, "Figure 5", SE_IN_BOT),)),
+    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, "Figure 5", SE_IN_BOT),)),
+    "senet_s1": Entry(senet(R50)),
+    "senet_s2": Entry(senet(R101)),
+    "senet_s3": Entry(senet(R152)),
+    "senet_s4": Entry(senet(R200, input_size=256)),
+    "senet_s5": Entry(senet(R350, input_size=384)),
+    "resnet50_nl_c4": Entry(NetworkConfig(R50, insert_in=("c4",), insert="nonlocal")),
+    "resnet50_bot_c4": Entry(NetworkConfig(R50, insert_in=("c4",))),
+    "resnet50_bot_c4c5": Entry(NetworkConfig(R50, insert_in=("c4", "c5"))),
 }
 
 
@@ -42,16 +97,16 @@ def create_model(
 
     Args:
         name: an entry of the catalogue, such as "botnet50".
-        num_classes: width of the classifier; 0 gives pooled features (B, 32 * width).
+        num_classes: width of the classifier; 0 gives pooled features (B, channels of c5).
         features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits.
         overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640``,
-            ``depths=(1, 1, 1, 1)`` or ``width=32``.
+            ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"`` or ``norm="frozen"``.
 
     Returns:
         A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the four maps.
 
     Raises:
-        ValueError: unknown name (the nearest ones are named), unknown field, or a value that cannot be built.
+        UserError: unknown name (the nearest ones are named), unknown field, or a value that cannot be built.
     """
     return Network(model_config(name, **overrides), num_classes=num_classes, features_only=features_only)
 
@@ -59,11 +114,11 @@ def create_model(
 def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
     """The configuration of a named model with some fields replaced; errors as in :func:`create_model`."""
     if name not in CATALOGUE:
-        raise ValueError(f"unknown model {name!r}{nearest(name, list(CATALOGUE))}")
+        raise UserError(f"unknown model {name!r}{nearest(name, list(CATALOGUE))}")
     fields = NetworkConfig.__dataclass_fields__
     for field in overrides:
         if field not in fields:
-            raise ValueError(f"unknown model field {field!r}{nearest(field, list(fields))}")
+            raise UserError(f"unknown model field {field!r}{nearest(field, list(fields))}")
     return replace(CATALOGUE[name].config, **overrides)
 
 

@@ -1,16 +1,22 @@
-"""Configuration -> network: one builder for every ResNet and BoTNet of the paper (Table 1)."""
+"""Configuration -> network: one builder for every ResNet, SENet and BoTNet of the paper (Table 1)."""
+
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from botvision.layers import EXPANSION, BoTBlock, Bottleneck
-from botvision.models.config import STAGES, NetworkConfig
+from botvision.errors import UserError
+from botvision.layers import BoTBlock, Bottleneck, NonLocalBlock, Style
+from botvision.models.config import ACTIVATIONS, NORMS, NetworkConfig
+from botvision.models.plan import BlockPlan, plan_stages
 
 
 class Network(nn.Module):
     """A ResNet, or a BoTNet where the configuration puts attention into a stage.
 
-    Module names are torchvision's (``conv1``, ``bn1``, ``layer1`` = c2 ... ``layer4`` = c5, ``fc``).
+    Module names and their order are torchvision's (``conv1``, ``bn1``, ``relu``, ``maxpool``, ``layer1`` = c2 ...
+    ``layer4`` = c5, ``fc``), so that its ``BackboneWithFPN`` and ``IntermediateLayerGetter`` take a network as it is.
 
     Args:
         config: the network as data.
@@ -21,13 +27,18 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig, num_classes: int = 1000, features_only: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.num_classes = num_classes
         self.features_only = features_only
-        self.conv1 = nn.Conv2d(3, config.width, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(config.width)
-        self.relu = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(config.in_channels, config.width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = NORMS[config.norm](config.width)
+        self.relu = ACTIVATIONS[config.activation](inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = build_stages(config)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(OrderedDict((plan.name, build_block(plan, config)) for plan in stage))
+            for stage in plan_stages(config)
+        )
         if not features_only:
+            self.dropout = nn.Dropout(config.dropout)
             self.fc = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
         self.reset_convolutions()
         self.to(memory_format=torch.channels_last)
@@ -39,7 +50,12 @@ class Network(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) -> ``[c2, c3, c4, c5]``, each (B, channels, ceil(H / r), ceil(W / r))."""
+        """Images (B, 3, H, W) -> ``[c2, c3, c4, c5]``, each (B, channels, ceil(H / r), ceil(W / r)).
+
+        Raises:
+            UserError: other channels than the network's, or images smaller than one cell of the last map.
+        """
+        self.check_images(x)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -47,27 +63,33 @@ class Network(nn.Module):
             maps.append(x)
         return maps
 
+    def forward_head(self, x: Tensor) -> Tensor:
+        """The map c5 (B, channels, H, W) -> logits (B, num_classes)."""
+        return self.fc(self.dropout(x.mean(dim=(2, 3))))
+
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the four maps with ``features_only``."""
         maps = self.forward_features(x)
-        return maps if self.features_only else self.fc(maps[-1].mean(dim=(2, 3)))
+        return maps if self.features_only else self.forward_head(maps[-1])
+
+    def check_images(self, x: Tensor) -> None:
+        """Raise a UserError for images that the network cannot take."""
+        channels, least = self.config.in_channels, self.config.reductions[-1]
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise UserError(f"images must be (B, {channels}, H, W), got shape {tuple(x.shape)}")
+        if any(statically_known_true(side < least) for side in x.shape[2:]):
+            raise UserError(f"images must be at least {least}x{least} pixels, got {x.shape[2]}x{x.shape[3]}")
 
 
-def build_stages(config: NetworkConfig) -> list[nn.Sequential]:
-    """The stages c2 to c5 of a configuration, each a sequence of blocks."""
-    stages = []
-    in_channels = config.width
-    side = -(-config.input_size // 4)  # of the map that enters c2: the stem halves twice, rounding up
-    for index, (name, depth, stride) in enumerate(zip(STAGES, config.depths, config.strides, strict=True)):
-        width = config.width << index
-        blocks: list[nn.Module] = []
-        for block in range(depth):
-            block_stride = stride if block == 0 else 1
-            if name in config.attention_in:
-                blocks.append(BoTBlock(in_channels, width, (side, side), config.heads, block_stride))
-            else:
-                blocks.append(Bottleneck(in_channels, width, block_stride))
-            in_channels = EXPANSION * width
-            side = -(-side // block_stride)
-        stages.append(nn.Sequential(*blocks))
-    return stages
+def build_block(plan: BlockPlan, config: NetworkConfig) -> nn.Module:
+    """One block of a stage as a module."""
+    norm = NORMS[config.norm]
+    if plan.kind == "nonlocal":
+        return NonLocalBlock(plan.in_channels, norm)
+    style = Style(norm, ACTIVATIONS[config.activation], plan.drop_path)
+    if plan.kind == "bot":
+        size = (plan.side, plan.side)
+        return BoTBlock(plan.in_channels, plan.width, size, config.heads, plan.stride, config.attention, style)
+    return Bottleneck(
+        plan.in_channels, plan.width, plan.stride, style, dilation=plan.dilation, se_ratio=config.se_ratio
+    )
