@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
@@ -44,6 +44,16 @@ class RegionHeads(RoIHeads):
             mask_predictor=MaskRCNNPredictor(config.mask_head_width, config.mask_head_width, num_classes),
         )
         self.huber_delta = config.roi_huber_delta
+        self.reset_box_head()
+
+    def reset_box_head(self) -> None:
+        """Glorot for the two wide layers, N(0, 0.01) for classes and N(0, 0.001) for boxes, as the authors' code."""
+        for layer in (self.box_head.fc6, self.box_head.fc7):
+            nn.init.xavier_uniform_(layer.weight)
+        for layer, std in ((self.box_predictor.cls_score, 0.01), (self.box_predictor.bbox_pred, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+        for layer in (*self.box_head.children(), *self.box_predictor.children()):
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self,
