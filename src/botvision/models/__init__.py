@@ -3,6 +3,7 @@
 from botvision.models.catalogue import CATALOGUE, create_model, model_config
 from botvision.models.config import NetworkConfig
 from botvision.models.network import Network
+from botvision.models.saving import load, save
 from botvision.models.weights import LoadReport, load_weights, read_state_dict
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "create_model",
+    "load",
     "load_weights",
     "model_config",
     "read_state_dict",
+    "save",
 ]

@@ -1,5 +1,6 @@
 """Weights from files into networks: what fits is loaded, and the rest is named."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from botvision.attention import adapt_relative_table
+from botvision.attention import adapt_relative_table, adapt_table
 from botvision.errors import UserError
+
+TIMM_PREFIX = "timm/"
+"""In front of a name, it asks for the weights of a timm model."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -17,9 +23,9 @@ class LoadReport:
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
-    """Relative tables that were made for another size."""
+    """Position tables that were made for another size."""
     at_random: list[str] = field(default_factory=list)
-    """In the network, not in the file (or of another shape): left as they were initialised."""
+    """In the network, not in the file (or for another number of classes): left as they were initialised."""
     unused: list[str] = field(default_factory=list)
     """In the file, not in the network."""
 
@@ -42,18 +48,24 @@ def shorten(names: list[str], show: int = 6) -> str:
     return ", ".join(names[:show]) + more
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file or a PyTorch state dict (``weights_only``: no code is run).
 
+    Args:
+        source: a file, or ``timm/NAME`` for the pretrained weights of a timm model, which timm downloads.
+
     Raises:
-        UserError: the file is not there, cannot be read, or holds something else than tensors by name.
+        UserError: the file is not there, cannot be read, or holds something else than tensors by name; timm is not
+            installed or has no such weights.
     """
-    path = Path(path)
+    path = Path(source)
     if not path.is_file():
+        if str(source).startswith(TIMM_PREFIX):
+            return timm_state_dict(str(source).removeprefix(TIMM_PREFIX))
         raise UserError(f"weights file {path} is not there")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # whatever the two readers raise on a damaged or foreign file
+    except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file
         raise UserError(f"{path} is no readable weights file: {str(error).splitlines()[0][:200]}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -63,11 +75,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def timm_state_dict(name: str) -> dict[str, Tensor]:
+    """The pretrained tensors of a timm model; its ResNets and SE-ResNets with a 7x7 stem have our names and layers."""
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"timm/{name} needs timm: pip install 'botvision[timm]'") from error
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # an unknown name, no weights, no network: each raises its own
+        raise UserError(f"timm gives no weights for {name!r}: {str(error).splitlines()[0][:200]}") from error
+
+
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
-    """Copy every tensor that fits by name and shape; relative tables made for another size are adapted.
+    """Copy every tensor that fits by name and shape; position tables made for another size are adapted.
 
     Used to start from other weights: ImageNet to detection, ResNet to BoTNet (paper, footnote 6: "the replacement
-    layers are randomly initialised, the remaining ones come from the ResNet").
+    layers are randomly initialised, the remaining ones come from the ResNet"). A layer whose tensors differ in the
+    number of outputs alone has other classes, and stays at random.
 
     Args:
         model: changed in place.
@@ -77,10 +102,11 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         What was loaded, adapted, left at random and not used.
 
     Raises:
-        UserError: not one tensor fits.
+        UserError: not one tensor fits, or they belong to a network of other widths; nothing is changed then.
     """
     report = LoadReport()
     fitting: dict[str, Tensor] = {}
+    misfits: list[str] = []
     for name, own in model.state_dict().items():
         given = state.get(name)
         if given is None:
@@ -88,18 +114,34 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         elif given.shape == own.shape:
             fitting[name] = given
             report.loaded.append(name)
-        elif is_relative_table(name) and given.ndim == 2 and given.shape[1] == own.shape[1]:
-            fitting[name] = adapt_relative_table(given, (own.shape[0] + 1) // 2)
+        elif is_position_table(name) and given.ndim == 2 and given.shape[1] == own.shape[1]:
+            fitting[name] = adapt(name, given, own.shape[0])
             report.adapted.append(name)
-        else:
+        elif given.shape[1:] == own.shape[1:]:
             report.at_random.append(name)
-    report.unused = [name for name in state if name not in fitting]
+        else:
+            misfits.append(f"{name} is {tuple(given.shape)} and should be {tuple(own.shape)}")
+    if misfits:
+        raise UserError(f"weights of another shape: {shorten(misfits, show=5)}")
     if not fitting:
         raise UserError(f"no tensor of these weights fits the model; they hold {shorten(sorted(state))}")
+    report.unused = [name for name in state if name not in fitting]
     model.load_state_dict(fitting, strict=False)
+    if report.adapted:
+        logger.warning("position tables were made for another size and are adapted: %s", shorten(report.adapted))
     return report
+
+
+def adapt(name: str, table: Tensor, rows: int) -> Tensor:
+    """A position table with as many rows as the model's, by the rule of its kind."""
+    return adapt_relative_table(table, (rows + 1) // 2) if is_relative_table(name) else adapt_table(table, rows)
 
 
 def is_relative_table(name: str) -> bool:
     """Whether a tensor of this name holds vectors of relative distances."""
     return name.endswith((".rel_height", ".rel_width"))
+
+
+def is_position_table(name: str) -> bool:
+    """Whether a tensor of this name holds vectors of distances or of positions."""
+    return is_relative_table(name) or name.endswith((".abs_height", ".abs_width"))

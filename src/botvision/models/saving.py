@@ -1,0 +1,60 @@
+"""A network in one file: safetensors, with the configuration in the file's own metadata."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from botvision.errors import UserError
+from botvision.files import whole_file
+from botvision.models.config import NetworkConfig
+from botvision.models.network import Network
+from botvision.models.weights import read_state_dict
+
+METADATA_KEY = "botvision"
+
+
+def save(model: Network, path: str | Path) -> None:
+    """Write a network, weights and configuration, as one safetensors file; whole or not at all.
+
+    Args:
+        model: what :func:`~botvision.models.catalogue.create_model` or :func:`load` gave, trained since or not.
+        path: of the file; its folder is made where it is missing.
+    """
+    description = {
+        "config": asdict(model.config),
+        "num_classes": model.num_classes,
+        "features_only": model.features_only,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with whole_file(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
+
+
+def load(path: str | Path) -> Network:
+    """Read a network back from a file that :func:`save` wrote; nothing else is needed. No code in it is run.
+
+    Returns:
+        The network, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: the file is not there, cannot be read, has no configuration inside, or one that this version
+            does not know.
+    """
+    state = read_state_dict(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})[METADATA_KEY])
+        config = NetworkConfig(**description["config"])
+        model = Network(config, description["num_classes"], description["features_only"])
+        model.load_state_dict(state)
+    except (KeyError, TypeError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path} has no configuration of this version inside ({str(error).splitlines()[0][:200]}); build the "
+            "model with create_model and use load_weights"
+        ) from error
+    except RuntimeError as error:
+        raise UserError(f"{path} holds weights that do not fit its own configuration") from error
+    return model.eval()

@@ -1,0 +1,166 @@
+"""What every model costs, beside what the paper publishes; and what one is made of, as Table 1 prints it."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import groupby
+
+import torch
+from rich.table import Table
+
+from botvision.errors import UserError
+from botvision.layers import EXPANSION
+from botvision.models.catalogue import CATALOGUE, Published, create_model, nearest
+from botvision.models.config import STAGES, NetworkConfig
+from botvision.models.counting import count_multiply_adds, count_parameters
+from botvision.models.network import Network
+from botvision.models.plan import BlockPlan, plan_stages
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One model at one image size."""
+
+    name: str
+    input_size: int
+    """Image height and width, in pixels."""
+    params: int
+    """Learned numbers, with a classifier of 1000 classes."""
+    madds: int
+    """Multiply-adds of one image."""
+    published_params: float | None
+    """Million, as the paper prints them."""
+    published_madds: float | None
+    """Billion, as the paper prints them."""
+    source: str
+    """Where the paper prints them."""
+    why: str
+    """Why ours and the paper's differ; empty where they agree."""
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One line of Table 1."""
+
+    stage: str
+    """c1 to c5, or "head"."""
+    height: int
+    width: int
+    """Of the stage's output, in positions."""
+    channels: int
+    layers: tuple[str, ...]
+    """What one block is made of, or the stage itself where it has none."""
+    blocks: int
+    """How many such blocks."""
+
+
+def summarize(pattern: str | None = None) -> list[ModelSummary]:
+    """Count the catalogue's models, one entry for each figure that the paper publishes of them.
+
+    Args:
+        pattern: a name, a part of one, or one with wildcards such as ``botnet_t*``; None for all.
+
+    Raises:
+        UserError: no model has such a name.
+    """
+    names = [name for name in CATALOGUE if pattern is None or pattern in name or fnmatch(name, pattern)]
+    if not names:
+        raise UserError(f"no model matches {pattern!r}{nearest(pattern or '', list(CATALOGUE))}")
+    return [summary for name in names for summary in summarize_model(name)]
+
+
+def summarize_model(name: str) -> list[ModelSummary]:
+    """One model at each size that the paper publishes; its own size where it publishes none."""
+    entry = CATALOGUE[name]
+    model = meta_model(name)
+    unpublished = Published(entry.input_size, None, None, source="")
+    return [
+        ModelSummary(
+            name=name,
+            input_size=figure.input_size,
+            params=count_parameters(model),
+            madds=count_multiply_adds(model, figure.input_size, figure.input_size),
+            published_params=figure.params,
+            published_madds=figure.madds,
+            source=figure.source,
+            why=figure.why,
+        )
+        for figure in entry.published or (unpublished,)
+    ]
+
+
+def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
+    """The stages of a model with the sizes of their outputs, as Table 1 prints them.
+
+    Args:
+        name: an entry of the catalogue.
+        input_size: image height and width, in pixels; the size of its first published figure by default.
+
+    Raises:
+        UserError: unknown name.
+    """
+    model = meta_model(name)
+    config = model.config
+    side = input_size or CATALOGUE[name].input_size
+    half = -(-side // 2)
+    stages = [StageSummary("c1", half, half, config.width, (f"7x7, {config.width}, stride 2",), 1)]
+    with torch.no_grad():
+        maps = model.forward_features(torch.empty(1, config.in_channels, side, side, device="meta"))
+    for stage, blocks, output in zip(STAGES, plan_stages(config), maps, strict=True):
+        _, channels, height, width = output.shape
+        if stage == "c2":
+            stages.append(StageSummary(stage, height, width, config.width, ("3x3 max pool, stride 2",), 1))
+        for layers, group in groupby(describe_block(block, config) for block in blocks):
+            stages.append(StageSummary(stage, height, width, channels, layers, len(list(group))))
+    head = ("global average pool", f"fully connected, {model.num_classes}")
+    return [*stages, StageSummary("head", 1, 1, model.num_classes, head, 1)]
+
+
+def describe_block(block: BlockPlan, config: NetworkConfig) -> tuple[str, ...]:
+    """The layers of one block in the notation of Table 1; stride is left to the output's size, as it does."""
+    outputs = EXPANSION * block.width
+    if block.kind == "nonlocal":
+        return (f"non-local, {outputs // 2}", f"1x1, {outputs}")
+    if block.kind == "bot":
+        return (f"1x1, {block.width}", f"MHSA, {block.width}, {config.heads} heads", f"1x1, {outputs}")
+    spatial = f"3x3, {block.width}" + (f", dilation {block.dilation}" if block.dilation > 1 else "")
+    squeeze = (f"SE, {max(1, round(outputs * config.se_ratio))}",) if config.se_ratio else ()
+    return (f"1x1, {block.width}", spatial, f"1x1, {outputs}", *squeeze)
+
+
+def meta_model(name: str) -> Network:
+    """A model without memory, to count."""
+    with torch.device("meta"):
+        return create_model(name)
+
+
+def render_models(summaries: list[ModelSummary]) -> Table:
+    """The models as a table for a terminal: ours beside the paper's, and the reasons as its caption."""
+    table = Table(title="Models: parameters (million) and multiply-adds (billion)", caption_justify="left")
+    for heading in ("model", "input", "params", "published", "madds", "published", "source"):
+        table.add_column(heading, justify="left" if heading in ("model", "source") else "right")
+    reasons = list(dict.fromkeys(summary.why for summary in summaries if summary.why))
+    for summary in summaries:
+        mark = f" [{reasons.index(summary.why) + 1}]" if summary.why else ""
+        table.add_row(
+            summary.name,
+            str(summary.input_size),
+            f"{summary.params / 1e6:.2f}",
+            "" if summary.published_params is None else f"{summary.published_params:g}",
+            f"{summary.madds / 1e9:.2f}",
+            "" if summary.published_madds is None else f"{summary.published_madds:g}",
+            (summary.source + mark).replace("[", r"\["),
+        )
+    table.caption = "\n".join(rf"\[{number}] {reason}" for number, reason in enumerate(reasons, start=1))
+    return table
+
+
+def render_tree(stages: list[StageSummary]) -> Table:
+    """The stages of a model as a table for a terminal."""
+    table = Table("stage", "output", "channels", "layers", "blocks")
+    for name, rows in groupby(stages, key=lambda stage: stage.stage):
+        for number, row in enumerate(rows):
+            output = f"{row.height}x{row.width}"
+            first = (name, output) if number == 0 else ("", "")
+            table.add_row(*first, str(row.channels), "\n".join(row.layers), f"x {row.blocks}")
+        table.add_section()
+    return table
