@@ -38,7 +38,7 @@ class Instance(NamedTuple):
 
     label: int
     box: tuple[float, float, float, float]
-    segmentation: list | dict | None
+    segmentation: list | dict
 
 
 class Annotations(NamedTuple):
@@ -50,11 +50,12 @@ class Annotations(NamedTuple):
     dropped: dict[str, int]  # why, and how many annotations
 
 
-def read_annotations(file: Path, image_folder: Path, *, with_masks: bool, drop_crowd: bool) -> Annotations:
+def read_annotations(file: Path, image_folder: Path) -> Annotations:
     """Read and check a COCO `instances` file.
 
     Boxes are clipped to their image. Annotations of which nothing can be learnt (a box of no area, not finite, or
-    outside its image; a mask of no area) are left out and counted in `dropped`.
+    outside its image; a mask of no area) are left out and counted in `dropped`. Crowd regions, which mark many objects
+    at once, are left out too.
 
     Raises:
         UserError: anything else that is wrong; names the file, the record and the field.
@@ -78,9 +79,9 @@ def read_annotations(file: Path, image_folder: Path, *, with_masks: bool, drop_c
     for record, where in _records(content, "annotations", file):
         image = _known(images_by_id, record, "image_id", where)
         label = _known(labels, record, "category_id", where)
-        if drop_crowd and record.get("iscrowd"):
+        if record.get("iscrowd"):
             continue
-        instance = _instance(record, where, image, label, with_masks)
+        instance = _instance(record, where, image, label)
         if isinstance(instance, Instance):
             instances[image.id].append(instance)
         else:
@@ -133,13 +134,13 @@ def _image(record: dict, where: str, folder: Path) -> ImageRecord:
     return ImageRecord(record["id"], folder / name, height, width)
 
 
-def _instance(record: dict, where: str, image: ImageRecord, label: int, with_masks: bool) -> Instance | str:
+def _instance(record: dict, where: str, image: ImageRecord, label: int) -> Instance | str:
     """The annotation, or the reason why it is left out."""
     box = _clipped_box(record.get("bbox"), where, image)
-    if isinstance(box, str) or not with_masks:
-        return box if isinstance(box, str) else Instance(label, box, None)
+    if isinstance(box, str):
+        return box
     if "segmentation" not in record:
-        raise UserError(f"{where}: has no 'segmentation'; add one, or train a detector without masks")
+        raise UserError(f"{where}: has no 'segmentation'; Mask R-CNN learns from polygons or run lengths")
     try:
         segmentation = usable_segmentation(record["segmentation"], image.height, image.width)
     except ValueError as error:

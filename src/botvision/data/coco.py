@@ -58,7 +58,7 @@ class CocoDetection(Dataset):
 
     - `boxes`: `tv_tensors.BoundingBoxes`, float32 (N, 4), x1 y1 x2 y2 in pixels inside the image
     - `labels`: int64 (N,), 1..K in the order of COCO's ids; 0 is left for the background
-    - `masks`: `tv_tensors.Mask`, uint8 (N, H, W); absent without `with_masks`
+    - `masks`: `tv_tensors.Mask`, uint8 (N, H, W)
     - `image_id`: int
     - `original_size`: (H, W) of the stored image
 
@@ -76,11 +76,7 @@ class CocoDetection(Dataset):
         split: str,
         transform: Callable[[tv_tensors.Image, Target], tuple[tv_tensors.Image, Target]] | None = None,
         *,
-        image_ids: Sequence[int] | None = None,
         limit: int | None = None,
-        with_masks: bool = True,
-        drop_crowd: bool = True,
-        keep_empty: bool = True,
     ) -> None:
         """Read and check the annotations, and check that the image files are there.
 
@@ -88,31 +84,19 @@ class CocoDetection(Dataset):
             folder: holds `annotations/` and the image folders; see `find_split`.
             split: `train` or `val`.
             transform: takes and returns `(image, target)`.
-            image_ids: which images, in which order; by default all, in the file's order.
-            limit: the first so many of them alone.
-            with_masks: whether targets hold masks (and annotations must).
-            drop_crowd: whether to leave out crowd regions, which mark many objects at once.
-            keep_empty: whether to keep images without objects.
+            limit: the first so many images alone, in the file's order.
 
         Raises:
-            UserError: a file or folder is missing, a record is wrong, or an id of `image_ids` is unknown.
+            UserError: a file or folder is missing, or a record is wrong.
         """
         self.annotation_file, image_folder = find_split(Path(folder), split)
-        found = read_annotations(self.annotation_file, image_folder, with_masks=with_masks, drop_crowd=drop_crowd)
+        found = read_annotations(self.annotation_file, image_folder)
         self.transform = transform
-        self.with_masks = with_masks
         self.categories = found.categories
         self.label_to_category = {label: category.id for label, category in enumerate(found.categories, start=1)}
         self.dropped = found.dropped
         self._report_dropped()
-        images = found.images
-        if image_ids is not None:
-            by_id = {image.id: image for image in images}
-            unknown = [number for number in image_ids if number not in by_id]
-            if unknown:
-                raise UserError(f"{self.annotation_file}: 'images' holds no id {unknown[0]}, which image_ids asks for")
-            images = [by_id[number] for number in image_ids]
-        self.images = [image for image in images if keep_empty or found.instances[image.id]][:limit]
+        self.images = found.images[:limit]
         check_image_files(image_folder, [image.path.relative_to(image_folder).as_posix() for image in self.images])
         self._instances = _PackedInstances([found.instances[image.id] for image in self.images])
 
@@ -135,9 +119,8 @@ class CocoDetection(Dataset):
             "labels": torch.from_numpy(labels),
             "image_id": record.id,
             "original_size": size,
+            "masks": tv_tensors.Mask(self._decode(segmentations, record)),
         }
-        if self.with_masks:
-            target["masks"] = tv_tensors.Mask(self._decode(segmentations, record))
         return (image, target) if self.transform is None else self.transform(image, target)
 
     def _decode(self, segmentations: list, record: ImageRecord) -> Tensor:
