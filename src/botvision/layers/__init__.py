@@ -1,6 +1,15 @@
 """The layers that networks are made of: the attention layer of Figure 4, the two blocks of Figure 1, Non-Local."""
 
-from botvision.layers.blocks import EXPANSION, BoTBlock, Bottleneck, MakeNorm, NonLocalBlock, ResidualBlock, Style
+from botvision.layers.blocks import (
+    EXPANSION,
+    BoTBlock,
+    Bottleneck,
+    HalvingPool,
+    MakeNorm,
+    NonLocalBlock,
+    ResidualBlock,
+    Style,
+)
 from botvision.layers.mhsa import ATTENTION_KINDS, MHSA2d
 
 __all__ = [
@@ -8,6 +17,7 @@ __all__ = [
     "EXPANSION",
     "BoTBlock",
     "Bottleneck",
+    "HalvingPool",
     "MHSA2d",
     "MakeNorm",
     "NonLocalBlock",

@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.utils.checkpoint import checkpoint_sequential
 
 from botvision.errors import UserError
 from botvision.layers import BoTBlock, Bottleneck, NonLocalBlock, Style
@@ -29,6 +30,7 @@ class Network(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.features_only = features_only
+        self.grad_checkpointing = False
         self.conv1 = nn.Conv2d(config.in_channels, config.width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = NORMS[config.norm](config.width)
         self.relu = ACTIVATIONS[config.activation](inplace=True)
@@ -49,7 +51,11 @@ class Network(nn.Module):
             if isinstance(module, nn.Conv2d) and not name.endswith("mhsa.qkv"):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward_features(self, x: Tensor) -> list[Tensor]:
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute blocks again in the backward pass instead of keeping what is inside them (timm's name for it)."""
+        self.grad_checkpointing = enable
+
+    def forward_maps(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) -> ``[c2, c3, c4, c5]``, each (B, channels, ceil(H / r), ceil(W / r)).
 
         Raises:
@@ -57,9 +63,10 @@ class Network(nn.Module):
         """
         self.check_images(x)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
+        again = self.grad_checkpointing and torch.is_grad_enabled()
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+            x = checkpoint_sequential(stage, len(stage), x, use_reentrant=False) if again else stage(x)
             maps.append(x)
         return maps
 
@@ -69,7 +76,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the four maps with ``features_only``."""
-        maps = self.forward_features(x)
+        maps = self.forward_maps(x)
         return maps if self.features_only else self.forward_head(maps[-1])
 
     def check_images(self, x: Tensor) -> None:

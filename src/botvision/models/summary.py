@@ -104,7 +104,7 @@ def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
     half = -(-side // 2)
     stages = [StageSummary("c1", half, half, config.width, (f"7x7, {config.width}, stride 2",), 1)]
     with torch.no_grad():
-        maps = model.forward_features(torch.empty(1, config.in_channels, side, side, device="meta"))
+        maps = model.forward_maps(torch.empty(1, config.in_channels, side, side, device="meta"))
     for stage, blocks, output in zip(STAGES, plan_stages(config), maps, strict=True):
         _, channels, height, width = output.shape
         if stage == "c2":

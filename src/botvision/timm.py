@@ -1,0 +1,194 @@
+"""The catalogue in timm, and timm's own BoTNets with our attention layer.
+
+import botvision.timm                                                        # registers botvision_botnet50 and others
+backbone = timm.create_model("botvision_botnet50", features_only=True, out_indices=(2, 3, 4))
+model = botvision.timm.convert(timm.create_model("botnet26t_256"))           # the same outputs, and any image size
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import create_classifier
+from timm.layers.bottleneck_attn import BottleneckAttn
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from botvision.errors import UserError
+from botvision.layers import HalvingPool, MHSA2d
+from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
+from botvision.models.weights import is_position_table
+
+__all__ = ["TimmNetwork", "convert"]
+
+PREFIX = "botvision_"
+LAST_OF_STAGE = 999
+
+
+class TimmNetwork(Network):
+    """A network with the arguments and methods that timm expects of a model.
+
+    Args:
+        name: an entry of the catalogue.
+        num_classes: width of the classifier; 0 for pooled features.
+        in_chans: channels of the images.
+        global_pool: "avg", "max", "avgmax", "catavgmax", or "" for none.
+        drop_rate: dropout in front of the classifier.
+        drop_path_rate: stochastic depth of the last block.
+        overrides: other fields of :class:`~botvision.models.config.NetworkConfig`; ``img_size`` is its
+            ``input_size``.
+
+    Raises:
+        UserError: as :func:`~botvision.models.catalogue.model_config` does.
+    """
+
+    global_pool: Any  # timm's SelectAdaptivePool2d
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        img_size: int | None = None,
+        **overrides: Any,  # noqa: ANN401
+    ) -> None:
+        if img_size is not None:
+            overrides["input_size"] = img_size
+        config = model_config(
+            name, in_channels=in_chans, dropout=drop_rate, stochastic_depth=drop_path_rate, **overrides
+        )
+        super().__init__(config, num_classes=0)
+        self.num_features = config.channels[-1]
+        self.feature_info = feature_info(config)
+        self.reset_classifier(num_classes, global_pool)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the network a new classifier, at random, and another pooling if one is named."""
+        self.num_classes = num_classes
+        if global_pool is None:
+            global_pool = self.global_pool.pool_type
+        like = self.conv1.weight
+        self.global_pool, self.fc = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool, device=like.device, dtype=like.dtype
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """The last layer, or its name."""
+        return "fc" if name_only else self.fc
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, in_chans, H, W) -> the map c5, (B, num_features, H', W')."""
+        return self.forward_maps(x)[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The map c5 -> logits (B, num_classes), or what goes into the classifier."""
+        x = self.dropout(self.global_pool(x))
+        return x if pre_logits else self.fc(x)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns by which timm groups parameters for layer-wise learning rates; an inserted block ends its stage."""
+        fine = [(r"^layer(\d+)\.inserted", (LAST_OF_STAGE,)), (r"^layer(\d+)\.(\d+)", None)]
+        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else fine}
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that timm's optimisers leave without decay: the position tables."""
+        return {name for name, _ in self.named_parameters() if is_position_table(name)}
+
+
+def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
+    """timm's description of the maps: the stem of stride 2, then c2 to c5."""
+    stem = {"num_chs": config.width, "reduction": 2, "module": "relu"}
+    maps = zip(config.channels, config.reductions, strict=True)
+    return [
+        stem,
+        *(
+            {"num_chs": channels, "reduction": reduction, "module": f"layer{number}"}
+            for number, (channels, reduction) in enumerate(maps, start=1)
+        ),
+    ]
+
+
+def register(name: str) -> None:
+    """Make one entry of the catalogue a model of timm's, under its name with ``botvision_`` in front."""
+
+    def build(pretrained: bool = False, **arguments: Any) -> nn.Module:  # noqa: ANN401
+        return build_model_with_cfg(partial(TimmNetwork, name), PREFIX + name, pretrained, **arguments)
+
+    build.__name__ = PREFIX + name
+    build.__doc__ = f"{name} of botvision, see TimmNetwork."
+    register_model(build)
+
+
+def description(config: NetworkConfig) -> dict[str, Any]:
+    """timm's ``pretrained_cfg`` of an untrained network."""
+    side = config.input_size
+    cells = -(-side // config.reductions[-1])
+    return {
+        "num_classes": 1000,
+        "input_size": (3, side, side),
+        "min_input_size": (3, config.reductions[-1], config.reductions[-1]),
+        "pool_size": (cells, cells),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "apache-2.0",
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {f"{PREFIX}{name}.untrained": description(entry.config) for name, entry in CATALOGUE.items()}
+)
+for _name in CATALOGUE:
+    register(_name)
+
+
+def convert(model: nn.Module) -> nn.Module:
+    """Replace every ``BottleneckAttn`` in a timm model by our layer with its weights.
+
+    Outputs stay the same at the size that the model was made for; after that it takes images of any size.
+
+    Args:
+        model: such as ``botnet26t_256``, ``botnet50ts_256``, ``sebotnet33ts_256`` or ``eca_botnext26ts_256``;
+            changed in place.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, BottleneckAttn)}
+    if not layers:
+        raise UserError(f"{type(model).__name__} has no BottleneckAttn to convert")
+    for name, layer in layers.items():
+        model.set_submodule(name, convert_attention(layer))
+    return model
+
+
+def convert_attention(layer: BottleneckAttn) -> nn.Module:
+    """Our attention layer, and the pooling behind it, with the weights of timm's."""
+    positions: Any = layer.pos_embed
+    attention = MHSA2d(
+        layer.qkv.in_channels,
+        (positions.height, positions.width),
+        layer.num_heads,
+        out_channels=layer.dim_out_v,
+        head_width=layer.dim_head_qk,
+        bias=layer.qkv.bias is not None,
+    ).to(layer.qkv.weight)
+    attention.qkv.load_state_dict(layer.qkv.state_dict())
+    # timm scales q before the content term alone unless told otherwise; we scale it before both.
+    undo = 1.0 if layer.scale_pos_embed else 1.0 / layer.scale
+    with torch.no_grad():
+        for table, given in zip(attention.tables(), (positions.height_rel, positions.width_rel), strict=True):
+            table.copy_(given * undo)
+    has_stride = isinstance(layer.pool, nn.AvgPool2d)
+    return (nn.Sequential(attention, HalvingPool()) if has_stride else attention).train(layer.training)
