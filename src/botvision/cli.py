@@ -28,6 +28,7 @@ from botvision.experiments import EXPERIMENTS, find_experiment
 from botvision.experiments.demo import run_demo
 from botvision.files import write_text
 from botvision.models.catalogue import nearest
+from botvision.models.summary import render_models, render_tree, summarize, tree
 from botvision.training.config import DetectionExperiment, to_plain
 from botvision.training.processes import first_process, pick_device
 from botvision.training.progress import Reporter
@@ -184,6 +185,38 @@ def predict(argv: Sequence[str]) -> int:
 
 
 @dataclass
+class ModelsArguments:
+    """Every model: parameters and multiply-adds, published beside ours."""
+
+    pattern: Positional[str | None] = None
+    """A name, a part of one, or one with wildcards such as 'botnet_t*'; all by default."""
+    tree: bool = False
+    """Show what one model is made of, stage by stage."""
+    input_size: int | None = None
+    """Image height and width for --tree, in pixels; the model's own by default."""
+    json: bool = False
+    """Print as JSON."""
+
+
+def models(argv: Sequence[str]) -> int:
+    """`botvision models [PATTERN]`."""
+    arguments = parse(ModelsArguments, "models", argv)
+    if arguments.tree and not arguments.pattern:
+        raise UserError("--tree needs one model: botvision models botnet50 --tree")
+    if arguments.tree:
+        rows: list[Any] = list(tree(arguments.pattern, arguments.input_size))
+        table = render_tree(rows)
+    else:
+        rows = list(summarize(arguments.pattern))
+        table = render_models(rows)
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        Console().print(table)
+    return 0
+
+
+@dataclass
 class BenchArguments:
     """Time the attention layer beside its peers, in interleaved runs."""
 
@@ -237,6 +270,7 @@ def map_size(text: str) -> tuple[int, int]:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
+    "models": models,
     "train": train,
     "eval": evaluate,
     "predict": predict,
