@@ -7,6 +7,7 @@ import numpy as np
 from faster_coco_eval.core import mask as rle
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import box_convert
 
 from botvision.data import Category, to_original
 
@@ -48,8 +49,7 @@ def coco_results(detections: dict[str, Tensor], image_id: int, categories: Seque
         For each detection "image_id", "category_id", "bbox" [x, y, width, height] in pixels, "score", and
         "segmentation" as run lengths.
     """
-    boxes = detections["boxes"].float().cpu()
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = box_convert(detections["boxes"].float(), "xyxy", "xywh")
     columns = np.asfortranarray(detections["masks"].cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
     runs = rle.encode(columns) if len(boxes) else []
     rows = zip(boxes.tolist(), detections["labels"].tolist(), detections["scores"].tolist(), runs, strict=True)
