@@ -1,0 +1,102 @@
+"""What the tests share: a generated data set, a detector small enough to train in seconds, and a finished run of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from botvision.data import write_generated_coco
+from botvision.detection import DetectorConfig, MaskRCNN
+from botvision.training.config import DataConfig, DetectionExperiment, OptimizerConfig, RunConfig
+from botvision.training.run import start_run
+
+torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other only lose on a busy machine
+
+TRAIN_IMAGES, VAL_IMAGES, SIZE = 8, 4, 64
+
+TINY = DetectorConfig(
+    depths=(1, 1, 1, 1),
+    width=8,
+    input_size=SIZE,
+    norm_momentum=0.1,
+    fpn_channels=16,
+    proposals_before_nms=(100, 100),
+    proposals=(50, 50),
+    rpn_samples=32,
+    roi_samples=16,
+    box_head_width=32,
+    mask_head_width=16,
+    mask_head_depth=1,
+)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A generated data set of 8 + 4 images; tests must not change it."""
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    return write_generated_coco(folder, train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=SIZE, seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> DetectorConfig:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(shapes) -> DetectionExperiment:
+    """Four steps of four images on the processor."""
+    return DetectionExperiment(
+        model=TINY,
+        data=DataConfig(data=shapes, workers=0),
+        optimizer=OptimizerConfig(lr=0.1, warmup_steps=2),
+        run=RunConfig(
+            steps=4, batch_size=4, precision="float32", device="cpu", eval_every=2, save_every=2, log_every=1
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(shapes) -> list[str]:
+    """The same experiment as flags that follow `train small/botnet50`, two steps long."""
+    text = (
+        f"--data {shapes} --workers 0 --width 8 --input-size {SIZE} --fpn-channels 16 --rpn-samples 32 --roi-samples 16"
+        " --proposals-before-nms 100 100 --proposals 50 50 --box-head-width 32 --mask-head-width 16"
+        " --mask-head-depth 1 --batch-size 4 --steps 2 --eval-every 2 --device cpu --log-every 1"
+    )
+    return text.split()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_experiment, tmp_path_factory) -> Path:
+    """The folder of a finished run; tests must not change it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    experiment = replace(tiny_experiment, run=replace(tiny_experiment.run, out=out))
+    return start_run(experiment, "small/botnet50", Console(stderr=True)).folder
+
+
+@pytest.fixture(scope="session")
+def make_lively():
+    """Makes a detector of random weights say many different things with confidence."""
+
+    def lively(model: torch.nn.Module, class_strength: float) -> torch.nn.Module:
+        generator = torch.Generator().manual_seed(1)
+        strength = {"rpn.head.cls_logits": 0.3, "rpn.head.bbox_pred": 0.1, "box_predictor.cls_score": class_strength}
+        strength |= {"box_predictor.bbox_pred": 0.1, "mask_predictor.mask_fcn_logits": 1.0}
+        with torch.no_grad():
+            for name, module in model.named_modules():
+                for ending, std in strength.items():
+                    if name.endswith(ending):
+                        weight = torch.randn(module.weight.shape, generator=generator)
+                        module.weight.copy_(std * (weight - weight.mean(dim=1, keepdim=True)))
+        return model.eval()
+
+    return lively
+
+
+@pytest.fixture(scope="session")
+def lively_model(make_lively) -> MaskRCNN:
+    """A tiny detector in test mode that finds many things, all of them wrong."""
+    torch.manual_seed(0)
+    return make_lively(MaskRCNN(TINY, 6), class_strength=3.0)

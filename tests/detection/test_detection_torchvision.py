@@ -1,0 +1,124 @@
+"""Our Mask R-CNN against torchvision's: its weights in, the same features in, the same detections out."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from botvision.detection import DetectorConfig, MaskRCNN
+from botvision.detection.results import in_original
+
+CLASSES = 7
+CONTENT_SIZES = [(128, 160), (160, 101)]
+AS_TORCHVISION = DetectorConfig(
+    backbone="resnet50",
+    norm="none",
+    norm_epsilon=1e-5,
+    anchor_ratios=(0.5, 1.0, 2.0),
+    score_threshold=0.05,
+    proposals_before_nms=(2000, 1000),
+    proposals=(2000, 1000),
+)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def theirs(images, make_lively):
+    torch.manual_seed(0)
+    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the running statistics become those of the one batch below
+    with torch.no_grad():
+        model.backbone.train()(images)
+    return make_lively(model, class_strength=0.1)
+
+
+@pytest.fixture(scope="module")
+def ours(theirs):
+    model = MaskRCNN(AS_TORCHVISION, CLASSES)
+    model.load_state_dict(theirs.state_dict())
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def features(theirs, images):
+    with torch.no_grad():
+        return theirs.backbone(images)
+
+
+def as_ours(features):
+    return OrderedDict(zip(("p2", "p3", "p4", "p5", "pool"), features.values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def detections(theirs, ours, images, features):
+    """Of torchvision and of us, for each image, from the same features."""
+    batch = ImageList(images, CONTENT_SIZES)
+    with torch.no_grad():
+        their_proposals, _ = theirs.rpn(batch, features)
+        their_detections, _ = theirs.roi_heads(features, their_proposals, CONTENT_SIZES)
+        our_proposals, _ = ours.rpn(batch, as_ours(features))
+        our_detections, _ = ours.roi_heads(as_ours(features), our_proposals, CONTENT_SIZES)
+    return their_detections, our_detections
+
+
+def test_the_backbone_gives_torchvisions_pyramid(ours, images, features):
+    with torch.no_grad():
+        pyramid = ours.backbone(images)
+    for own, expected in zip(pyramid.values(), features.values(), strict=True):
+        assert (own - expected).abs().max() < 1e-3 * expected.abs().max()  # float32 through 50 layers
+
+
+def test_proposals_are_torchvisions(theirs, ours, images, features):
+    batch = ImageList(images, CONTENT_SIZES)
+    with torch.no_grad():
+        expected, _ = theirs.rpn(batch, features)
+        found, _ = ours.rpn(batch, as_ours(features))
+    for own, other in zip(found, expected, strict=True):
+        assert len(own) == len(other) > 100
+        torch.testing.assert_close(own[:50], other[:50], rtol=1e-4, atol=1e-3)
+        distances = torch.cdist(own.double(), other.double())  # further down, two of nearly equal score may change places
+        assert distances.min(dim=0).values.max() < 0.01
+        assert distances.min(dim=1).values.max() < 0.01
+
+
+def test_detections_are_torchvisions(detections):
+    for expected, found in zip(*detections, strict=True):
+        assert len(expected["boxes"]) > 20
+        assert len(expected["labels"].unique()) > 3
+        assert expected["scores"].max() - expected["scores"].min() > 0.2
+        assert found["labels"].tolist() == expected["labels"].tolist()
+        # What rounding makes of 12 544 products, in pixels and shares.
+        torch.testing.assert_close(found["boxes"], expected["boxes"], rtol=0, atol=0.02)
+        torch.testing.assert_close(found["scores"], expected["scores"], rtol=0, atol=1e-3)
+        torch.testing.assert_close(found["masks"], expected["masks"], rtol=0, atol=0.01)
+
+
+def test_pixels_are_normalised_as_torchvision_does(lively_model, theirs):
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen = []
+    with lively_model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])), torch.no_grad():
+        lively_model(pixels)
+    torch.testing.assert_close(seen[0], torch.stack([theirs.transform.normalize(image / 255) for image in pixels]))
+
+
+def test_moved_to_the_original_image_as_torchvision_moves_them(detections):
+    originals = [(250, 333), (411, 260)]
+    transform = GeneralizedRCNNTransform(160, 160, [0.0] * 3, [1.0] * 3).eval()
+    copies = [dict(found) for found in detections[1]]
+    expected = transform.postprocess(copies, CONTENT_SIZES, originals)
+    for found, other, content, original in zip(detections[1], expected, CONTENT_SIZES, originals, strict=True):
+        moved = in_original(found, content, original)
+        assert moved["masks"].any(dim=(1, 2)).sum() > 10
+        torch.testing.assert_close(moved["boxes"], other["boxes"])
+        assert torch.equal(moved["masks"], other["masks"][:, 0] > 0.5)
+        assert torch.equal(moved["labels"], other["labels"])
+        assert torch.equal(moved["scores"], other["scores"])

@@ -1,0 +1,96 @@
+"""What a step of training changes and what it leaves, in which precision, and that it learns."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from botvision.data import CocoDetection, eval_transform, train_transform
+from botvision.data.loading import collate
+from botvision.detection import DetectorConfig, MaskRCNN
+from botvision.evaluation import evaluate_detector
+from botvision.training.config import OptimizerConfig
+from botvision.training.schedule import sgd
+
+
+@pytest.fixture(scope="module")
+def batch(shapes, tiny):
+    dataset = CocoDetection(shapes, "train", train_transform(tiny.input_size, (1.0, 1.0)))
+    return collate([dataset[index] for index in range(4)])
+
+
+def arguments(batch):
+    return batch["images"], [target["content_size"] for target in batch["targets"]], batch["targets"]
+
+
+def train(model: MaskRCNN, batch, steps: int, lr: float = 0.1) -> None:
+    optimizer = sgd(model, OptimizerConfig(lr=lr), batch_size=64)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sum(model(*arguments(batch)).values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
+        optimizer.step()
+
+
+def changed_by_training(config: DetectorConfig, batch) -> tuple[set[str], set[str]]:
+    """Names of the tensors, running statistics included, that training changed and that it left as they were."""
+    torch.manual_seed(0)
+    model = MaskRCNN(config, 6).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, batch, steps=3)
+    same = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
+    return before.keys() - same, same
+
+
+def test_freeze_stem_keeps_stem_and_c2_and_their_statistics_bit_for_bit_and_moves_all_else(tiny, batch):
+    changed, same = changed_by_training(replace(tiny, freeze_stem=True), batch)
+    assert {name.split(".")[2] for name in same} == {"conv1", "bn1", "layer1"}
+    assert not {name for name in changed if name.startswith(("backbone.body.layer1", "backbone.body.bn1"))}
+    assert "backbone.body.layer2.0.bn1.running_mean" in changed
+
+
+def test_without_freeze_stem_everything_moves(tiny, batch):
+    assert changed_by_training(tiny, batch)[1] == set()
+
+
+def test_under_bfloat16_losses_are_finite_and_in_float32(tiny, batch):
+    torch.manual_seed(0)
+    model = MaskRCNN(tiny, 6).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(*arguments(batch))
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_under_bfloat16_boxes_are_computed_in_float32(lively_model, batch):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        detections = lively_model(*arguments(batch)[:2])
+    for found in detections:
+        inside = found["boxes"][(found["boxes"] > 0) & (found["boxes"] < 48)]
+        assert found["boxes"].dtype == found["scores"].dtype == found["masks"].dtype == torch.float32
+        assert (inside != inside.bfloat16().float()).float().mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_small_detector_learns_four_images_by_heart(shapes):
+    config = DetectorConfig(
+        depths=(1, 1, 1, 1),
+        width=16,
+        input_size=64,
+        norm_momentum=0.1,
+        anchor_scale=4.0,
+        fpn_channels=32,
+        proposals_before_nms=(200, 200),
+        proposals=(100, 100),
+        roi_samples=64,
+        box_head_width=128,
+        mask_head_width=32,
+        mask_head_depth=2,
+    )
+    torch.manual_seed(0)
+    model = MaskRCNN(config, 6).train()
+    images = CocoDetection(shapes, "train", eval_transform(64), limit=4)
+    train(model, collate(list(images)), steps=250, lr=0.05)
+    scores, _ = evaluate_detector(model, images, batch_size=4)
+    assert scores["box"]["ap50"] > 0.9
+    assert scores["mask"]["ap50"] > 0.8
