@@ -48,10 +48,9 @@ def coco_scores(
         and "classes": for each kind {class name: AP}.
     """
     truth = COCO(ground_truth(annotation_file))
-    copies = [dict(result) for result in results]  # the reader writes its own fields into what it is given
-    found = truth.loadRes(copies) if results else COCO({**truth.dataset, "annotations": []})
     scores: dict[str, Any] = {"classes": {}}
     for kind in kinds:
+        found = load_results(truth, results, kind)
         evaluation = COCOeval_faster(truth, found, KINDS[kind])
         evaluation.params.imgIds = sorted(image_ids)
         evaluation.evaluate()
@@ -60,6 +59,14 @@ def coco_scores(
         scores[kind] = dict(zip(METRICS, map(float, evaluation.stats[: len(METRICS)]), strict=True))
         scores["classes"][kind] = class_precision(evaluation, truth)
     return scores
+
+
+def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCO:
+    """Results as the metric reads them. A mask comes without its box, so that its size is its own and not the box's."""
+    if not results:
+        return COCO({**truth.dataset, "annotations": []})
+    left_out = "bbox" if kind == "mask" else "segmentation"
+    return truth.loadRes([{name: result[name] for name in result if name != left_out} for result in results])
 
 
 def ground_truth(annotation_file: Path) -> dict[str, Any]:
