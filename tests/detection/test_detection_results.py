@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -10,6 +11,8 @@ from pycocotools import mask as coco_mask
 from botvision.data import Category
 from botvision.detection.drawing import draw_detections
 from botvision.detection.results import above, coco_results
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
 CATEGORIES = [Category(3, "car"), Category(90, "toothbrush")]
 

@@ -85,7 +85,8 @@ def test_proposals_are_torchvisions(theirs, ours, images, features):
     for own, other in zip(found, expected, strict=True):
         assert len(own) == len(other) > 100
         torch.testing.assert_close(own[:50], other[:50], rtol=1e-4, atol=1e-3)
-        distances = torch.cdist(own.double(), other.double())  # further down, two of nearly equal score may change places
+        # Further down, two of nearly equal score may change places.
+        distances = torch.cdist(own.double(), other.double())
         assert distances.min(dim=0).values.max() < 0.01
         assert distances.min(dim=1).values.max() < 0.01
 
@@ -105,7 +106,7 @@ def test_detections_are_torchvisions(detections):
 def test_pixels_are_normalised_as_torchvision_does(lively_model, theirs):
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen = []
-    with lively_model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])), torch.no_grad():
+    with torch.no_grad(), lively_model.backbone.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs)):
         lively_model(pixels)
     torch.testing.assert_close(seen[0], torch.stack([theirs.transform.normalize(image / 255) for image in pixels]))
 

@@ -1,0 +1,91 @@
+"""Running a detector over a data set."""
+
+import pytest
+
+from botvision.data import CocoDetection, eval_transform
+from botvision.detection.results import coco_results, in_original
+from botvision.evaluation import coco_scores, evaluate_detector
+
+
+@pytest.fixture
+def images(shapes, tiny) -> CocoDetection:
+    return CocoDetection(shapes, "val", eval_transform(tiny.input_size))
+
+
+def by_image(results: list[dict]) -> dict[int, list[dict]]:
+    ordered: dict[int, list[dict]] = {}
+    for result in results:
+        ordered.setdefault(result["image_id"], []).append(result)
+    return ordered
+
+
+def assert_same_detections(found, expected):
+    found, expected = by_image(found), by_image(expected)
+    assert found.keys() == expected.keys()
+    for image in expected:
+        assert [r["category_id"] for r in found[image]] == [r["category_id"] for r in expected[image]]
+        for own, other in zip(found[image], expected[image], strict=True):
+            assert own["bbox"] == pytest.approx(other["bbox"], abs=0.02)
+            assert own["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+@pytest.fixture
+def one_by_one(lively_model, images) -> list[dict]:
+    _, results = evaluate_detector(lively_model, images, batch_size=1)
+    assert len(results) > 200
+    return results
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(2, 0), (3, 0), (4, 1)])
+def test_detections_do_not_depend_on_batch_size_or_workers(lively_model, images, one_by_one, batch_size, workers):
+    _, results = evaluate_detector(lively_model, images, batch_size=batch_size, workers=workers)
+    assert_same_detections(results, one_by_one)
+
+
+def test_detections_do_not_depend_on_the_order_of_the_images(lively_model, images, one_by_one):
+    shuffled = Reordered(images, (2, 0, 3, 1))
+    _, results = evaluate_detector(lively_model, shuffled, batch_size=2)
+    assert list(by_image(results)) == [image.id for image in shuffled.images]
+    assert_same_detections(results, one_by_one)
+
+
+class Reordered:
+    """A data set in another order."""
+
+    def __init__(self, dataset: CocoDetection, order: tuple[int, ...]) -> None:
+        self.dataset, self.order = dataset, order
+        self.categories, self.annotation_file = dataset.categories, dataset.annotation_file
+        self.images = [dataset.images[index] for index in order]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int):
+        return self.dataset[self.order[index]]
+
+
+def test_scores_are_those_of_the_results_and_boxes_lie_in_the_original_images(lively_model, images):
+    scores, results = evaluate_detector(lively_model, images, batch_size=4)
+    assert scores == coco_scores(images.annotation_file, results, [image.id for image in images.images])
+    image, target = images[1]
+    found = in_original(lively_model(image[None])[0], target["content_size"], target["original_size"])
+    expected = coco_results(found, target["image_id"], images.categories)
+    own = by_image(results)[target["image_id"]]
+    assert len({image.height for image in images.images} | {image.width for image in images.images}) > 1
+    for result in own:
+        x, y, width, height = result["bbox"]
+        assert 0 <= x <= x + width <= target["original_size"][1] + 1e-3
+        assert 0 <= y <= y + height <= target["original_size"][0] + 1e-3
+        assert result["segmentation"]["size"] == list(target["original_size"])
+    assert len(own) == len(expected)
+
+
+def test_progress_is_told_and_the_mode_of_the_model_is_kept(lively_model, images):
+    told = []
+    lively_model.train()
+    try:
+        evaluate_detector(lively_model, images, batch_size=3, on_image=lambda done, total: told.append((done, total)))
+        assert lively_model.training
+    finally:
+        lively_model.eval()
+    assert told == [(3, 4), (4, 4)]
