@@ -11,6 +11,7 @@ OBJECTS = (2, 5)  # in a picture, smallest and largest number
 DIAMETER = (0.18, 0.5)  # of the circle around a shape, relative to the picture's longer side
 ASPECTS = ((1.0, 1.0), (1.0, 0.75), (0.75, 1.0), (1.0, 0.67), (0.67, 1.0))  # height and width
 LEAST_VISIBLE = 0.4  # of a shape's area; one hidden further is hard to name even for people
+TILT = 0.35  # radians either way from upright: shapes at any angle take a small network far longer to tell apart
 OUTSIDE = 0.3  # how far a shape may reach over the border, in radii
 SUPERSAMPLING = 4
 ATTEMPTS = 20
@@ -67,20 +68,21 @@ def _random_shape(rng: np.random.Generator, height: int, width: int) -> Shape:
     radius = rng.uniform(*DIAMETER) * max(height, width) / 2
     margin = (1 - OUTSIDE) * radius
     centre = np.array([rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)])
-    outline = centre + radius * _unit_outline(SHAPES[kind], rng.uniform(0, 2 * np.pi))
+    outline = centre + radius * _unit_outline(SHAPES[kind], rng.uniform(-TILT, TILT))
     hole = centre + 0.55 * (outline - centre) if SHAPES[kind] == "ring" else None
     coverage = _coverage(outline, hole, height, width)
     return Shape(kind, outline, coverage, coverage > 0.5)
 
 
 def _unit_outline(name: str, angle: float) -> np.ndarray:
-    """Corners (P, 2) of a shape that just fits a circle of radius 1, turned by `angle` radians."""
+    """Corners (P, 2) of a shape that just fits a circle of radius 1, turned by `angle` radians from upright."""
     if name == "cross":
         arm = 0.3  # half its breadth
         quarter = np.array([[arm, 0.95], [-arm, 0.95], [-arm, arm]])
         return np.concatenate([quarter @ _rotation(angle + turn * np.pi / 2) for turn in range(4)])
     points = {"circle": 40, "ring": 40, "square": 4, "triangle": 3, "star": 10}[name]
-    directions = angle + 2 * np.pi * np.arange(points) / points
+    upright = np.pi / 4 if name == "square" else -np.pi / 2  # a side below; a corner above, as y points down
+    directions = angle + upright + 2 * np.pi * np.arange(points) / points
     corners = np.stack([np.cos(directions), np.sin(directions)], axis=1)
     if name == "star":
         corners[1::2] *= 0.42
