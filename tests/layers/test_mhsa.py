@@ -1,0 +1,96 @@
+"""MHSA2d: each kind of Table 4 against logits written out in float64."""
+
+import pytest
+import torch
+
+from botvision.layers import ATTENTION_KINDS, MHSA2d
+
+
+def dense_attention(layer, x):
+    """The layer's output by the whole matrix of logits, from its own weights."""
+    height, width = x.shape[2:]
+    projected = layer.qkv(x).flatten(2)
+    heads, d = layer.heads, layer.head_width
+    out_width = layer.widths[-1] // heads
+    split = [d * heads] * (len(layer.widths) - 1) + [out_width * heads]
+    parts = [part.unflatten(1, (heads, -1)).transpose(2, 3) for part in projected.split(split, dim=1)]
+    q, v = parts[0], parts[-1]
+    row, column = (axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    logits = torch.zeros(*q.shape[:3], height * width, dtype=x.dtype)
+    if layer.kind.startswith("qk"):
+        logits = logits + q @ parts[1].transpose(2, 3)
+    if layer.kind.endswith("relative"):
+        vertical = layer.rel_height[row[None] - row[:, None] + height - 1]
+        horizontal = layer.rel_width[column[None] - column[:, None] + width - 1]
+        logits = logits + torch.einsum("bnid,ijd->bnij", q, vertical + horizontal)
+    if layer.kind.endswith("absolute"):
+        logits = logits + torch.einsum("bnid,jd->bnij", q, layer.abs_height[row] + layer.abs_width[column])
+    out = (logits * d**-0.5).softmax(-1) @ v
+    return out.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("size", [(5, 5), (3, 7), (1, 6)])
+def test_every_kind_is_its_formula(kind, size):
+    torch.manual_seed(0)
+    layer = MHSA2d(12, size, heads=2, kind=kind, out_channels=8, head_width=5, bias=True).double()
+    torch.nn.init.normal_(layer.qkv.bias)
+    x = torch.randn(2, 12, *size, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), dense_attention(layer, x), rtol=1e-10, atol=1e-10)
+
+
+def test_the_kinds_differ():
+    torch.manual_seed(0)
+    x = torch.randn(1, 8, 4, 6)
+    outputs = []
+    for kind in ATTENTION_KINDS:
+        torch.manual_seed(1)
+        outputs.append(MHSA2d(8, (4, 6), heads=2, kind=kind)(x))
+    assert all((a - b).abs().max() > 1e-3 for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_any_size_goes_through_with_gradients_in_channels_last(kind):
+    layer = MHSA2d(8, (7, 7), heads=2, kind=kind).to(memory_format=torch.channels_last)
+    for size in [(7, 7), (4, 9), (1, 13), (12, 3)]:
+        x = torch.randn(2, 8, *size).contiguous(memory_format=torch.channels_last).requires_grad_()
+        out = layer(x)
+        assert out.shape == x.shape
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        out.square().sum().backward()
+        assert x.grad.abs().sum() > 0
+        assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
+        layer.zero_grad()
+
+
+def test_a_map_seen_upside_down_with_tables_upside_down_gives_the_output_upside_down():
+    torch.manual_seed(0)
+    layer = MHSA2d(8, (5, 4), heads=2)
+    x = torch.randn(1, 8, 5, 4)
+    upright = layer(x)
+    with torch.no_grad():
+        layer.rel_height.copy_(layer.rel_height.flip(0))
+    torch.testing.assert_close(layer(x.flip(2)), upright.flip(2), rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_computes_in_half_precision():
+    torch.manual_seed(0)
+    layer = MHSA2d(16, (6, 6), heads=2)
+    x = torch.randn(1, 16, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(x)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), layer(x), rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"heads": 3}, "heads must divide the channels: 3 heads, 8 channels"),
+        ({"kind": "kq"}, "unknown kind of attention 'kq'"),
+        ({"size": None}, "needs the size"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MHSA2d(**({"channels": 8, "size": (4, 4)} | arguments))
