@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from botvision.models.weights import is_relative_table
 from botvision.training.config import OptimizerConfig
 
 REFERENCE_BATCH = 64
@@ -27,12 +26,13 @@ def step_schedule(config: OptimizerConfig, step: int, steps: int) -> float:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Parameters that decay (weights of convolutions and linear layers) and those that do not (all others)."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (decayed if parameter.ndim >= 2 and not is_relative_table(name) else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    weights = {module.weight for module in model.modules() if isinstance(module, layers)}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter in weights], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter not in weights], "weight_decay": 0.0},
+    ]
 
 
 def sgd(model: nn.Module, config: OptimizerConfig, batch_size: int) -> torch.optim.SGD:
