@@ -39,6 +39,7 @@ class Metrics(pl.Callback):
         self.sums: dict[str, torch.Tensor] = {}
         self.batches = 0
         self.latest: dict[str, float] = {}
+        self.lr = 0.0
         self.since = (0, 0.0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,6 +49,10 @@ class Metrics(pl.Callback):
             self.table = self.folder / "metrics.csv"
             continue_table(self.table, trainer.global_step)
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=trainer.global_step + 1)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Note the learning rate before the schedule moves on."""
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(  # type: ignore[override]
         self,
@@ -66,7 +71,7 @@ class Metrics(pl.Callback):
             epoch = trainer.global_step * self.images_per_step / self.images_per_epoch
             self.latest = {
                 "epoch": round(epoch, 4),
-                "lr": trainer.optimizers[0].param_groups[0]["lr"],
+                "lr": self.lr,
                 "images_per_second": (trainer.global_step - step) * self.images_per_step / seconds,
                 "memory_mb": memory_mb(),
                 **{name: total.item() / self.batches for name, total in self.sums.items()},
@@ -92,6 +97,10 @@ class Metrics(pl.Callback):
         """Close the files."""
         if hasattr(self, "writer"):
             self.writer.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the files of a run that fails too: what they hold back in memory would be lost."""
+        self.teardown(trainer, pl_module, "fit")
 
 
 def continue_table(table: Path, step: int) -> None:
