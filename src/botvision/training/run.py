@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,14 @@ def fit(
         )
         trainer.callbacks += [metrics, follow, save, interrupt]  # type: ignore[attr-defined]
         loader = training_loader(train_set, batches, experiment.data.workers)
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        except BaseException as error:
+            if checkpoint is None and trainer.global_step == 0:
+                shutil.rmtree(folder, ignore_errors=True)  # no step was made: there is nothing to keep
+            if isinstance(error, SystemExit):  # the engine's answer to a second Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
     return Outcome(folder, trainer.global_step, interrupt.stopped, follow.scores)
 
 
