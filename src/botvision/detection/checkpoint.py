@@ -1,5 +1,6 @@
 """What a detector's checkpoint says of itself, and a detector from a checkpoint."""
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: damaged, or of another program.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of foreign pickles; the error says what matters
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
         raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0][:200]}") from error
     if not isinstance(content, dict) or not {"botvision", "state_dict"} <= content.keys():
@@ -69,12 +71,12 @@ def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetec
     path = checkpoint_of(path)
     content = read_checkpoint(path)
     described = content["botvision"]
-    state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     try:
+        state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
         categories = [Category(**category) for category in described["categories"]]
         model = MaskRCNN(DetectorConfig(**described["model"]), len(categories))
         model.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is a checkpoint of another model or version: {reason}") from error
     return LoadedDetector(model.eval().to(device), categories, path)
