@@ -1,0 +1,73 @@
+"""The learning rate against its closed form, and which parameters decay."""
+
+from dataclasses import replace
+
+import pytest
+from torch import nn
+
+from botvision.detection import MaskRCNN
+from botvision.models import create_model
+from botvision.training.config import OptimizerConfig
+from botvision.training.schedule import parameter_groups, sgd, step_schedule
+
+STEPS = 22_500
+FIRST_TENTH, SECOND_TENTH = STEPS * 2 // 3, STEPS * 8 // 9
+
+
+@pytest.mark.parametrize(
+    ("step", "lr"),
+    [
+        (0, 0.0067),
+        (1, 0.0067 + (0.08 - 0.0067) / 500),
+        (250, (0.0067 + 0.08) / 2),
+        (500, 0.08),
+        (FIRST_TENTH - 1, 0.08),
+        (FIRST_TENTH, 0.008),
+        (SECOND_TENTH - 1, 0.008),
+        (SECOND_TENTH, 0.0008),
+        (STEPS, 0.0008),
+    ],
+)
+def test_learning_rate_at_named_steps_of_the_papers_schedule(step, lr):
+    assert 0.08 * step_schedule(OptimizerConfig(), step, STEPS) == pytest.approx(lr, rel=1e-9)
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert step_schedule(OptimizerConfig(warmup_steps=0), 0, STEPS) == 1
+
+
+@pytest.mark.parametrize(("batch_size", "lr"), [(64, 0.08), (8, 0.01), (256, 0.32)])
+def test_the_rate_grows_linearly_with_the_batch(batch_size, lr):
+    optimizer = sgd(nn.Linear(2, 2), OptimizerConfig(), batch_size)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([lr, lr])
+    assert [group["momentum"] for group in optimizer.param_groups] == [0.9, 0.9]
+
+
+def a_detector(tiny):
+    return MaskRCNN(tiny, 6)
+
+
+def with_absolute_tables(tiny):
+    return create_model("botnet50", depths=(1, 1, 1, 1), width=8, attention="qk+qr_absolute")
+
+
+@pytest.mark.parametrize("build", [a_detector, with_absolute_tables])
+def test_only_weights_of_convolutions_and_linear_layers_decay(tiny, build):
+    model = build(tiny)
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    expected = {id(module.weight) for module in model.modules() if isinstance(module, layers)}
+    decayed, free = parameter_groups(model, 1e-4)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-4, 0)
+    assert {id(parameter) for parameter in decayed["params"]} == expected
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert sum("rel_" in names[id(p)] or "abs_" in names[id(p)] for p in free["params"]) == 2
+    each = [id(parameter) for parameter in [*decayed["params"], *free["params"]]]
+    assert len(each) == len(set(each))
+    assert set(each) == set(names)
+
+
+def test_frozen_parameters_are_in_no_group(tiny):
+    model = MaskRCNN(replace(tiny, freeze_stem=True), 6)
+    grouped = {id(p) for group in parameter_groups(model, 1e-4) for p in group["params"]}
+    assert grouped == {id(p) for p in model.parameters() if p.requires_grad}
+    assert id(model.backbone.body.conv1.weight) not in grouped
