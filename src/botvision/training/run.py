@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ def start_run(experiment: DetectionExperiment, name: str, console: Console) -> O
         UserError: data, weights or settings that the user can mend; the run folder is then not made.
     """
     check(experiment)
+    if experiment.data.data:  # a run can be resumed from any folder
+        experiment = replace(experiment, data=replace(experiment.data, data=experiment.data.data.absolute()))
     train_set, val_set = data_sets(experiment)
     pl.seed_everything(experiment.run.seed, verbose=False)
     model = MaskRCNN(experiment.model, len(train_set.categories))
