@@ -1,6 +1,7 @@
 """Detect on images from anywhere: files and folders in, COCO results and pictures out."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            files = (file for file in path.rglob("*") if file.is_file())
+            inside = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
             found += inside
@@ -75,28 +77,35 @@ def predict_files(
         Detections in COCO's results format, with the file's name as "file_name".
 
     Raises:
-        UserError: an image that cannot be read.
+        UserError: an image that cannot be read, or one that a picture would overwrite.
     """
     results: list[dict[str, Any]] = []
-    pictures = picture_names(files)
+    pictures = [out / name for name in picture_names(files)]
+    overwritten = {file.resolve() for file in files} & {picture.resolve() for picture in pictures}
+    if overwritten:
+        raise UserError(f"{min(overwritten)} would be overwritten by its picture; choose another folder than {out}")
     for number, file in enumerate(files, start=1):
         image = read_image(file, apply_exif=True)
         found = above(detect(detector, image), threshold)
         rows = coco_results(found, number, detector.categories)
         results += [{**row, "file_name": file.name} for row in rows]
-        save_picture(draw_detections(image, found, detector.categories), out / pictures[number - 1])
+        save_picture(draw_detections(image, found, detector.categories), pictures[number - 1])
         on_image(number, len(files))
     return results
 
 
 def picture_names(files: Sequence[Path]) -> list[str]:
-    """A file name for the picture of each image; of several images of one name, all but the first get a number."""
-    seen: dict[str, int] = {}
+    """A file name for the picture of each image; of several images of one name, all but the first get a number.
+
+    Names that differ in case alone are one name: on many file systems they are one file.
+    """
+    taken: set[str] = set()
     names = []
     for file in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-        number = seen[file.stem]
-        names.append(f"{file.stem}.png" if number == 1 else f"{file.stem}-{number}.png")
+        candidates = chain([file.stem], (f"{file.stem}-{number}" for number in count(2)))
+        name = next(candidate for candidate in candidates if candidate.lower() not in taken)
+        taken.add(name.lower())
+        names.append(f"{name}.png")
     return names
 
 
