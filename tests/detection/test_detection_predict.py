@@ -1,0 +1,150 @@
+"""Images from anywhere in, COCO results and pictures out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from botvision.data import Category, CocoDetection, eval_transform, read_image
+from botvision.detection.checkpoint import LoadedDetector
+from botvision.detection.predict import detect, draw_beside_truth, find_images, picture_names, predict_files
+from botvision.errors import UserError
+from botvision.evaluation import evaluate_detector
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+
+
+@pytest.fixture(scope="module")
+def detector(lively_model) -> LoadedDetector:
+    categories = [Category(number, f"kind {number}") for number in (1, 2, 4, 7, 8, 11)]
+    return LoadedDetector(lively_model, categories, Path("lively.ckpt"))
+
+
+def save_image(path: Path, width: int = 60, height: int = 40, **options) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
+    file = save_image(tmp_path / "a.png")
+    results = predict_files(detector, [file], tmp_path / "out", threshold=0.1)
+    found = detect(detector, read_image(file))
+    confident = found["scores"] >= 0.1
+    assert 5 < confident.sum() < len(confident)
+    assert [result["score"] for result in results] == pytest.approx(found["scores"][confident].tolist(), abs=1e-6)
+    kept = zip(results, found["boxes"][confident], found["masks"][confident], found["labels"][confident], strict=True)
+    for result, box, mask, label in kept:
+        x1, y1, x2, y2 = box.tolist()
+        assert (result["image_id"], result["file_name"]) == (1, "a.png")
+        assert result["category_id"] == detector.categories[label - 1].id
+        assert result["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1e-3)
+        assert result["segmentation"]["size"] == [40, 60]
+        assert coco_mask.area(result["segmentation"]) == mask.sum()
+
+
+def test_prediction_and_evaluation_find_the_same(detector, shapes):
+    dataset = CocoDetection(shapes, "val", eval_transform(64), limit=1)
+    _, results = evaluate_detector(detector.model, dataset, batch_size=1)
+    found = detect(detector, read_image(dataset.images[0].path))
+    assert [result["score"] for result in results] == pytest.approx(found["scores"].tolist(), abs=1e-5)
+
+
+def test_a_picture_shows_the_boxes_that_were_found(detector, tmp_path):
+    file = tmp_path / "grey.png"
+    Image.new("RGB", (400, 300), (128, 128, 128)).save(file)
+    results = predict_files(detector, [file], tmp_path / "out", threshold=0.15)
+    assert results
+    picture = np.asarray(Image.open(tmp_path / "out" / "grey.png").convert("RGB")).astype(int)
+    for result in results:
+        x, y, width, height = result["bbox"]
+        corner = picture[round(min(y + height, 299)) - 1, round(min(x + width, 399)) - 1]
+        assert (corner != 128).any(), result["bbox"]
+
+
+@pytest.mark.parametrize(("size", "factor"), [((60, 40), 6), ((64, 64), 5), ((500, 30), 1), ((320, 10), 1)])
+def test_a_picture_has_the_size_of_its_image_or_a_multiple(detector, tmp_path, size, factor):
+    file = save_image(tmp_path / "a.jpg", *size)
+    predict_files(detector, [file], tmp_path / "out", threshold=0.9)
+    assert Image.open(tmp_path / "out" / "a.png").size == (size[0] * factor, size[1] * factor)
+
+
+def test_photographs_are_turned_upright(detector, tmp_path):
+    """EXIF orientation 6: the camera was held upright, viewers turn the stored pixels by 90 degrees clockwise."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = save_image(tmp_path / "stored.png", 60, 40)
+    upright = tmp_path / "upright.png"
+    Image.open(stored).rotate(-90, expand=True).save(upright)
+    marked = tmp_path / "marked.png"
+    Image.open(stored).save(marked, exif=exif)
+    of_upright, of_marked = (
+        predict_files(detector, [file], tmp_path / "out", threshold=0.1) for file in (upright, marked)
+    )
+    assert Image.open(tmp_path / "out" / "marked.png").size == (40 * 6, 60 * 6)
+    assert [{**r, "file_name": ""} for r in of_marked] == [{**r, "file_name": ""} for r in of_upright]
+    assert of_marked[0]["segmentation"]["size"] == [60, 40]
+
+
+def test_files_stay_in_order_and_folders_are_searched_in_order_of_names(tmp_path):
+    names = ["z.png", "folder/b.JPG", "folder/deeper/a.webp", "folder/a.png"]
+    z, b, deep, a = (save_image(tmp_path / name) for name in names)
+    (tmp_path / "folder" / "notes.txt").touch()
+    (tmp_path / "folder" / "a folder.png").mkdir()
+    assert find_images([z, tmp_path / "folder"]) == [z, a, b, deep]
+
+
+def test_what_holds_no_image_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.png"):
+        find_images([tmp_path / "nowhere.png"])
+    with pytest.raises(UserError, match=str(tmp_path)):
+        find_images([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["x/a.png", "y/a.png", "y/a.jpg"],
+        ["x/a.png", "a-2.png", "y/a.png"],
+        ["x/a.png", "y/a.png", "a-2.png"],
+        ["x/a.png", "y/A.png"],  # one name on many file systems
+    ],
+)
+def test_images_of_one_name_get_pictures_of_their_own(names):
+    pictures = picture_names([Path(name) for name in names])
+    assert len({name.lower() for name in pictures}) == len(names)
+    assert pictures[0] == "a.png"
+    assert all(name.endswith(".png") for name in pictures)
+
+
+def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(detector, tmp_path):
+    files = [save_image(tmp_path / "x" / "a.png", 60, 40), save_image(tmp_path / "y" / "a.png", 30, 50)]
+    results = predict_files(detector, files, tmp_path / "out", threshold=0.1)
+    assert {result["image_id"] for result in results} == {1, 2}
+    sizes = {Image.open(file).size for file in (tmp_path / "out").iterdir()}
+    assert sizes == {(60 * 6, 40 * 6), (30 * 7, 50 * 7)}
+
+
+def test_a_picture_never_overwrites_an_image(detector, tmp_path):
+    files = [save_image(tmp_path / "a.jpg"), save_image(tmp_path / "b.png")]
+    before = files[1].read_bytes()
+    with pytest.raises(UserError, match=r"b\.png would be overwritten"):
+        predict_files(detector, files, tmp_path / "." / "", threshold=0.5)
+    assert sorted(tmp_path.iterdir()) == files
+    assert files[1].read_bytes() == before
+
+
+def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
+    dataset = CocoDetection(shapes, "val")
+    files = draw_beside_truth(detector, dataset, range(2), tmp_path, threshold=0.999)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    sheet = torch.from_numpy(np.array(Image.open(files[0])))
+    image, target = dataset[0]
+    half = image.shape[2] * (sheet.shape[1] // (2 * image.shape[2]))
+    left, right = sheet[24:, :half].float(), sheet[24:, -half:].float()
+    assert left.shape == right.shape
+    assert (left != right).any(dim=2).float().mean() > 0.05 * len(target["labels"])  # masks on the right alone
