@@ -71,10 +71,8 @@ class TimmNetwork(Network):
         self.num_classes = num_classes
         if global_pool is None:
             global_pool = self.global_pool.pool_type
-        like = self.conv1.weight
-        self.global_pool, self.fc = create_classifier(
-            self.num_features, num_classes, pool_type=global_pool, device=like.device, dtype=like.dtype
-        )
+        self.global_pool, fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.fc = fc.to(self.conv1.weight)
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
 
     def get_classifier(self, name_only: bool = False) -> nn.Module | str:

@@ -55,10 +55,12 @@ def resample(table: Tensor, rows: int) -> Tensor:
     have = table.shape[0]
     index = torch.arange(rows, device=table.device)
     last = index[-1].clamp(min=1)
-    where = torch.where(last < have, index + (have - rows) // 2, index * (have - 1) / last)
-    below = where.long()
+    is_slice = last < have
+    stretched = index * (have - 1)  # over last; whole numbers, so that the place in the table is exact
+    below = torch.where(is_slice, index + (have - rows) // 2, stretched // last)
+    rest = torch.where(is_slice, 0, stretched % last) / last
     above = (below + 1).clamp(max=have - 1)
-    return torch.lerp(table[below], table[above], (where - below).to(table.dtype)[:, None])
+    return torch.lerp(table[below], table[above], rest.to(table.dtype)[:, None])
 
 
 def relative_rows(table: Tensor, length: int) -> Tensor:

@@ -11,7 +11,6 @@ from botvision.errors import UserError
 from botvision.files import whole_file
 from botvision.models.config import NetworkConfig
 from botvision.models.network import Network
-from botvision.models.weights import read_state_dict
 
 METADATA_KEY = "botvision"
 
@@ -43,18 +42,26 @@ def load(path: str | Path) -> Network:
         UserError: the file is not there, cannot be read, has no configuration inside, or one that this version
             does not know.
     """
-    state = read_state_dict(path)
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"model file {path} is not there")
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[METADATA_KEY])
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
+    except SafetensorError as error:
+        raise UserError(f"{path} is no readable weights file: {str(error).splitlines()[0]}") from error
+    try:
+        description = json.loads(metadata[METADATA_KEY])
         config = NetworkConfig(**description["config"])
         model = Network(config, description["num_classes"], description["features_only"])
-        model.load_state_dict(state)
-    except (KeyError, TypeError, SafetensorError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(
-            f"{path} has no configuration of this version inside ({str(error).splitlines()[0][:200]}); build the "
-            "model with create_model and use load_weights"
+            f"{path} has no configuration of this version inside ({error}); build the model with create_model and use "
+            "load_weights"
         ) from error
+    try:
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(f"{path} holds weights that do not fit its own configuration") from error
     return model.eval()
