@@ -104,32 +104,35 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     Raises:
         UserError: not one tensor fits, or they belong to a network of other widths; nothing is changed then.
     """
-    report = LoadReport()
-    fitting: dict[str, Tensor] = {}
-    misfits: list[str] = []
-    for name, own in model.state_dict().items():
-        given = state.get(name)
-        if given is None:
-            report.at_random.append(name)
-        elif given.shape == own.shape:
-            fitting[name] = given
-            report.loaded.append(name)
-        elif is_position_table(name) and given.ndim == 2 and given.shape[1] == own.shape[1]:
-            fitting[name] = adapt(name, given, own.shape[0])
-            report.adapted.append(name)
-        elif given.shape[1:] == own.shape[1:]:
-            report.at_random.append(name)
-        else:
-            misfits.append(f"{name} is {tuple(given.shape)} and should be {tuple(own.shape)}")
+    wanted = model.state_dict()
+    verdicts = {name: judge(name, own, state.get(name)) for name, own in wanted.items()}
+    loaded, adapted, at_random, misfits = (
+        [name for name, verdict in verdicts.items() if verdict == which]
+        for which in ("loaded", "adapted", "at random", "misfit")
+    )
     if misfits:
-        raise UserError(f"weights of another shape: {shorten(misfits, show=5)}")
-    if not fitting:
+        shapes = [f"{n} is {tuple(state[n].shape)} and should be {tuple(wanted[n].shape)}" for n in misfits]
+        raise UserError(f"weights of another shape: {shorten(shapes, show=5)}")
+    if not loaded and not adapted:
         raise UserError(f"no tensor of these weights fits the model; they hold {shorten(sorted(state))}")
-    report.unused = [name for name in state if name not in fitting]
+    fitting = {name: state[name] for name in loaded}
+    fitting |= {name: adapt(name, state[name], wanted[name].shape[0]) for name in adapted}
     model.load_state_dict(fitting, strict=False)
-    if report.adapted:
-        logger.warning("position tables were made for another size and are adapted: %s", shorten(report.adapted))
-    return report
+    if adapted:
+        logger.warning("position tables were made for another size and are adapted: %s", shorten(adapted))
+    return LoadReport(loaded, adapted, at_random, unused=[name for name in state if name not in fitting])
+
+
+def judge(name: str, own: Tensor, given: Tensor | None) -> str:
+    """What becomes of one tensor of a model: "loaded", "adapted", "at random" or "misfit"."""
+    if given is None:
+        return "at random"
+    if given.shape == own.shape:
+        return "loaded"
+    same_behind_the_first = given.shape[1:] == own.shape[1:]
+    if is_position_table(name):
+        return "adapted" if same_behind_the_first else "misfit"
+    return "at random" if same_behind_the_first else "misfit"
 
 
 def adapt(name: str, table: Tensor, rows: int) -> Tensor:
