@@ -123,7 +123,7 @@ def fit(
         try:
             trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
         except BaseException as error:
-            if checkpoint is None and trainer.global_step == 0:
+            if checkpoint is None and trainer.global_step == 0 and first_process():
                 shutil.rmtree(folder, ignore_errors=True)  # no step was made: there is nothing to keep
             if isinstance(error, SystemExit):  # the engine's answer to a second Ctrl-C
                 raise KeyboardInterrupt from error
