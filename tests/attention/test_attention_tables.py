@@ -24,7 +24,7 @@ def test_a_shorter_map_keeps_the_vector_of_every_distance(length, surplus):
     assert torch.equal(adapt_relative_table(relative_table(length + surplus), length), relative_table(length))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(length=LENGTHS, missing=LENGTHS)
 def test_a_longer_map_stretches_the_table_from_end_to_end(length, missing):
     table = torch.randn(2 * length - 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(length))

@@ -119,8 +119,7 @@ print(status("VmHWM") - before, weights)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.parametrize("name", ["botnet_t7", "senet_s5"])
-def test_building_takes_no_more_memory_than_the_weights_twice(name):
-    done = subprocess.run([sys.executable, "-c", MEASURE, name], capture_output=True, text=True, check=True)
+def test_building_takes_no_more_memory_than_the_weights_twice():
+    done = subprocess.run([sys.executable, "-c", MEASURE, "botnet_t7"], capture_output=True, text=True, check=True)
     peak, weights = map(int, done.stdout.split())
     assert weights / 2 < peak < 2 * weights

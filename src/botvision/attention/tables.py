@@ -58,7 +58,7 @@ def resample(table: Tensor, rows: int) -> Tensor:
     is_slice = last < have
     stretched = index * (have - 1)  # over last; whole numbers, so that the place in the table is exact
     below = torch.where(is_slice, index + (have - rows) // 2, stretched // last)
-    rest = torch.where(is_slice, 0, stretched % last) / last
+    rest = torch.where(is_slice, 0, stretched % last) / last.to(torch.promote_types(table.dtype, torch.float32))
     above = (below + 1).clamp(max=have - 1)
     return torch.lerp(table[below], table[above], rest.to(table.dtype)[:, None])
 
