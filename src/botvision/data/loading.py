@@ -4,6 +4,7 @@ A run is one long pass over shuffled epochs, and everything random about a sampl
 that is interrupted and resumed at a step therefore sees exactly what it would have seen.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,15 +107,17 @@ def collate(samples: list[Sample]) -> Batch:
 
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
     """The batches of a training run; ``workers`` processes read and augment ahead of it."""
-    return DataLoader(
-        SeededSamples(dataset, batches.seed),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
+    with warnings.catch_warnings(action="ignore"):  # more workers than processors is the user's choice
+        return DataLoader(
+            SeededSamples(dataset, batches.seed),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+        )
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Every image of a data set once, in order."""
-    return DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate)
+    with warnings.catch_warnings(action="ignore"):
+        return DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate)
