@@ -7,9 +7,9 @@ standard error and exit status 2.
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import tyro
 import yaml
@@ -29,7 +29,7 @@ from botvision.experiments.demo import run_demo
 from botvision.files import write_text
 from botvision.models.catalogue import nearest
 from botvision.models.summary import render_models, render_tree, summarize, tree
-from botvision.training.config import DetectionExperiment, to_plain
+from botvision.training.config import DetectionExperiment, at_least, to_plain
 from botvision.training.processes import first_process, pick_device
 from botvision.training.progress import Reporter
 from botvision.training.run import Outcome, resume_run, start_run
@@ -55,6 +55,7 @@ class DemoArguments:
 def demo(argv: Sequence[str]) -> int:
     """`botvision demo`."""
     arguments = parse(DemoArguments, "demo", argv)
+    at_least(1, {"--steps": arguments.steps})
     outcome = run_demo(arguments.out, stderr(), arguments.steps)
     status = report_run(outcome.run, arguments.json)
     for picture in outcome.pictures:
@@ -116,6 +117,11 @@ class EvalArguments:
 def evaluate(argv: Sequence[str]) -> int:
     """`botvision eval RUN-or-CHECKPOINT --data DIR`."""
     arguments = parse(EvalArguments, "eval", argv)
+    at_least(1, {"--images": arguments.images, "--batch-size": arguments.batch_size})
+    at_least(0, {"--workers": arguments.workers, "--pictures": arguments.pictures})
+    out = arguments.out or (arguments.checkpoint / "eval" if arguments.checkpoint.is_dir() else None)
+    if arguments.pictures and not out:
+        raise UserError("--pictures needs --out where a checkpoint is evaluated outside its run folder")
     detector = load_detector(arguments.checkpoint, pick_device(arguments.device))
     transform = eval_transform(detector.model.config.input_size)
     dataset = CocoDetection(arguments.data, arguments.split, transform, limit=arguments.images)
@@ -129,7 +135,6 @@ def evaluate(argv: Sequence[str]) -> int:
             workers=arguments.workers,
             on_image=lambda done, total: reporter.show("evaluating, image", done, total),
         )
-    out = arguments.out or (arguments.checkpoint / "eval" if arguments.checkpoint.is_dir() else None)
     if out:
         about = {"checkpoint": str(detector.path), "data": str(arguments.data), "split": arguments.split}
         write_evaluation(out, scores, results, **about)
@@ -138,8 +143,6 @@ def evaluate(argv: Sequence[str]) -> int:
             detector, dataset, range(min(arguments.pictures, len(dataset))), out / "pictures", threshold=0.5
         )
         stderr().print(f"written to {out}", highlight=False, soft_wrap=True)
-    elif arguments.pictures:
-        raise UserError("--pictures needs --out where a checkpoint is evaluated outside its run folder")
     show_scores(scores, arguments.json, arguments.classes)
     return 0
 
@@ -167,6 +170,8 @@ def predict(argv: Sequence[str]) -> int:
     arguments = parse(PredictArguments, "predict", argv)
     if not 0 <= arguments.threshold <= 1:
         raise UserError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
+    if not arguments.images:
+        raise UserError("no image given: botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR")
     files = find_images(arguments.images)
     detector = load_detector(arguments.checkpoint, pick_device(arguments.device))
     with Reporter(stderr()) as reporter:
@@ -298,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in words
     try:
         sys.exit(run([word for word in words if word != "--debug"]))
-    except UserError as error:
+    except (UserError, OSError) as error:  # the system's own errors name the file and what is wrong
         if debug:
             raise
         print(f"botvision: {' '.join(str(error).split())}", file=sys.stderr)
@@ -329,23 +334,35 @@ def parse(kind: Any, command: str, argv: Sequence[str], **keywords: Any) -> Any:
     """
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
-        raise UserError(explain(event, command))
+        raise UserError(explain(event, command, flags_of(kind)))
 
     with tyro_errors.on_parse_error(refuse):
         return tyro.cli(kind, prog=f"botvision {command}", args=list(argv), **keywords)
 
 
-def explain(event: tyro_errors.ParseErrorEvent, command: str) -> str:
+def flags_of(kind: Any) -> list[str]:  # noqa: ANN401
+    """The flags of a class of arguments, and of its sections."""
+    kind = get_args(kind)[0] if get_args(kind) else kind
+    flags: list[str] = []
+    for entry in fields(kind):
+        flags += flags_of(entry.type) if is_dataclass(entry.type) else [f"--{entry.name.replace('_', '-')}"]
+    return flags
+
+
+def explain(event: tyro_errors.ParseErrorEvent, command: str, flags: list[str]) -> str:
     """One line for what is wrong with the flags."""
     see = f"; botvision {command} --help lists the options"
     if isinstance(event, tyro_errors.UnrecognizedArgs):
-        return f"unknown option {' '.join(event.tokens)}{see}"
+        word = event.tokens[0]
+        return f"unknown option {word}{nearest(word, flags) if word.startswith('--') else see}"
     if isinstance(event, tyro_errors.MissingArgs):
         return f"missing {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}{see}"
     if isinstance(event, tyro_errors.InvalidChoice):
         return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(event.choices)}"
     if isinstance(event, tyro_errors.BadValue):
-        return f"{event.argument.display_name()}: {event.reason}"
+        return f"{event.argument.display_name()}: {event.reason.replace('_', ' ')}"
+    if isinstance(event, tyro_errors.InstantiationFailure) and event.argument:
+        return f"{event.argument.display_name()}: {event.message.splitlines()[0]}"
     return f"these options do not go together{see}"
 
 
@@ -373,9 +390,9 @@ def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) ->
         return
     tables: list[Table] = [scores_table(scores)] + ([class_table(scores)] if classes else [])
     for table in tables:
-        Console().print(table)
+        Console(markup=False).print(table)
 
 
 def stderr() -> Console:
     """Where progress and messages go; of several processes the first alone speaks."""
-    return Console(stderr=True, quiet=not first_process())
+    return Console(stderr=True, quiet=not first_process(), markup=False)

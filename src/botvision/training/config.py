@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 from botvision.detection import DetectorConfig
 from botvision.errors import UserError
@@ -90,6 +91,17 @@ class DetectionExperiment:
     run: RunConfig = field(default_factory=RunConfig)
 
 
+def at_least(least: int, flags: dict[str, int | None]) -> None:
+    """Refuse what is below its least value; None, for not given, passes.
+
+    Raises:
+        UserError: naming the flag and what it has.
+    """
+    for flag, value in flags.items():
+        if value is not None and value < least:
+            raise UserError(f"{flag} must be at least {least}, got {value}")
+
+
 SECTIONS = {"model": DetectorConfig, "data": DataConfig, "optimizer": OptimizerConfig, "run": RunConfig}
 
 
@@ -135,4 +147,21 @@ def section(kind: type, values: dict[str, Any], source: Path) -> Any:  # noqa: A
     for name, value in values.items():
         holds_path = value is not None and "Path" in str(known[name].type)
         ready[name] = Path(value) if holds_path else tuple(value) if isinstance(value, list) else value
+        if not fits(ready[name], known[name].type):
+            raise UserError(f"{source}: {name} of {kind.__name__} cannot be {value!r}")
     return kind(**ready)
+
+
+def fits(value: Any, kind: Any) -> bool:  # noqa: ANN401
+    """Whether a value is of the type of a field of the sections above."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in inner
+    if get_origin(kind) is UnionType:
+        return any(fits(value, one) for one in inner)
+    if get_origin(kind) is tuple:
+        kinds = inner[:1] * len(value) if Ellipsis in inner and isinstance(value, tuple) else inner
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(fits, value, kinds))
+    if kind is float:
+        return type(value) in (int, float)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

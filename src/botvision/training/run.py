@@ -14,11 +14,11 @@ from rich.console import Console
 from botvision.data import CocoDetection, eval_transform, train_transform
 from botvision.data.loading import RunBatches, training_loader
 from botvision.detection import MaskRCNN
-from botvision.detection.checkpoint import read_checkpoint
+from botvision.detection.checkpoint import describe, read_checkpoint
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights, read_state_dict
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
-from botvision.training.config import DetectionExperiment
+from botvision.training.config import DetectionExperiment, at_least
 from botvision.training.follow import Follow
 from botvision.training.interrupt import StopOnSignal
 from botvision.training.metrics import Metrics
@@ -69,14 +69,19 @@ def resume_run(folder: Path, console: Console) -> Outcome:
     """Go on with a run from its last checkpoint; a run that is complete is left as it is.
 
     Raises:
-        UserError: no run folder, or a damaged checkpoint or configuration.
+        UserError: no run folder, a damaged checkpoint or configuration, or one that does not belong to the other.
     """
     _, experiment = read_run(folder)
+    check(experiment)
     last = folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
         raise UserError(f"{last} is not there: the run ended before its first checkpoint, start it anew")
-    done = int(read_checkpoint(last)["global_step"])
+    content = read_checkpoint(last)
     train_set, val_set = data_sets(experiment)
+    expected = describe(experiment.model, train_set.categories)
+    if any(content["botvision"][part] != expected[part] for part in ("model", "categories")):
+        raise UserError(f"{last} is of another model or other classes than {folder / 'config.yaml'} and its data say")
+    done = int(content["global_step"])
     steps = total_steps(experiment, len(train_set))
     if done >= steps:
         console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False)
@@ -202,11 +207,18 @@ def check(experiment: DetectionExperiment) -> None:
         UserError: naming the flag, what it has and what it could have.
     """
     run = experiment.run
-    positive = {"--batch-size": run.batch_size, "--save-every": run.save_every, "--log-every": run.log_every}
-    optional = {"--steps": run.steps, "--eval-every": run.eval_every, "--images-per-device": run.images_per_device}
-    for flag, value in {**positive, **optional}.items():
-        if value is not None and value < 1:
-            raise UserError(f"{flag} must be at least 1, got {value}")
+    data = experiment.data
+    at_least(1, {"--batch-size": run.batch_size, "--images-per-device": run.images_per_device, "--steps": run.steps})
+    at_least(1, {"--save-every": run.save_every, "--log-every": run.log_every, "--eval-every": run.eval_every})
+    at_least(1, {"--train-images": data.train_images, "--val-images": data.val_images})
+    at_least(0, {"--workers": data.workers, "--warmup-steps": experiment.optimizer.warmup_steps})
+    for flag, value in {"--epochs": run.epochs, "--lr": experiment.optimizer.lr}.items():
+        if not value > 0:
+            raise UserError(f"{flag} must be more than 0, got {value}")
+    if not 0 < data.jitter[0] <= data.jitter[1]:
+        raise UserError(f"--jitter must be two factors above 0, the smaller one first, got {data.jitter}")
+    if not 0 <= data.flip <= 1:
+        raise UserError(f"--flip must be between 0 and 1, got {data.flip}")
     pick_device(run.device)
     per_device(experiment, 1)
 
