@@ -1,13 +1,14 @@
 """Which image comes at which place of a run, and with which randomness."""
 
 import itertools
+import warnings
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botvision.data.loading import RunBatches, SeededSamples, training_loader
+from botvision.data.loading import RunBatches, SeededSamples, evaluation_loader, training_loader
 
 runs = st.fixed_dictionaries(
     {
@@ -61,6 +62,9 @@ def test_order_differs_from_epoch_to_epoch_and_from_seed_to_seed():
 class Noise(torch.utils.data.Dataset):
     """Samples that show what the global generator gave them."""
 
+    def __len__(self):
+        return 4
+
     def __getitem__(self, index):
         return torch.rand(3), {"index": index}
 
@@ -89,3 +93,9 @@ def test_augmentation_does_not_depend_on_the_number_of_workers(without_workers, 
     for own, other in itertools.zip_longest(batches, without_workers):
         assert torch.equal(own["images"], other["images"])
         assert own["targets"] == other["targets"]
+
+
+def test_more_workers_than_processors_are_no_reason_to_warn():
+    with warnings.catch_warnings(action="error"):
+        training_loader(Noise(), RunBatches(4, 3, 4, seed=0), workers=1000)
+        evaluation_loader(Noise(), batch_size=2, workers=1000)
