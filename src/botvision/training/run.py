@@ -195,7 +195,7 @@ def data_sets(experiment: DetectionExperiment) -> tuple[CocoDetection, CocoDetec
 
 def start_from(model: MaskRCNN, weights: Path) -> LoadReport:
     """Put initial weights into the whole detector, or into its backbone where they are a backbone's."""
-    state = read_state_dict(weights)
+    state = {name.removeprefix("model."): value for name, value in read_state_dict(weights).items()}
     whole = any(name.startswith("backbone.") for name in state)
     return load_weights(model if whole else model.backbone.body, state)
 
