@@ -1,0 +1,207 @@
+"""The commands from end to end: what they print, what they leave behind, and how they stop."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from botvision.cli import COMMANDS, main
+from botvision.detection import DetectorConfig
+from botvision.detection.checkpoint import load_detector
+from botvision.evaluation import METRICS
+from botvision.experiments import EXPERIMENTS
+from botvision.training.config import DataConfig, OptimizerConfig, RunConfig, from_plain
+from botvision.version import __version__
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command; gives its exit status, standard output and standard error."""
+
+    def command(*words) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return command
+
+
+def test_without_words_the_commands_are_listed(run):
+    status, out, _ = run()
+    assert status == 0
+    assert all(f"botvision {command}" in out for command in COMMANDS)
+    assert run("--help") == (0, out, "")
+    assert run("--version") == (0, __version__ + "\n", "")
+
+
+def test_train_help_lists_the_experiments(run):
+    status, out, _ = run("train", "--help")
+    assert status == 0
+    assert all(name in out for name in EXPERIMENTS)
+
+
+def documented(section: type) -> dict[str, str]:
+    """The text below each field of a class, as its source has it."""
+    source = Path(sys.modules[section.__module__].__file__).read_text()
+    body = source[source.index(f"class {section.__name__}") :]
+    return {
+        entry.name: " ".join(re.search(rf'\n    {entry.name}: [^\n]*\n    """(.*?)"""', body, re.DOTALL)[1].split())
+        for entry in fields(section)
+    }
+
+
+def test_help_documents_every_field(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")  # one column of boxes
+    status, out, _ = run("train", "small/botnet50", "--help")
+    assert status == 0
+    flat = "".join(character for character in out if character.isalnum())
+    for section in (DetectorConfig, DataConfig, OptimizerConfig, RunConfig):
+        for name, text in documented(section).items():
+            assert f"--{name.replace('_', '-')}" in out
+            assert "".join(character for character in text if character.isalnum()) in flat, text
+
+
+def test_print_config_reads_back_and_writes_nothing(run, tiny_flags, tmp_path, monkeypatch, shapes):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run("train", "small/botnet50", *tiny_flags, "--jitter", "0.5", "1.5", "--print-config")
+    assert (status, err) == (0, "")
+    content = yaml.safe_load(out)
+    assert content.pop("experiment") == "small/botnet50"
+    experiment = from_plain(content, Path("printed"))
+    assert (experiment.data.data, experiment.data.jitter) == (shapes, (0.5, 1.5))
+    assert (experiment.model.width, experiment.run.batch_size, experiment.run.precision) == (8, 4, "float32")
+    assert experiment.model.depths == EXPERIMENTS["small/botnet50"][1].model.depths
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_flags, tmp_path_factory) -> Path:
+    """A run folder with brackets in its name, which markup would swallow."""
+    out = tmp_path_factory.mktemp("trained") / "run [bold]"
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "small/botnet50", *tiny_flags, "--out", str(out)])
+    assert caught.value.code == 0
+    return out
+
+
+def test_eval_prints_nothing_but_json_and_writes_it_too(run, trained, shapes, tmp_path):
+    out = tmp_path / "results"
+    status, printed, err = run("eval", trained, "--data", shapes, "--json", "--out", out, "--pictures", 2)
+    assert status == 0
+    scores = json.loads(printed)
+    assert list(scores["box"]) == list(scores["mask"]) == list(METRICS)
+    written = json.loads((out / "metrics.json").read_text())
+    assert {name: written[name] for name in scores} == scores
+    assert written["split"] == "val"
+    assert len(list((out / "pictures").glob("*.png"))) == 2
+    assert str(out) in err
+
+
+def test_eval_agrees_with_the_evaluation_of_the_run(run, finished_run, shapes, tmp_path):
+    last = finished_run / "checkpoints" / "last.ckpt"
+    for batch_size in (1, 4):
+        _, printed, _ = run("eval", last, "--data", shapes, "--json", "--batch-size", batch_size)
+        written = json.loads((finished_run / "eval" / "metrics.json").read_text())
+        assert json.loads(printed)["box"] == pytest.approx(written["box"], abs=1e-6)
+
+
+def test_eval_as_a_table_shows_percent_and_classes(run, trained, shapes, tmp_path):
+    status, out, _ = run("eval", trained, "--data", shapes, "--classes", "--out", tmp_path / "out", "--images", 2)
+    assert status == 0
+    assert all(word in out for word in (*METRICS, "triangle", "ring", "(%)"))
+
+
+def test_predict_prints_nothing_but_json_and_writes_results_and_pictures(run, trained, shapes, tmp_path):
+    files = sorted((shapes / "val2017").iterdir())
+    status, out, err = run(
+        "predict", trained, files[0], shapes / "val2017", "--threshold", 0, "--json", "--out", tmp_path
+    )
+    assert status == 0
+    results = json.loads(out)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == results
+    assert {result["image_id"] for result in results} <= {1, 2, 3, 4, 5}
+    assert len(results) > 5
+    assert len(list(tmp_path.glob("*.png"))) == 1 + len(files)
+    assert "5 images" in err
+    assert Image.open(tmp_path / f"{files[0].stem}-2.png").size == Image.open(tmp_path / f"{files[0].stem}.png").size
+
+
+def test_messages_name_folders_as_they_are(run, trained, tiny_flags):
+    status, _, err = run("train", "--resume", trained)
+    assert status == 0
+    assert f"{trained} is complete" in err
+
+
+def test_weights_of_a_detector_start_another_one(run, trained, tiny_flags, tmp_path):
+    """After one step with a learning rate of next to nothing, the weights are still those that it started from."""
+    flags = [*tiny_flags, "--steps", "1", "--lr", "1e-12", "--warmup-lr", "1e-12", "--out", tmp_path / "run"]
+    last = trained / "checkpoints" / "last.ckpt"
+    status, _, err = run("train", "small/botnet50", *flags, "--weights", last, "--seed", 5)
+    assert status == 0
+    assert "loaded" in err
+    before, after = (dict(load_detector(folder).model.named_parameters()) for folder in (last, tmp_path / "run"))
+    assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in before)
+
+
+def test_demo_prints_its_scores_as_json(run, tmp_path, monkeypatch):
+    from botvision.experiments import demo
+
+    monkeypatch.setattr(demo, "TRAIN_IMAGES", 8)
+    monkeypatch.setattr(demo, "VAL_IMAGES", 4)
+    monkeypatch.setattr(demo, "PICTURES", 1)
+    status, out, err = run("demo", "--out", tmp_path, "--steps", 1, "--json")
+    assert status == 0
+    assert list(json.loads(out)["box"]) == list(METRICS)
+    picture = re.search(r"picture: (.*)", err)[1]
+    assert Path(picture).is_file()
+
+
+def test_ctrl_c_between_two_checkpoints_and_resume(run, tiny_flags, tmp_path):
+    out = tmp_path / "run"
+    steps, flags = 60, [*tiny_flags, "--steps", "60", "--eval-every", "60", "--save-every", "50", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "botvision", "train", "small/botnet50", *flags],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    said = ""
+    while "training, step 1/" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    printed, rest = process.communicate(timeout=100)
+    assert process.returncode == 130, said + rest
+    assert printed == ""
+    assert f"botvision train --resume {out}" in rest
+    assert "Traceback" not in rest
+    assert [file.name for file in (out / "checkpoints").iterdir()] == ["last.ckpt"]
+    done = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert 1 <= done < 50
+
+    status, _, _ = run("train", "--resume", out)
+    assert status == 0
+    with (out / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file) if row["loss"]] == list(range(1, steps + 1))
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+
+
+def test_the_command_is_installed():
+    command = shutil.which("botvision", path=str(Path(sys.executable).parent))
+    assert command, "botvision is not beside the interpreter"
+    printed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert printed == __version__ + "\n"
