@@ -40,6 +40,8 @@ class DetectorConfig:
     """Anchors an image in the RPN's loss, at most half of them positive."""
     rpn_huber_delta: float = 1 / 9
     """Where the RPN's box loss turns from square to linear, in box-coder units."""
+    rpn_box_weight: float = 1.0
+    """Weight of the RPN's box loss, which is small beside the others: short runs learn boxes sooner with 10."""
     rpn_nms: float = 0.7
     """Overlap above which the weaker of two proposals is dropped."""
     proposals_before_nms: tuple[int, int] = (2000, 1000)

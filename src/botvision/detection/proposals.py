@@ -37,6 +37,7 @@ class ProposalNetwork(RegionProposalNetwork):
             nms_thresh=config.rpn_nms,
         )
         self.huber_delta = config.rpn_huber_delta
+        self.box_weight = config.rpn_box_weight
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
@@ -99,4 +100,4 @@ class ProposalNetwork(RegionProposalNetwork):
         for chosen, given, right in levels:
             if chosen.any():
                 box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
-        return {"objectness": objectness, "proposal_box": box}
+        return {"objectness": objectness, "proposal_box": self.box_weight * box}

@@ -69,6 +69,8 @@ class RunConfig:
     """Arithmetic of the network; weights, losses and boxes stay in float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes every GPU there is, else the CPU."""
+    threads: int | None = None
+    """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None
     """Start from these weights: an ImageNet ResNet in torchvision's layout, or a whole detector."""
     eval_every: int | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from rich.console import Console
 
 from botvision.data import CocoDetection, eval_transform, train_transform
@@ -106,6 +107,8 @@ def fit(
     metrics = Metrics(folder, run.log_every, run.batch_size, len(train_set))
     interrupt = StopOnSignal(save)
     quieten_engine()
+    if run.threads:
+        torch.set_num_threads(run.threads)
     trainer = make_trainer(experiment)
     device_batch = per_device(experiment, trainer.world_size)
     accumulate = trainer.accumulate_grad_batches = run.batch_size // (device_batch * trainer.world_size)
@@ -208,7 +211,15 @@ def check(experiment: DetectionExperiment) -> None:
     """
     run = experiment.run
     data = experiment.data
-    at_least(1, {"--batch-size": run.batch_size, "--images-per-device": run.images_per_device, "--steps": run.steps})
+    at_least(
+        1,
+        {
+            "--batch-size": run.batch_size,
+            "--images-per-device": run.images_per_device,
+            "--threads": run.threads,
+            "--steps": run.steps,
+        },
+    )
     at_least(1, {"--save-every": run.save_every, "--log-every": run.log_every, "--eval-every": run.eval_every})
     at_least(1, {"--train-images": data.train_images, "--val-images": data.val_images})
     at_least(0, {"--workers": data.workers, "--warmup-steps": experiment.optimizer.warmup_steps})
