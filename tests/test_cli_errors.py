@@ -31,6 +31,7 @@ def refusal(capsys):
         ]
         assert len(lines) == 1, output.err
         assert lines[0].startswith("botvision: ")
+        assert "Traceback" not in lines[0]  # of a worker, on one line
         return lines[0]
 
     return run

@@ -53,6 +53,14 @@ def test_without_freeze_stem_everything_moves(tiny, batch):
     assert changed_by_training(tiny, batch)[1] == set()
 
 
+def test_every_batch_norm_has_the_momentum_and_epsilon_of_the_detector(tiny):
+    model = MaskRCNN(replace(tiny, norm_momentum=0.25, norm_epsilon=0.5), 6)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.25, 0.5)}
+    parts = {name.split(".")[0] for name, module in model.named_modules() if module in norms}
+    assert parts == {"backbone", "roi_heads"}
+
+
 def test_under_bfloat16_losses_are_finite_and_in_float32(tiny, batch):
     torch.manual_seed(0)
     model = MaskRCNN(tiny, 6).train()

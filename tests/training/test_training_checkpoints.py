@@ -14,7 +14,7 @@ from rich.console import Console
 
 from botvision.detection.checkpoint import checkpoint_of, load_detector, read_checkpoint
 from botvision.errors import UserError
-from botvision.training.checkpoints import WholeCheckpoints
+from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
 from botvision.training.run import start_run
 
 
@@ -67,6 +67,29 @@ def test_a_disk_that_fills_up_during_a_run_ends_it_with_one_line(tiny_experiment
     assert [name for name in names_in(folder) if "tmp" in name] == []
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file) if row["loss"]] == ["1", "2", "3", "4"]
+
+
+class Recorder:
+    """A trainer that notes what it is asked to save."""
+
+    def __init__(self) -> None:
+        self.saved: list[str] = []
+
+    def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+        self.saved.append(path.name)
+
+
+def test_the_best_checkpoint_stays_the_best_through_a_resume(tmp_path):
+    trainer = Recorder()
+    before, after = (SaveCheckpoints(tmp_path, every=10, steps=100) for _ in range(2))
+    for score in (0.3, 0.2, 0.3):
+        before.save_best(trainer, score)
+    assert trainer.saved == ["best.ckpt"]
+    after.load_state_dict(before.state_dict())
+    after.save_best(trainer, 0.25)
+    assert trainer.saved == ["best.ckpt"]
+    after.save_best(trainer, 0.4)
+    assert trainer.saved == ["best.ckpt", "best.ckpt"]
 
 
 class Malicious:
