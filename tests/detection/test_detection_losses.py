@@ -45,7 +45,7 @@ def no_objects() -> dict[str, torch.Tensor]:
 
 
 def test_proposal_losses_are_those_of_the_definition():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=1000, rpn_huber_delta=0.3), channels=8)
+    network = ProposalNetwork(DetectorConfig(rpn_samples=1000, rpn_huber_delta=0.3, rpn_box_weight=2.0), channels=8)
     rng = np.random.default_rng(0)
     levels = [20, 12, 6, 3, 1]
     scores, deltas, wanted = rng.normal(size=(2, 42)), rng.normal(size=(2, 42, 4)), rng.normal(size=(2, 42, 4))
@@ -65,7 +65,7 @@ def test_proposal_losses_are_those_of_the_definition():
     for level in (range(end - count, end) for end, count in zip(ends, levels, strict=True)):
         errors = [(deltas - wanted)[i, a, c] for i in range(2) for a in level if labels[i, a] == 1 for c in range(4)]
         box += huber(errors, 0.3) if errors else 0.0
-    assert found["proposal_box"].item() == pytest.approx(box, rel=1e-12)
+    assert found["proposal_box"].item() == pytest.approx(2.0 * box, rel=1e-12)
 
 
 def test_at_most_half_of_the_sampled_anchors_are_objects():
