@@ -25,10 +25,9 @@ SMALL = DetectionExperiment(
         roi_samples=64,
         box_head_width=256,
         mask_head_width=64,
-        mask_head_depth=2,
     ),
     data=DataConfig(workers=1),
-    optimizer=OptimizerConfig(lr=1.28, warmup_lr=0.0067, warmup_steps=100, clip_norm=10.0),
+    optimizer=OptimizerConfig(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95), clip_norm=10.0),
     run=RunConfig(batch_size=4, steps=500, precision="float32", threads=1, save_every=100),
 )
 
@@ -44,7 +43,7 @@ DEMO = replace(
         roi_samples=32,
     ),
     optimizer=replace(SMALL.optimizer, lr=0.32),
-    run=replace(SMALL.run, batch_size=8, steps=600, eval_every=600),
+    run=replace(SMALL.run, batch_size=8, steps=700, eval_every=700),
 )
 
 EXPERIMENTS: dict[str, tuple[str, DetectionExperiment]] = {

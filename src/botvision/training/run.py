@@ -63,7 +63,7 @@ def start_run(experiment: DetectionExperiment, name: str, console: Console) -> O
     if first_process():  # of several processes the first makes the folder and writes all files
         folder = run_folder(experiment.run.out, name)
         describe_run(folder, name, experiment)
-    return fit(experiment, model, train_set, val_set, folder, console, checkpoint=None)
+    return fit(Job(experiment, model, train_set, val_set, folder, checkpoint=None), console)
 
 
 def resume_run(folder: Path, console: Console) -> Outcome:
@@ -88,55 +88,65 @@ def resume_run(folder: Path, console: Console) -> Outcome:
         console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False)
         return Outcome(folder, done, False, read_scores(folder))
     model = MaskRCNN(experiment.model, len(train_set.categories))
-    return fit(experiment, model, train_set, val_set, folder, console, checkpoint=last)
+    return fit(Job(experiment, model, train_set, val_set, folder, checkpoint=last), console)
 
 
-def fit(
-    experiment: DetectionExperiment,
-    model: MaskRCNN,
-    train_set: CocoDetection,
-    val_set: CocoDetection,
-    folder: Path,
-    console: Console,
-    checkpoint: Path | None,
-) -> Outcome:
-    """Train to the end, or until a signal asks to stop; arguments as the two callers above make them."""
-    run = experiment.run
-    steps = total_steps(experiment, len(train_set))
-    save = SaveCheckpoints(folder / "checkpoints", run.save_every, steps)
-    metrics = Metrics(folder, run.log_every, run.batch_size, len(train_set))
-    interrupt = StopOnSignal(save)
+class Job(NamedTuple):
+    """What there is to train, and where it goes."""
+
+    experiment: DetectionExperiment
+    model: MaskRCNN
+    train_set: CocoDetection
+    val_set: CocoDetection
+    folder: Path
+    checkpoint: Path | None
+    """To go on from; None starts with the first step."""
+
+
+def fit(job: Job, console: Console) -> Outcome:
+    """Train to the end, or until a signal asks to stop."""
     quieten_engine()
+    run = job.experiment.run
     if run.threads:
         torch.set_num_threads(run.threads)
-    trainer = make_trainer(experiment)
-    device_batch = per_device(experiment, trainer.world_size)
-    accumulate = trainer.accumulate_grad_batches = run.batch_size // (device_batch * trainer.world_size)
-    batches = RunBatches(
-        len(train_set),
-        device_batch,
-        steps * accumulate,
-        seed=run.seed,
-        start=int(read_checkpoint(checkpoint)["global_step"]) * accumulate if checkpoint else 0,
-        rank=trainer.global_rank,
-        world=trainer.world_size,
-    )
-    module = DetectionModule(experiment, model, train_set.categories, steps)
+    trainer = make_trainer(job.experiment)
+    batches = run_batches(job, trainer)
+    steps = total_steps(job.experiment, len(job.train_set))
+    save = SaveCheckpoints(job.folder / "checkpoints", run.save_every, steps)
+    metrics = Metrics(job.folder, run.log_every, run.batch_size, len(job.train_set))
+    interrupt = StopOnSignal(save)
+    every = evaluate_every(job.experiment, len(job.train_set))
     with Reporter(console) as reporter:
-        follow = Follow(
-            folder, val_set, evaluate_every(experiment, len(train_set)), steps, device_batch, metrics, save, reporter
-        )
+        follow = Follow(job.folder, job.val_set, every, steps, batches.batch_size, metrics, save, reporter)
         trainer.callbacks += [metrics, follow, save, interrupt]  # type: ignore[attr-defined]
-        loader = training_loader(train_set, batches, experiment.data.workers)
+        module = DetectionModule(job.experiment, job.model, job.train_set.categories, steps)
+        loader = training_loader(job.train_set, batches, job.experiment.data.workers)
         try:
-            trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(module, loader, ckpt_path=job.checkpoint, weights_only=True)
         except BaseException as error:
-            if checkpoint is None and trainer.global_step == 0 and first_process():
-                shutil.rmtree(folder, ignore_errors=True)  # no step was made: there is nothing to keep
+            if job.checkpoint is None and trainer.global_step == 0 and first_process():
+                shutil.rmtree(job.folder, ignore_errors=True)  # no step was made: there is nothing to keep
             if isinstance(error, SystemExit):  # the engine's answer to a second Ctrl-C
                 raise KeyboardInterrupt from error
             raise
-    return Outcome(folder, trainer.global_step, interrupt.stopped, follow.scores)
+    return Outcome(job.folder, trainer.global_step, interrupt.stopped, follow.scores)
+
+
+def run_batches(job: Job, trainer: pl.Trainer) -> RunBatches:
+    """This process's batches from the checkpoint on; sets the trainer's accumulation to what the batch size needs."""
+    run = job.experiment.run
+    images = per_device(job.experiment, trainer.world_size)
+    trainer.accumulate_grad_batches = run.batch_size // (images * trainer.world_size)
+    done = int(read_checkpoint(job.checkpoint)["global_step"]) if job.checkpoint else 0
+    return RunBatches(
+        len(job.train_set),
+        images,
+        total_steps(job.experiment, len(job.train_set)) * trainer.accumulate_grad_batches,
+        seed=run.seed,
+        start=done * trainer.accumulate_grad_batches,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
 
 
 def make_trainer(experiment: DetectionExperiment) -> pl.Trainer:
