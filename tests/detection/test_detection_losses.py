@@ -45,7 +45,11 @@ def no_objects() -> dict[str, torch.Tensor]:
 
 
 def test_proposal_losses_are_those_of_the_definition():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=1000, rpn_huber_delta=0.3, rpn_box_weight=2.0), channels=8)
+    network = ProposalNetwork(
+        DetectorConfig(rpn_samples=1000, rpn_huber_delta=0.3, rpn_box_weight=2.0),
+        channels=8,
+        strides=(4, 8, 16, 32, 64),
+    )
     rng = np.random.default_rng(0)
     levels = [20, 12, 6, 3, 1]
     scores, deltas, wanted = rng.normal(size=(2, 42)), rng.normal(size=(2, 42, 4)), rng.normal(size=(2, 42, 4))
@@ -69,7 +73,7 @@ def test_proposal_losses_are_those_of_the_definition():
 
 
 def test_at_most_half_of_the_sampled_anchors_are_objects():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8)
+    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8, strides=(4, 8, 16, 32, 64))
     labels = torch.tensor([1.0] * 30 + [0.0] * 30 + [-1.0] * 30)
     scores = torch.tensor([2.0] * 30 + [-5.0] * 30 + [100.0] * 30).reshape(-1, 1)
     losses = network.losses(scores, torch.zeros(90, 4), [labels], (torch.zeros(90, 4),), [90])
@@ -78,7 +82,7 @@ def test_at_most_half_of_the_sampled_anchors_are_objects():
 
 
 def test_without_a_positive_anchor_the_box_loss_is_zero_and_has_a_gradient():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8)
+    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8, strides=(4, 8, 16, 32, 64))
     deltas = torch.randn(6, 4, requires_grad=True)
     losses = network.losses(torch.zeros(6, 1), deltas, [torch.zeros(6)], (torch.zeros(6, 4),), [4, 2])
     assert losses["proposal_box"].item() == 0
@@ -134,10 +138,10 @@ def test_class_and_box_losses_are_those_of_the_definition():
     targets = [a_target(random_boxes(3, seed=i).double(), labels) for i, labels in enumerate(([1, 2, 3], [3, 3, 1]))]
     jittered = [target["boxes"].repeat(6, 1) + 3 * torch.randn(18, 4).double() for target in targets]
     proposals = [torch.cat([near, random_boxes(9, seed=7).double()]) for near in jittered]
-    found = heads.losses(a_pyramid(2), proposals, [SIZE, SIZE], targets)
+    found = heads.losses(a_pyramid(2), proposals, targets)
 
     regions = [torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)]  # objects are regions too
-    logits, deltas = heads.classify(a_pyramid(2), regions, [SIZE, SIZE])
+    logits, deltas = heads.classify(a_pyramid(2), regions)
     logits, deltas = logits.double().tolist(), deltas.double().tolist()
     entropies, errors, row = [], [], 0
     for own_regions, target in zip(regions, targets, strict=True):
@@ -160,15 +164,15 @@ def test_mask_loss_is_the_cross_entropy_of_the_objects_own_class():
     heads = region_heads(roi_samples=1000)
     target = a_target(torch.tensor([[8.0, 8.0, 40.0, 40.0]]).double(), [2])
     target["masks"][:] = 1  # every pixel of every region belongs to the object
-    found = heads.losses(a_pyramid(1), [target["boxes"]], [SIZE], [target])
-    logits = heads.segment(a_pyramid(1), [target["boxes"]], [SIZE])[0, 2]
+    found = heads.losses(a_pyramid(1), [target["boxes"]], [target])
+    logits = heads.segment(a_pyramid(1), [target["boxes"]])[0, 2]
     expected = np.mean([binary_cross_entropy(logit, 1) for logit in logits.flatten().tolist()])
     assert found["mask"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_without_an_object_box_and_mask_losses_are_zero_and_have_gradients():
     heads = region_heads()
-    losses = heads.losses(a_pyramid(1), [random_boxes(5, seed=0).double()], [SIZE], [no_objects()])
+    losses = heads.losses(a_pyramid(1), [random_boxes(5, seed=0).double()], [no_objects()])
     assert losses["box"].item() == losses["mask"].item() == 0
     (losses["box"] + losses["mask"]).backward()
     assert not heads.box_predictor.bbox_pred.weight.grad.any()

@@ -16,7 +16,8 @@ class PyramidBackbone(nn.Module):
     """Images to the maps p2 to p6 (Lin et al. 2017, FPN; paper, footnote 7).
 
     ``body`` gives c2 to c5, ``fpn`` turns them into maps of equal width; p6 is p5 with every second pixel. Names are
-    torchvision's (``backbone.body``, ``backbone.fpn``), so that its detectors' weights load.
+    torchvision's (``backbone.body``, ``backbone.fpn``), so that its detectors' weights load. ``strides`` are those of
+    the five maps against the image.
 
     Shape:
         images (B, 3, H, W) -> {"p2": (B, fpn_channels, H/4, W/4), ..., "p5": stride 32, "pool": stride 64}.
@@ -34,6 +35,8 @@ class PyramidBackbone(nn.Module):
             norm_layer=batch_norm(config) if config.norm == "batch" else None,
         )
         self.out_channels = config.fpn_channels
+        reductions = self.body.config.reductions
+        self.strides = (*reductions, 2 * reductions[-1])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised images (B, 3, H, W) -> the pyramid, finest level first."""

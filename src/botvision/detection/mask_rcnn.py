@@ -33,7 +33,7 @@ class MaskRCNN(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.backbone = PyramidBackbone(config)
-        self.rpn = ProposalNetwork(config, config.fpn_channels)
+        self.rpn = ProposalNetwork(config, config.fpn_channels, self.backbone.strides)
         self.roi_heads = RegionHeads(config, config.fpn_channels, num_classes + 1)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -9,8 +9,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, con
 
 from botvision.detection.config import DetectorConfig
 
-LEVEL_STRIDES = (4, 8, 16, 32, 64)
-
 
 class ProposalNetwork(RegionProposalNetwork):
     """Anchors, their scores and boxes, and the best of them (Ren et al. 2015, Faster R-CNN).
@@ -20,10 +18,10 @@ class ProposalNetwork(RegionProposalNetwork):
     decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4.
     """
 
-    def __init__(self, config: DetectorConfig, channels: int) -> None:
+    def __init__(self, config: DetectorConfig, channels: int, strides: tuple[int, ...]) -> None:
         anchors = AnchorGenerator(
-            sizes=tuple((config.anchor_scale * stride,) for stride in LEVEL_STRIDES),
-            aspect_ratios=(config.anchor_ratios,) * len(LEVEL_STRIDES),
+            sizes=tuple((config.anchor_scale * stride,) for stride in strides),
+            aspect_ratios=(config.anchor_ratios,) * len(strides),
         )
         super().__init__(
             anchors,
@@ -36,6 +34,7 @@ class ProposalNetwork(RegionProposalNetwork):
             post_nms_top_n=dict(zip(("training", "testing"), config.proposals, strict=True)),
             nms_thresh=config.rpn_nms,
         )
+        self.strides = strides
         self.huber_delta = config.rpn_huber_delta
         self.box_weight = config.rpn_box_weight
 
@@ -55,7 +54,7 @@ class ProposalNetwork(RegionProposalNetwork):
         """
         maps = list(features.values())
         scores_by_level, deltas_by_level = self.head(maps)
-        anchors = self.anchor_generator(images, maps)
+        anchors = self.anchors(images, maps)
         anchors_in_level = [scores[0].numel() for scores in scores_by_level]
         scores, deltas = concat_box_prediction_layers(scores_by_level, deltas_by_level)
         scores, deltas = scores.float(), deltas.float()
@@ -68,6 +67,11 @@ class ProposalNetwork(RegionProposalNetwork):
         labels, matched = self.assign_targets_to_anchors(anchors, targets)
         wanted = self.box_coder.encode(matched, anchors)
         return boxes, self.losses(scores, deltas, labels, wanted, anchors_in_level)
+
+    def anchors(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        """All anchors of each image, (A, 4) in pixels and float32, whatever the maps are computed in."""
+        # The generator takes its precision from the maps; a view of one number in float32 says it without a copy.
+        return self.anchor_generator(images, [map.new_zeros((), dtype=torch.float32).expand(map.shape) for map in maps])
 
     def losses(
         self,

@@ -75,10 +75,10 @@ class RegionHeads(RoIHeads):
             probabilities inside the box; in training the losses "class", "box" and "mask". The other one is empty.
         """
         if self.training:
-            return [], self.losses(features, proposals, image_shapes, targets)
-        logits, deltas = self.classify(features, proposals, image_shapes)
+            return [], self.losses(features, proposals, targets)
+        logits, deltas = self.classify(features, proposals)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-        masks = maskrcnn_inference(self.segment(features, boxes, image_shapes), labels)
+        masks = maskrcnn_inference(self.segment(features, boxes), labels)
         columns = zip(boxes, scores, labels, masks, strict=True)
         return [dict(zip(("boxes", "scores", "labels", "masks"), row, strict=True)) for row in columns], {}
 
@@ -86,12 +86,11 @@ class RegionHeads(RoIHeads):
         self,
         features: dict[str, Tensor],
         proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None,
     ) -> dict[str, Tensor]:
         """The losses of a training step; arguments as in :meth:`forward`."""
         regions, matched, labels, wanted = self.select_training_samples(proposals, targets)
-        logits, deltas = self.classify(features, regions, image_shapes)
+        logits, deltas = self.classify(features, regions)
         label = torch.cat(labels)
         foreground = label > 0
         own_deltas = deltas.unflatten(1, (-1, 4))[foreground, label[foreground]]
@@ -103,22 +102,30 @@ class RegionHeads(RoIHeads):
         matched_objects = [match[keep] for match, keep in zip(matched, objects, strict=True)]
         gt_masks = [target["masks"] for target in targets or []]
         gt_labels = [target["labels"] for target in targets or []]
-        mask_logits = self.segment(features, boxes, image_shapes)
+        mask_logits = self.segment(features, boxes)
         return {
             "class": F.cross_entropy(logits, label),
             "box": box,
             "mask": maskrcnn_loss(mask_logits, boxes, gt_masks, gt_labels, matched_objects),
         }
 
-    def classify(
-        self, features: dict[str, Tensor], regions: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
+    def classify(self, features: dict[str, Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, 4 * (K + 1)) of all regions of the batch, in float32."""
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, regions, image_shapes)))
+        pooled = self.box_roi_pool(features, regions, input_shapes(features))
+        logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits.float(), deltas.float()
 
-    def segment(
-        self, features: dict[str, Tensor], regions: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Tensor:
+    def segment(self, features: dict[str, Tensor], regions: list[Tensor]) -> Tensor:
         """Mask logits (R, K + 1, 28, 28) of all regions of the batch, in float32."""
-        return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, regions, image_shapes))).float()
+        pooled = self.mask_roi_pool(features, regions, input_shapes(features))
+        return self.mask_predictor(self.mask_head(pooled)).float()
+
+
+def input_shapes(features: dict[str, Tensor]) -> list[tuple[int, int]]:
+    """(height, width) of the network's input, padding included, once for each image, in pixels.
+
+    The pooling works out the strides of the maps from it, at its first call for good: an image without its padding
+    would have it pool from the wrong places.
+    """
+    finest = features["p2"]
+    return [(4 * finest.shape[-2], 4 * finest.shape[-1])] * len(finest)
