@@ -226,8 +226,7 @@ def test_a_word_that_is_not_known_or_not_understood(refusal, tmp_path, monkeypat
         (["--jitter", "2", "1"], "--jitter"),
         (["--jitter", "0", "1"], "--jitter"),
         (["--flip", "1.5"], "--flip"),
-        (["--lr", "0"], "--lr"),
-        (["--input-size", "0"], "input_size"),
+        (["--seed", "-1"], "--seed"),
         (["--backbone", "botnet5"], "botnet50"),
         (["--weights", "nowhere.pth"], "nowhere.pth"),
         (["--train-split", "test"], "instances_test2017.json"),
@@ -235,6 +234,46 @@ def test_a_word_that_is_not_known_or_not_understood(refusal, tmp_path, monkeypat
 )
 def test_a_setting_that_cannot_run(refused_training, flags, named):
     assert named in refused_training(*flags)
+
+
+SETTINGS = [
+    "--input-size 0",
+    "--width 0",
+    "--depths 1 0 1 1",
+    "--fpn-channels 0",
+    "--box-head-width 0",
+    "--mask-head-width 0",
+    "--mask-head-depth -1",
+    "--anchor-ratios",
+    "--anchor-ratios 1 -1",
+    "--anchor-scale 0",
+    "--rpn-foreground-iou 0.1",
+    "--rpn-foreground-iou nan",
+    "--rpn-nms 2",
+    "--rpn-samples 0",
+    "--roi-samples 0",
+    "--proposals 0 0",
+    "--detections 0",
+    "--norm-momentum 5",
+    "--norm-epsilon 0",
+    "--lr 0",
+    "--lr inf",
+    "--momentum -1",
+    "--momentum 2",
+    "--weight-decay -1",
+    "--clip-norm -1",
+    "--warmup-steps -1",
+    "--decay-at 2",
+    "--seed -1",
+    "--epochs inf",
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_out_of_its_limits_is_refused_before_it_is_printed(refusal, setting):
+    flag, *_ = setting.split()
+    line = refusal("train", "small/botnet50", *setting.split(), "--print-config")
+    assert line.startswith(f"botvision: {flag} must be ")
 
 
 @pytest.mark.parametrize(
@@ -335,6 +374,12 @@ def test_resume_of_another_model_keeps_the_run(refusal, a_run):
     config.write_text(config.read_text().replace("width: 8\n", "width: 16\n"))
     assert str(a_run / "checkpoints" / "last.ckpt") in refusal("train", "--resume", a_run)
     assert (a_run / "checkpoints" / "last.ckpt").exists()
+
+
+def test_resume_with_a_value_out_of_its_limits(refusal, a_run):
+    config = a_run / "config.yaml"
+    config.write_text(config.read_text().replace("momentum: 0.9\n", "momentum: 2\n"))
+    assert f"{config}: --momentum must be" in refusal("train", "--resume", a_run)
 
 
 def test_resume_with_a_value_of_the_wrong_type(refusal, a_run):

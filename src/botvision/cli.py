@@ -32,7 +32,7 @@ from botvision.models.summary import render_models, render_tree, summarize, tree
 from botvision.training.config import DetectionExperiment, at_least, to_plain
 from botvision.training.processes import first_process, pick_device
 from botvision.training.progress import Reporter
-from botvision.training.run import Outcome, resume_run, start_run
+from botvision.training.run import Outcome, check, resume_run, start_run
 from botvision.training.run_folder import write_evaluation
 from botvision.version import __version__
 
@@ -81,6 +81,7 @@ def train(argv: Sequence[str]) -> int:
     flags = [word for word in rest if word != "--print-config"]
     experiment = parse(Annotated[DetectionExperiment, OmitArgPrefixes], f"train {name}", flags, default=default)
     if print_config:
+        check(experiment)
         print(yaml.safe_dump({"experiment": name, **to_plain(experiment)}, sort_keys=False), end="")
         return 0
     return report_run(start_run(experiment, name, stderr()), as_json=False)
@@ -361,8 +362,9 @@ def explain(event: tyro_errors.ParseErrorEvent, command: str, flags: list[str]) 
         return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(event.choices)}"
     if isinstance(event, tyro_errors.BadValue):
         return f"{event.argument.display_name()}: {event.reason.replace('_', ' ')}"
-    if isinstance(event, tyro_errors.InstantiationFailure) and event.argument:
-        return f"{event.argument.display_name()}: {event.message.splitlines()[0]}"
+    if isinstance(event, tyro_errors.InstantiationFailure):
+        what = event.message.splitlines()[0]  # without an argument it is a class of ours that refused, and names it
+        return f"{event.argument.display_name()}: {what}" if event.argument else what
     return f"these options do not go together{see}"
 
 

@@ -1,7 +1,42 @@
-"""A detector as data: the settings of the authors' public TPU detection code, as named defaults (DESIGN.md)."""
+"""A detector as data, its defaults the settings of the authors' public TPU detection code.
+
+That code is github.com/tensorflow/tpu, models/official/detection.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from botvision.errors import UserError
+from botvision.limits import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, check_limits
+
+LIMITS = {
+    "depths": AT_LEAST_1,
+    "width": AT_LEAST_1,
+    "input_size": AT_LEAST_1,
+    "norm_momentum": SHARE,
+    "norm_epsilon": ABOVE_0,
+    "fpn_channels": AT_LEAST_1,
+    "anchor_scale": ABOVE_0,
+    "anchor_ratios": ABOVE_0,
+    "rpn_foreground_iou": SHARE,
+    "rpn_background_iou": SHARE,
+    "rpn_samples": AT_LEAST_1,
+    "rpn_huber_delta": ABOVE_0,
+    "rpn_box_weight": AT_LEAST_0,
+    "rpn_nms": SHARE,
+    "proposals_before_nms": AT_LEAST_1,
+    "proposals": AT_LEAST_1,
+    "roi_samples": AT_LEAST_1,
+    "roi_foreground": SHARE,
+    "roi_iou": SHARE,
+    "roi_huber_delta": ABOVE_0,
+    "box_head_width": AT_LEAST_1,
+    "mask_head_width": AT_LEAST_1,
+    "mask_head_depth": AT_LEAST_0,
+    "score_threshold": SHARE,
+    "detection_nms": SHARE,
+    "detections": AT_LEAST_1,
+}
 
 
 @dataclass(frozen=True)
@@ -70,3 +105,14 @@ class DetectorConfig:
     """Overlap above which the weaker of two detections of a class is dropped."""
     detections: int = 100
     """Most detections an image."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no detector can be built or trained with."""
+        check_limits(self, LIMITS)
+        if not self.anchor_ratios:
+            raise UserError("--anchor-ratios must be at least one number, got none")
+        if self.rpn_foreground_iou < self.rpn_background_iou:
+            raise UserError(
+                f"--rpn-foreground-iou must be at least --rpn-background-iou, "
+                f"got {self.rpn_foreground_iou} and {self.rpn_background_iou}"
+            )

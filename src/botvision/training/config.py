@@ -7,6 +7,17 @@ from typing import Any, Literal, get_args, get_origin
 
 from botvision.detection import DetectorConfig
 from botvision.errors import UserError
+from botvision.limits import ABOVE_0, AT_LEAST_0, BELOW_1, SHARE, check_limits
+
+OPTIMIZER_LIMITS = {
+    "lr": ABOVE_0,
+    "warmup_lr": AT_LEAST_0,
+    "warmup_steps": AT_LEAST_0,
+    "decay_at": SHARE,
+    "momentum": BELOW_1,
+    "weight_decay": AT_LEAST_0,
+    "clip_norm": ABOVE_0,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """SGD, and a learning rate that warms up and falls in steps (DESIGN.md, detection settings)."""
+    """SGD, and a learning rate that warms up and falls in steps.
+
+    The defaults are those of the authors' public TPU detection code (github.com/tensorflow/tpu,
+    models/official/detection).
+    """
 
     lr: float = 0.08
     """Learning rate for a batch of 64 images; another batch size scales it linearly."""
@@ -49,6 +64,10 @@ class OptimizerConfig:
     """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient; none leaves it as it is."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing can be trained with."""
+        check_limits(self, OPTIMIZER_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,7 @@ def from_plain(content: dict[str, Any], source: Path) -> DetectionExperiment:
         source: the file, for error messages.
 
     Raises:
-        UserError: a section or field that no experiment has.
+        UserError: a section or field that no experiment has, or a value that the field cannot have.
     """
     sections = {}
     for name, values in content.items():
@@ -151,7 +170,10 @@ def section(kind: type, values: dict[str, Any], source: Path) -> Any:  # noqa: A
         ready[name] = Path(value) if holds_path else tuple(value) if isinstance(value, list) else value
         if not fits(ready[name], known[name].type):
             raise UserError(f"{source}: {name} of {kind.__name__} cannot be {value!r}")
-    return kind(**ready)
+    try:
+        return kind(**ready)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
 
 
 def fits(value: Any, kind: Any) -> bool:  # noqa: ANN401

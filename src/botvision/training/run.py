@@ -59,6 +59,8 @@ def start_run(experiment: DetectionExperiment, name: str, console: Console) -> O
     model = MaskRCNN(experiment.model, len(train_set.categories))
     if experiment.run.weights:
         console.print(f"{experiment.run.weights}: {start_from(model, experiment.run.weights)}", highlight=False)
+    devices, machines = processes(pick_device(experiment.run.device))
+    per_device(experiment, devices * machines)  # refused before anything is written
     folder = experiment.run.out or Path("runs")
     if first_process():  # of several processes the first makes the folder and writes all files
         folder = run_folder(experiment.run.out, name)
@@ -113,7 +115,7 @@ def fit(job: Job, console: Console) -> Outcome:
     batches = run_batches(job, trainer)
     steps = total_steps(job.experiment, len(job.train_set))
     save = SaveCheckpoints(job.folder / "checkpoints", run.save_every, steps)
-    metrics = Metrics(job.folder, run.log_every, run.batch_size, len(job.train_set))
+    metrics = Metrics(job.folder, run.log_every, steps, run.batch_size, len(job.train_set))
     interrupt = StopOnSignal(save)
     every = evaluate_every(job.experiment, len(job.train_set))
     with Reporter(console) as reporter:
@@ -232,11 +234,12 @@ def check(experiment: DetectionExperiment) -> None:
     )
     at_least(1, {"--save-every": run.save_every, "--log-every": run.log_every, "--eval-every": run.eval_every})
     at_least(1, {"--train-images": data.train_images, "--val-images": data.val_images})
-    at_least(0, {"--workers": data.workers, "--warmup-steps": experiment.optimizer.warmup_steps})
-    for flag, value in {"--epochs": run.epochs, "--lr": experiment.optimizer.lr}.items():
-        if not value > 0:
-            raise UserError(f"{flag} must be more than 0, got {value}")
-    if not 0 < data.jitter[0] <= data.jitter[1]:
+    at_least(0, {"--workers": data.workers})
+    if not 0 < run.epochs < math.inf:
+        raise UserError(f"--epochs must be more than 0 and finite, got {run.epochs}")
+    if not 0 <= run.seed < 2**32:  # what NumPy's generators take
+        raise UserError(f"--seed must be between 0 and {2**32 - 1}, got {run.seed}")
+    if not 0 < data.jitter[0] <= data.jitter[1] < math.inf:
         raise UserError(f"--jitter must be two factors above 0, the smaller one first, got {data.jitter}")
     if not 0 <= data.flip <= 1:
         raise UserError(f"--flip must be between 0 and 1, got {data.flip}")

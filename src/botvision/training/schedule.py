@@ -1,4 +1,7 @@
-"""Optimiser and learning rate of detection (DESIGN.md, detection settings)."""
+"""Optimiser and learning rate of detection, as in the authors' public TPU detection code.
+
+That code is github.com/tensorflow/tpu, models/official/detection.
+"""
 
 import torch
 from torch import nn
