@@ -105,8 +105,34 @@ def test_weights_of_another_network_are_named_with_both_shapes():
         load_weights(model, other.state_dict())
     message = str(error.value)
     assert message.count(" is (") == 5 and "more" in message and "\n" not in message
-    assert "layer1.0.conv1.weight is (16, 16, 1, 1) and should be (8, 8, 1, 1)" in message
+    assert "conv1.weight is (16, 3, 7, 7) and should be (8, 3, 7, 7), bn1.weight is (16,)" in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("conv1.weight", (4, 3, 7, 7)), ("bn1.running_mean", (5,)), ("layer4.0.mhsa.qkv.weight", (128, 64, 1, 1))],
+)
+def test_other_outputs_of_any_layer_but_a_classifier_are_refused(name, shape):
+    model = create_model("botnet50", **SMALL)
+    state = model.state_dict()
+    with pytest.raises(ValueError, match="of another shape") as error:
+        load_weights(model, state | {name: torch.zeros(shape)})
+    assert f"{name} is {shape} and should be {tuple(state[name].shape)}" in str(error.value)
+
+
+def test_a_detector_for_other_classes_gives_everything_but_its_predictors():
+    def detector(classes):
+        torch.manual_seed(classes)
+        backbone = nn.Sequential(nn.Conv2d(3, 8, 3))
+        backbone.out_channels = 8
+        return torchvision.models.detection.MaskRCNN(backbone, classes, min_size=32)
+
+    model, other = detector(3), detector(5)
+    report = load_weights(model, other.state_dict())
+    layers = ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
+    assert set(report.at_random) == {f"roi_heads.{layer}.{end}" for layer in layers for end in ("weight", "bias")}
+    assert torch.equal(model.roi_heads.box_head.fc7.weight, other.roi_heads.box_head.fc7.weight)
 
 
 def test_a_file_with_nothing_that_fits_is_refused():

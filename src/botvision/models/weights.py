@@ -14,6 +14,9 @@ from botvision.errors import UserError
 TIMM_PREFIX = "timm/"
 """In front of a name, it asks for the weights of a timm model."""
 
+CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
+"""Layers with an output for each class, of a network or a detector: the only ones that may have another number."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -90,9 +93,8 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     """Copy every tensor that fits by name and shape; position tables made for another size are adapted.
 
-    Used to start from other weights: ImageNet to detection, ResNet to BoTNet (paper, footnote 6: "the replacement
-    layers are randomly initialised, the remaining ones come from the ResNet"). A layer whose tensors differ in the
-    number of outputs alone has other classes, and stays at random.
+    Used to start from other weights: ImageNet to detection, ResNet to BoTNet, where the attention layers start at
+    random and all others as the ResNet's (paper, footnote 6). A classifier for other classes stays at random too.
 
     Args:
         model: changed in place.
@@ -102,7 +104,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         What was loaded, adapted, left at random and not used.
 
     Raises:
-        UserError: not one tensor fits, or they belong to a network of other widths; nothing is changed then.
+        UserError: not one tensor fits, or one has another shape than the model's; nothing is changed then.
     """
     wanted = model.state_dict()
     verdicts = {name: judge(name, own, state.get(name)) for name, own in wanted.items()}
@@ -129,10 +131,12 @@ def judge(name: str, own: Tensor, given: Tensor | None) -> str:
         return "at random"
     if given.shape == own.shape:
         return "loaded"
-    same_behind_the_first = given.shape[1:] == own.shape[1:]
-    if is_position_table(name):
-        return "adapted" if same_behind_the_first else "misfit"
-    return "at random" if same_behind_the_first else "misfit"
+    if given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
+        if is_position_table(name):
+            return "adapted"
+        if is_classifier(name):
+            return "at random"
+    return "misfit"
 
 
 def adapt(name: str, table: Tensor, rows: int) -> Tensor:
@@ -143,6 +147,12 @@ def adapt(name: str, table: Tensor, rows: int) -> Tensor:
 def is_relative_table(name: str) -> bool:
     """Whether a tensor of this name holds vectors of relative distances."""
     return name.endswith((".rel_height", ".rel_width"))
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a tensor of this name belongs to a layer with an output for each class."""
+    layer = name.rpartition(".")[0].rpartition(".")[2]
+    return layer in CLASSIFIERS
 
 
 def is_position_table(name: str) -> bool:
