@@ -113,6 +113,18 @@ def test_the_classifier_can_be_changed():
     torch.testing.assert_close(model(x), features)
 
 
+def test_a_model_with_the_average_is_saved_and_one_with_another_pooling_is_refused(tmp_path):
+    model = timm.create_model("botvision_resnet50", num_classes=3, **SMALL).eval()
+    botvision.save(model, tmp_path / "model")
+    x = torch.randn(1, 3, 64, 96)
+    torch.testing.assert_close(botvision.load(tmp_path / "model")(x), model(x))
+    for pooling in ("max", "catavgmax", ""):
+        model.reset_classifier(3 if pooling else 0, pooling)
+        with pytest.raises(ValueError, match=f"global_pool='{pooling}' cannot be saved"):
+            botvision.save(model, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_gradient_checkpointing_keeps_the_gradients():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)

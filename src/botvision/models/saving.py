@@ -21,7 +21,13 @@ def save(model: Network, path: str | Path) -> None:
     Args:
         model: what :func:`~botvision.models.catalogue.create_model` or :func:`load` gave, trained since or not.
         path: of the file; its folder is made where it is missing.
+
+    Raises:
+        UserError: a network made through timm with another pooling than the average, which the file cannot hold.
     """
+    pooling = getattr(getattr(model, "global_pool", None), "pool_type", "avg")
+    if pooling != "avg":
+        raise UserError(f"a network with global_pool={pooling!r} cannot be saved, it would come back with 'avg'")
     description = {
         "config": asdict(model.config),
         "num_classes": model.num_classes,
