@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
+from botvision.models.network import check_classes
+from botvision.models.plan import shrink
 from botvision.models.weights import is_position_table
 
 __all__ = ["TimmNetwork", "convert"]
@@ -53,7 +55,7 @@ class TimmNetwork(Network):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        img_size: int | None = None,
+        img_size: int | tuple[int, int] | None = None,
         **overrides: Any,  # noqa: ANN401
     ) -> None:
         if img_size is not None:
@@ -68,6 +70,7 @@ class TimmNetwork(Network):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the network a new classifier, at random, and another pooling if one is named."""
+        check_classes(num_classes)
         self.num_classes = num_classes
         if global_pool is None:
             global_pool = self.global_pool.pool_type
@@ -124,13 +127,13 @@ def register(name: str) -> None:
 
 def description(config: NetworkConfig) -> dict[str, Any]:
     """timm's ``pretrained_cfg`` of an untrained network."""
-    side = config.input_size
-    cells = -(-side // config.reductions[-1])
+    height, width = config.image_size
+    least = config.reductions[-1]
     return {
         "num_classes": 1000,
-        "input_size": (3, side, side),
-        "min_input_size": (3, config.reductions[-1], config.reductions[-1]),
-        "pool_size": (cells, cells),
+        "input_size": (3, height, width),
+        "min_input_size": (3, least, least),
+        "pool_size": shrink((height, width), least),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,

@@ -30,6 +30,23 @@ SMALL = {"width": 8, "depths": (1, 1, 2, 2)}
         ({"stochastic_depth": -0.1}, "stochastic_depth must be at least 0"),
         ({"in_channels": 0}, "in_channels must be at least 1"),
         ({"input_size": 0}, "input_size must be at least 1"),
+        ({"input_size": "640"}, "input_size must be at least 1, a whole number .*got '640'"),
+        ({"input_size": 224.5}, "input_size must be .*got 224.5"),
+        ({"input_size": (64, 96, 3)}, r"input_size must be .*\(height, width\), got \(64, 96, 3\)"),
+        ({"input_size": (64, 0)}, "input_size must be"),
+        ({"depths": 5}, "depths must be 4 numbers of blocks, each at least 1, got 5"),
+        ({"depths": (1, 1, 1, 1.5)}, "depths must be 4 numbers"),
+        ({"stage_widths": "8888"}, "stage_widths must be 4 numbers"),
+        ({"stage_widths": ()}, "stage_widths must be 4 numbers"),
+        ({"heads": "4"}, "heads must be at least 1, a whole number, got '4'"),
+        ({"width": 16.0}, "width must be at least 1, a whole number, got 16.0"),
+        ({"c5_stride": 2.0}, "c5_stride must be"),
+        ({"se_ratio": "x"}, "se_ratio must be at least 0 and below 1, got 'x'"),
+        ({"dropout": None}, "dropout must be at least 0"),
+        ({"attention_in": 5}, "attention_in must be names of stages, got 5"),
+        ({"attention_in": "c6"}, "attention_in has 'c6'"),
+        ({"num_classes": -1}, "num_classes must be a whole number, at least 0, got -1"),
+        ({"num_classes": None}, "num_classes must be"),
         ({"widht": 8}, "unknown model field 'widht'; did you mean width"),
     ],
 )
@@ -42,6 +59,9 @@ def test_what_cannot_be_built_is_refused_in_one_line(changes, message):
 def test_unknown_models_are_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"unknown model 'botnet-50'; did you mean .*botnet50"):
         create_model("botnet-50")
+    for name in (None, []):
+        with pytest.raises(ValueError, match="unknown model"):
+            create_model(name)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +107,19 @@ def test_whatever_can_be_asked_for_learns(changes):
     assert [out.shape[1] for out in maps] == list(model.config.channels)
     for out, reduction in zip(maps, model.config.reductions, strict=True):
         assert out.shape[2:] == (-(-65 // reduction), -(-97 // reduction))
+
+
+def test_one_stage_is_as_good_as_a_tuple_of_one():
+    assert NetworkConfig((1, 1, 2, 2), "c5", insert_in="c4") == NetworkConfig((1, 1, 2, 2), ("c5",), insert_in=("c4",))
+
+
+def test_tables_are_made_for_the_map_that_arrives_at_an_oblong_input_size():
+    model = create_model("botnet50", input_size=(65, 200), attention="qk+qr_absolute", **SMALL)
+    with torch.no_grad():
+        maps = model.forward_maps(torch.zeros(1, 3, 65, 200))
+    first, second = model.layer4[0].mhsa, model.layer4[1].mhsa
+    assert (len(first.abs_height), len(first.abs_width)) == tuple(maps[2].shape[2:]) == (5, 13)
+    assert (len(second.abs_height), len(second.abs_width)) == tuple(maps[3].shape[2:]) == (3, 7)
 
 
 def test_attention_none_is_the_resnet():

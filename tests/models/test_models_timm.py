@@ -72,6 +72,10 @@ def test_the_whole_catalogue_is_registered():
     assert model.pretrained_cfg["architecture"] == "botvision_botnet_t5"
     assert model.config.stochastic_depth == 0.1
     assert model(torch.randn(2, 1, 65, 97)).shape == (2, 7)
+    oblong = timm.create_model("botvision_botnet50", img_size=(64, 96), **SMALL)
+    assert [len(table) for table in oblong.layer4[0].mhsa.tables()] == [2 * 4 - 1, 2 * 6 - 1]
+    with pytest.raises(ValueError, match="num_classes must be"):
+        timm.create_model("botvision_resnet50", num_classes=-1, **SMALL)
     with pytest.raises(RuntimeError, match="No pretrained weights"):
         timm.create_model("botvision_resnet50", pretrained=True)
 

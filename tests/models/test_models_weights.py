@@ -167,7 +167,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
     [
         ("botnet_t3", {"num_classes": 5, "stochastic_depth": 0.1}),
         ("resnet50_nl_c4", {"features_only": True, "depths": (1, 1, 2, 1)}),
-        ("botnet50", {"attention": "qr_relative", "input_size": 96, "in_channels": 1}),
+        ("botnet50", {"attention": "qr_relative", "input_size": (64, 96), "in_channels": 1}),
         ("senet_s2", {"num_classes": 0, "norm": "frozen", "stage_widths": (8, 16, 24, 40)}),
     ],
 )

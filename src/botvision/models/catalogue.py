@@ -36,7 +36,7 @@ class Entry:
     @property
     def input_size(self) -> int:
         """Image side, in pixels, at which the model is shown: the first published figure's, or its tables'."""
-        return self.published[0].input_size if self.published else self.config.input_size
+        return self.published[0].input_size if self.published else self.config.image_size[0]
 
 
 LONGER = "Figure 5, longer version"
@@ -100,8 +100,8 @@ def create_model(
         name: an entry of the catalogue, such as "botnet50".
         num_classes: width of the classifier; 0 gives pooled features (B, channels of c5).
         features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits.
-        overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640``,
-            ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"`` or ``norm="frozen"``.
+        overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640`` or
+            ``(480, 640)``, ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"`` or ``norm="frozen"``.
 
     Returns:
         A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the four maps.
@@ -114,8 +114,8 @@ def create_model(
 
 def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
     """The configuration of a named model with some fields replaced; errors as in :func:`create_model`."""
-    if name not in CATALOGUE:
-        raise UserError(f"unknown model {name!r}{nearest(name, list(CATALOGUE))}")
+    if not isinstance(name, str) or name not in CATALOGUE:
+        raise UserError(f"unknown model {name!r}{nearest(str(name), list(CATALOGUE))}")
     fields = NetworkConfig.__dataclass_fields__
     for field in overrides:
         if field not in fields:

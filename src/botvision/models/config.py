@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -24,7 +24,6 @@ ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.S
 INSERTS = ("bot", "nonlocal")
 
 FourInts = tuple[int, int, int, int]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,17 @@ class NetworkConfig:
     """Chance to drop a feature in front of the classifier, in training."""
     in_channels: int = 3
     """Channels of the images."""
-    input_size: int = 224
-    """Image height and width, in pixels, that the position tables are made for; any size can go in."""
+    input_size: int | tuple[int, int] = 224
+    """Image side, or (height, width), in pixels, that the position tables are made for; any size can go in."""
 
     def __post_init__(self) -> None:
-        """Check every field. Lists, as configuration files hold them, become tuples."""
-        for name in ("depths", "attention_in", "stage_widths", "insert_in"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        """Check every field. Lists, as configuration files hold them, become tuples, and one stage a tuple of one."""
+        for name in ("depths", "attention_in", "stage_widths", "insert_in", "input_size"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            if isinstance(value, str) and name in ("attention_in", "insert_in"):
+                object.__setattr__(self, name, (value,))
         for name, known in {
             "attention": ("none", *ATTENTION_KINDS),
             "c5_stride": (1, 2),
@@ -85,20 +87,27 @@ class NetworkConfig:
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(f"{name} must be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}")
-        for name in ("heads", "width", "in_channels", "input_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("heads", "width", "in_channels", "c5_stride", "output_stride"):
+            if not are_counts((getattr(self, name),), 1):
+                raise UserError(f"{name} must be at least 1, a whole number, got {getattr(self, name)!r}")
+        if not are_counts((self.input_size,), 1) and not are_counts(self.input_size, 2):
+            raise UserError(
+                f"input_size must be at least 1, a whole number or (height, width), got {self.input_size!r}"
+            )
         for name in ("se_ratio", "stochastic_depth", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise UserError(f"{name} must be at least 0 and below 1, got {value!r}")
         self.check_stages()
 
     def check_stages(self) -> None:
         """Check the fields that speak of stages against each other."""
         for name, numbers, what in (("depths", self.depths, "blocks"), ("stage_widths", self.widths, "channels")):
-            if len(numbers) != len(STAGES) or min(numbers) < 1:
-                raise UserError(f"{name} must be 4 numbers of {what}, each at least 1, got {numbers}")
+            if not are_counts(numbers, len(STAGES)):
+                raise UserError(f"{name} must be 4 numbers of {what}, each at least 1, got {numbers!r}")
         for name in ("attention_in", "insert_in"):
+            if not isinstance(getattr(self, name), tuple):
+                raise UserError(f"{name} must be names of stages, got {getattr(self, name)!r}")
             for stage in getattr(self, name):
                 if stage not in STAGES:
                     raise UserError(f"{name} has {stage!r}, the stages are {', '.join(STAGES)}")
@@ -118,7 +127,14 @@ class NetworkConfig:
     @property
     def widths(self) -> FourInts:
         """Inner width of each stage's blocks."""
-        return self.stage_widths or (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
+        if self.stage_widths is not None:
+            return self.stage_widths
+        return (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """``input_size`` as (height, width)."""
+        return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
 
     @property
     def channels(self) -> FourInts:
@@ -143,3 +159,12 @@ class NetworkConfig:
         """Stride of the maps c2 to c5 against the image."""
         c4 = 8 * self.strides[2]
         return (4, 8, c4, c4 * self.strides[3])
+
+
+def are_counts(values: Any, length: int) -> bool:  # noqa: ANN401 (whatever a user gave)
+    """Whether ``values`` are so many whole numbers, each at least 1."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == length
+        and all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
+    )

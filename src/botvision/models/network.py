@@ -23,10 +23,14 @@ class Network(nn.Module):
         config: the network as data.
         num_classes: width of the classifier; 0 leaves it out and :meth:`forward` gives the pooled features.
         features_only: :meth:`forward` gives the maps ``[c2, c3, c4, c5]`` and there is no classifier.
+
+    Raises:
+        UserError: ``num_classes`` is no whole number of at least 0.
     """
 
     def __init__(self, config: NetworkConfig, num_classes: int = 1000, features_only: bool = False) -> None:
         super().__init__()
+        check_classes(num_classes)
         self.config = config
         self.num_classes = num_classes
         self.features_only = features_only
@@ -88,6 +92,12 @@ class Network(nn.Module):
             raise UserError(f"images must be at least {least}x{least} pixels, got {x.shape[2]}x{x.shape[3]}")
 
 
+def check_classes(num_classes: int) -> None:
+    """Raise a UserError for a number of classes that no classifier can have."""
+    if not isinstance(num_classes, int) or num_classes < 0:
+        raise UserError(f"num_classes must be a whole number, at least 0, got {num_classes!r}")
+
+
 def build_block(plan: BlockPlan, config: NetworkConfig) -> nn.Module:
     """One block of a stage as a module."""
     norm = NORMS[config.norm]
@@ -95,8 +105,7 @@ def build_block(plan: BlockPlan, config: NetworkConfig) -> nn.Module:
         return NonLocalBlock(plan.in_channels, norm)
     style = Style(norm, ACTIVATIONS[config.activation], plan.drop_path)
     if plan.kind == "bot":
-        size = (plan.side, plan.side)
-        return BoTBlock(plan.in_channels, plan.width, size, config.heads, plan.stride, config.attention, style)
+        return BoTBlock(plan.in_channels, plan.width, plan.size, config.heads, plan.stride, config.attention, style)
     return Bottleneck(
         plan.in_channels, plan.width, plan.stride, style, dilation=plan.dilation, se_ratio=config.se_ratio
     )

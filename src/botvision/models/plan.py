@@ -15,8 +15,8 @@ class BlockPlan:
     """"conv", "bot" or "nonlocal"."""
     in_channels: int
     width: int
-    side: int
-    """Of the map that enters, in positions, at the configuration's input size."""
+    size: tuple[int, int]
+    """(H, W) of the map that enters, in positions, at the configuration's input size."""
     stride: int
     dilation: int
     drop_path: float
@@ -27,7 +27,7 @@ def plan_stages(config: NetworkConfig) -> list[list[BlockPlan]]:
     """The blocks of c2 to c5."""
     names = [block_names(stage, depth, config) for stage, depth in zip(STAGES, config.depths, strict=True)]
     last = sum(map(len, names)) - 1
-    channels, side, count = config.width, -(-config.input_size // 4), 0  # the stem halves twice, rounding up
+    channels, size, count = config.width, shrink(config.image_size, 4), 0  # the stem halves twice, rounding up
     stages = []
     for index, stage in enumerate(STAGES):
         blocks = []
@@ -38,16 +38,21 @@ def plan_stages(config: NetworkConfig) -> list[list[BlockPlan]]:
                 kind=block_kind(stage, name, config),
                 in_channels=channels,
                 width=config.widths[index],
-                side=side,
+                size=size,
                 stride=config.strides[index] if is_first else 1,
                 # As torchvision and timm do: the block that lost its stride still has the dilation before it.
                 dilation=config.dilations[max(index - 1, 0) if is_first else index],
                 drop_path=config.stochastic_depth * count / max(last, 1),
             )
-            channels, side, count = config.channels[index], -(-side // block.stride), count + 1
+            channels, size, count = config.channels[index], shrink(size, block.stride), count + 1
             blocks.append(block)
         stages.append(blocks)
     return stages
+
+
+def shrink(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """(H, W) over a stride, rounded up."""
+    return -(-size[0] // stride), -(-size[1] // stride)
 
 
 def block_names(stage: str, depth: int, config: NetworkConfig) -> list[str]:
