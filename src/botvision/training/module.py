@@ -51,8 +51,9 @@ class DetectionModule(pl.LightningModule):
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise UserError(
-                f"the loss is {total.item()} at step {self.global_step}; checkpoints/last.ckpt is from before it. "
-                f"Lower --lr (now {self.experiment.optimizer.lr}) or set --clip-norm"
+                f"the loss is {total.item()} at step {self.global_step}: lower --lr (now "
+                f"{self.experiment.optimizer.lr}) or set --clip-norm; checkpoints/last.ckpt, if there is one, "
+                "is from before it"
             )
         return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
 
