@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The folder is made where it is missing. The temporary name keeps the suffix, which tells writers the format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

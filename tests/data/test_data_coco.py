@@ -42,7 +42,7 @@ def test_real_photographs_agree_with_pycocotools(coco_mini, split):
         expected = oracle.loadAnns(oracle.getAnnIds(record.id, iscrowd=0))
         assert target["image_id"] == record.id
         assert tuple(image.shape) == (3, *target["original_size"]) == (3, record.height, record.width)
-        assert [dataset.label_to_category[int(k)] for k in target["labels"]] == [a["category_id"] for a in expected]
+        assert [dataset.categories[int(k) - 1].id for k in target["labels"]] == [a["category_id"] for a in expected]
         for box, mask, annotation in zip(target["boxes"], target["masks"], expected, strict=True):
             x, y, width, height = annotation["bbox"]
             assert box.tolist() == pytest.approx([x, y, x + width, y + height], abs=0.02)
@@ -75,7 +75,7 @@ def test_all_three_forms_of_a_mask_agree_with_pycocotools(coco_mini, tmp_path):
 def test_an_item_holds_what_the_files_say(write_coco, content):
     dataset = CocoDetection(write_coco(), "train")
     assert [(c.id, c.name) for c in dataset.categories] == [(3, "car"), (90, "toothbrush")]
-    assert dataset.label_to_category == {1: 3, 2: 90}
+    assert [category.id for category in dataset.categories] == [3, 90]
     image, target = dataset[0]
     assert isinstance(image, tv_tensors.Image)
     assert image.dtype == torch.uint8
@@ -329,3 +329,14 @@ def test_an_index_out_of_range_is_refused(write_coco):
     dataset = CocoDetection(write_coco(), "train")
     with pytest.raises(IndexError):
         dataset[2]
+
+
+def test_crowd_regions_are_checked_too(write_coco, content):
+    content["annotations"][0]["iscrowd"] = 1
+    del content["annotations"][0]["bbox"]
+    assert "annotations[0] (id 1)" in message_of(write_coco())
+
+
+def test_what_is_dropped_is_known_by_its_id(write_coco, content):
+    content["annotations"][1]["bbox"] = [2, 3, 0, 5]
+    assert CocoDetection(write_coco(), "train").dropped_ids == {2}

@@ -40,7 +40,7 @@ def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
     kept = zip(results, found["boxes"][confident], found["masks"][confident], found["labels"][confident], strict=True)
     for result, box, mask, label in kept:
         x1, y1, x2, y2 = box.tolist()
-        assert (result["image_id"], result["file_name"]) == (1, "a.png")
+        assert (result["image_id"], result["file_name"]) == (1, str(file))
         assert result["category_id"] == detector.categories[label - 1].id
         assert result["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1e-3)
         assert result["segmentation"]["size"] == [40, 60]
@@ -148,3 +148,11 @@ def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
     left, right = sheet[24:, :half].float(), sheet[24:, -half:].float()
     assert left.shape == right.shape
     assert (left != right).any(dim=2).float().mean() > 0.05 * len(target["labels"])  # masks on the right alone
+
+
+def test_a_bad_image_among_good_ones_leaves_nothing_behind(detector, tmp_path):
+    good, bad = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"b\.png"):
+        predict_files(detector, [good, bad], tmp_path / "out", threshold=0.1)
+    assert not (tmp_path / "out").exists()

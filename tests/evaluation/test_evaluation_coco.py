@@ -126,3 +126,13 @@ def test_annotations_without_area_and_iscrowd_can_be_scored(shapes, tmp_path):
     file.write_text(json.dumps(content))
     scores = coco_scores(file, results, [image["id"] for image in content["images"]], kinds=["box"])
     assert scores["box"]["ap"] == pytest.approx(1.0)
+
+
+def test_annotations_that_are_left_out_are_neither_found_nor_missed(shapes):
+    file = shapes / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    first, *others = content["annotations"]
+    results = [{name: a[name] for name in ("image_id", "category_id", "bbox")} | {"score": 1.0} for a in others]
+    images = [image["id"] for image in content["images"]]
+    assert coco_scores(file, results, images, kinds=["box"])["box"]["ar100"] < 1
+    assert coco_scores(file, results, images, kinds=["box"], leave_out={first["id"]})["box"]["ar100"] == 1

@@ -56,6 +56,7 @@ class Reordered:
     def __init__(self, dataset: CocoDetection, order: tuple[int, ...]) -> None:
         self.dataset, self.order = dataset, order
         self.categories, self.annotation_file = dataset.categories, dataset.annotation_file
+        self.dropped_ids = dataset.dropped_ids
         self.images = [dataset.images[index] for index in order]
 
     def __len__(self) -> int:

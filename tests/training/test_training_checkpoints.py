@@ -84,12 +84,12 @@ def test_the_best_checkpoint_stays_the_best_through_a_resume(tmp_path):
     before, after = (SaveCheckpoints(tmp_path, every=10, steps=100) for _ in range(2))
     for score in (0.3, 0.2, 0.3):
         before.save_best(trainer, score)
-    assert trainer.saved == ["best.ckpt"]
+    assert trainer.saved == ["best.ckpt", "last.ckpt"]  # the last one knows of the best
     after.load_state_dict(before.state_dict())
     after.save_best(trainer, 0.25)
-    assert trainer.saved == ["best.ckpt"]
+    assert trainer.saved == ["best.ckpt", "last.ckpt"]
     after.save_best(trainer, 0.4)
-    assert trainer.saved == ["best.ckpt", "best.ckpt"]
+    assert trainer.saved == ["best.ckpt", "last.ckpt"] * 2
 
 
 class Malicious:

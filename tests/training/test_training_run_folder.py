@@ -3,19 +3,23 @@
 import csv
 import json
 import platform
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from pycocotools.coco import COCO
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from botvision.data import CocoDetection, eval_transform
-from botvision.detection.checkpoint import load_detector
+from botvision.detection.checkpoint import load_detector, read_checkpoint
 from botvision.errors import UserError
 from botvision.evaluation import METRICS, evaluate_detector
 from botvision.training.config import from_plain
+from botvision.training.run import start_run
 from botvision.training.run_folder import numbered_folder, read_run, run_folder
 
 LOSSES = ("objectness", "proposal_box", "class", "box", "mask")
@@ -140,3 +144,33 @@ def test_configurations_of_lists_become_tuples_and_paths(tmp_path):
     experiment = from_plain(content, tmp_path)
     assert experiment.model.depths == (1, 2, 3, 4)
     assert (experiment.data.data, experiment.data.jitter) == (Path("/x"), (0.1, 2.0))
+
+
+def test_the_last_step_has_a_line_of_losses_whatever_the_interval(tiny_experiment, tmp_path):
+    run = replace(tiny_experiment.run, out=tmp_path / "run", steps=3, log_every=2, eval_every=3)
+    start_run(replace(tiny_experiment, run=run), "small/botnet50", Console(stderr=True))
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["loss"]] == ["2", "3"]
+
+
+def test_an_evaluation_that_fails_leaves_the_checkpoint_of_its_step(tiny_experiment, shapes, tmp_path):
+    data = shutil.copytree(shapes, tmp_path / "data")
+    damaged = sorted((data / "val2017").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    run = replace(tiny_experiment.run, out=tmp_path / "run", save_every=100)
+    with pytest.raises(UserError, match=damaged.name):
+        start_run(
+            replace(tiny_experiment, run=run, data=replace(tiny_experiment.data, data=data)),
+            "small/botnet50",
+            Console(stderr=True),
+        )
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_writes_nothing(tiny_experiment, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    run = replace(tiny_experiment.run, out=tmp_path / "run")
+    with pytest.raises(UserError, match="--batch-size 4"):
+        start_run(replace(tiny_experiment, run=run), "small/botnet50", Console(stderr=True))
+    assert not (tmp_path / "run").exists()

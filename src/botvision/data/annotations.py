@@ -48,6 +48,7 @@ class Annotations(NamedTuple):
     images: list[ImageRecord]
     instances: dict[int, list[Instance]]  # by image id
     dropped: dict[str, int]  # why, and how many annotations
+    dropped_ids: frozenset[int]  # of those annotations
 
 
 def read_annotations(file: Path, image_folder: Path) -> Annotations:
@@ -76,17 +77,17 @@ def read_annotations(file: Path, image_folder: Path) -> Annotations:
     images_by_id = {image.id: image for image in images}
     instances: dict[int, list[Instance]] = {image.id: [] for image in images}
     dropped: Counter[str] = Counter()
+    dropped_ids: set[int] = set()
     for record, where in _records(content, "annotations", file):
         image = _known(images_by_id, record, "image_id", where)
         label = _known(labels, record, "category_id", where)
-        if record.get("iscrowd"):
-            continue
         instance = _instance(record, where, image, label)
-        if isinstance(instance, Instance):
-            instances[image.id].append(instance)
-        else:
+        if isinstance(instance, str):
             dropped[instance] += 1
-    return Annotations(categories, images, instances, dict(dropped))
+            dropped_ids.add(record["id"])
+        elif not record.get("iscrowd"):
+            instances[image.id].append(instance)
+    return Annotations(categories, images, instances, dict(dropped), frozenset(dropped_ids))
 
 
 def _load(file: Path) -> dict:

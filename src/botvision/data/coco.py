@@ -64,10 +64,10 @@ class CocoDetection(Dataset):
 
     Attributes:
         categories: sorted by COCO's id; label k is `categories[k - 1]`.
-        label_to_category: label -> COCO's category id.
         images: one record for every item, in order.
         annotation_file: the file that was read.
         dropped: why, and how many annotations were left out because nothing can be learnt from them.
+        dropped_ids: COCO's ids of those annotations.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class CocoDetection(Dataset):
         found = read_annotations(self.annotation_file, image_folder)
         self.transform = transform
         self.categories = found.categories
-        self.label_to_category = {label: category.id for label, category in enumerate(found.categories, start=1)}
         self.dropped = found.dropped
+        self.dropped_ids = found.dropped_ids
         self._report_dropped()
         self.images = found.images[:limit]
         check_image_files(image_folder, [image.path.relative_to(image_folder).as_posix() for image in self.images])

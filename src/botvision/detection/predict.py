@@ -74,7 +74,7 @@ def predict_files(
         on_image: told how many images are done, of how many.
 
     Returns:
-        Detections in COCO's results format, with the file's name as "file_name".
+        Detections in COCO's results format, with the file as "file_name".
 
     Raises:
         UserError: an image that cannot be read, or one that a picture would overwrite.
@@ -84,11 +84,13 @@ def predict_files(
     overwritten = {file.resolve() for file in files} & {picture.resolve() for picture in pictures}
     if overwritten:
         raise UserError(f"{min(overwritten)} would be overwritten by its picture; choose another folder than {out}")
+    for file in files:  # one that cannot be read ends the work before anything is written
+        read_image(file, apply_exif=True)
     for number, file in enumerate(files, start=1):
         image = read_image(file, apply_exif=True)
         found = above(detect(detector, image), threshold)
         rows = coco_results(found, number, detector.categories)
-        results += [{**row, "file_name": file.name} for row in rows]
+        results += [{**row, "file_name": str(file)} for row in rows]
         save_picture(draw_detections(image, found, detector.categories), pictures[number - 1])
         on_image(number, len(files))
     return results
@@ -110,7 +112,7 @@ def picture_names(files: Sequence[Path]) -> list[str]:
 
 
 def draw_beside_truth(
-    detector: LoadedDetector, dataset: CocoDetection, indices: Iterable[int], out: Path, *, threshold: float
+    detector: LoadedDetector, dataset: CocoDetection, indices: Sequence[int], out: Path, *, threshold: float
 ) -> list[Path]:
     """Draw images of a data set twice side by side: what was found, and what is there.
 
@@ -125,12 +127,12 @@ def draw_beside_truth(
         The files written.
     """
     files = []
-    for index in indices:
+    for index, name in zip(indices, picture_names([dataset.images[index].path for index in indices]), strict=True):
         image, target = dataset[index]
         pixels = image.as_subclass(Tensor)
         found = draw_detections(pixels, above(detect(detector, pixels), threshold), detector.categories)
         truth = draw_detections(pixels, target, dataset.categories)
-        file = out / f"{dataset.images[index].path.stem}.png"
+        file = out / name
         save_picture(side_by_side(found, truth, (f"found (score >= {threshold})", "truth")), file)
         files.append(file)
     return files

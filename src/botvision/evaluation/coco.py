@@ -1,7 +1,7 @@
 """COCO's 12 numbers for boxes and for masks."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,8 @@ def coco_scores(
     results: Sequence[dict[str, Any]],
     image_ids: Iterable[int],
     kinds: Sequence[str] = ("box", "mask"),
+    *,
+    leave_out: Collection[int] = (),
 ) -> dict[str, Any]:
     """Score detections against COCO annotations.
 
@@ -42,12 +44,13 @@ def coco_scores(
         results: detections in COCO's results format, in pixels of the original images.
         image_ids: the images to score, also those without a detection.
         kinds: "box", "mask" or both.
+        leave_out: ids of annotations that do not count, such as boxes without area.
 
     Returns:
         For each kind the 12 numbers of :data:`METRICS`, between 0 and 1, or -1 where no object of that size exists;
         and "classes": for each kind {class name: AP}.
     """
-    truth = COCO(ground_truth(annotation_file))
+    truth = COCO(ground_truth(annotation_file, leave_out))
     scores: dict[str, Any] = {"classes": {}}
     for kind in kinds:
         found = load_results(truth, results, kind)
@@ -69,9 +72,10 @@ def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> C
     return truth.loadRes([{name: result[name] for name in result if name != left_out} for result in results])
 
 
-def ground_truth(annotation_file: Path) -> dict[str, Any]:
+def ground_truth(annotation_file: Path, leave_out: Collection[int]) -> dict[str, Any]:
     """Read annotations, with the fields that COCO's metric needs and other tools leave out."""
     content = json.loads(annotation_file.read_text())
+    content["annotations"] = [entry for entry in content["annotations"] if entry["id"] not in leave_out]
     for annotation in content["annotations"]:
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])

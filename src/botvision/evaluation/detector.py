@@ -38,7 +38,8 @@ def evaluate_detector(
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     results = gather(detect_all(model, dataset, loader, on_image))
-    return coco_scores(dataset.annotation_file, results, [image.id for image in dataset.images]), results
+    image_ids = [image.id for image in dataset.images]
+    return coco_scores(dataset.annotation_file, results, image_ids, leave_out=dataset.dropped_ids), results
 
 
 @torch.no_grad()

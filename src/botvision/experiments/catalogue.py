@@ -28,7 +28,7 @@ SMALL = DetectionExperiment(
     ),
     data=DataConfig(workers=1),
     optimizer=OptimizerConfig(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95), clip_norm=10.0),
-    run=RunConfig(batch_size=4, steps=500, precision="float32", threads=1, save_every=100),
+    run=RunConfig(batch_size=4, steps=500, precision="float32", device="cpu", threads=1, save_every=100),
 )
 
 DEMO = replace(

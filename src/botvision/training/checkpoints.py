@@ -53,10 +53,11 @@ class SaveCheckpoints(pl.Callback):
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
 
     def save_best(self, trainer: pl.Trainer, score: float) -> None:
-        """Write best.ckpt if this score beats every one before."""
+        """Write best.ckpt if this score beats every one before; last.ckpt too, so that a resumed run knows of it."""
         if score > self.best:
             self.best = score
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+            self.save_last(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write last.ckpt when it is due."""

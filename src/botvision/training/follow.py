@@ -49,7 +49,7 @@ class Follow(pl.Callback):
         self.scores: dict[str, Any] | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: DetectionModule, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Report the step; evaluate after it when it is due."""
+        """Report the step; evaluate after it when it is due, behind a checkpoint, because an evaluation can fail."""
         if not stepped(trainer):
             return
         step, latest = trainer.global_step, self.metrics.latest
@@ -57,6 +57,7 @@ class Follow(pl.Callback):
             text = "loss {loss:.3f}, {images_per_second:.1f} images/s".format_map(latest) if latest else ""
             self.reporter.show("training, step", step, self.steps, text)
         if step % self.every == 0 or step == self.steps:
+            self.checkpoints.save_last(trainer)
             self.evaluate(trainer, pl_module)
 
     def evaluate(self, trainer: pl.Trainer, module: DetectionModule) -> None:

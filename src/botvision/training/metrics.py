@@ -26,14 +26,16 @@ class Metrics(pl.Callback):
 
     Args:
         folder: of the run.
-        every: steps between two lines.
+        every: steps between two lines; the last step gets one too.
+        steps: of the whole run.
         images_per_step: images in one optimiser step, over all devices.
         images_per_epoch: images of the data set.
     """
 
-    def __init__(self, folder: Path, every: int, images_per_step: int, images_per_epoch: int) -> None:
+    def __init__(self, folder: Path, every: int, steps: int, images_per_step: int, images_per_epoch: int) -> None:
         self.folder = folder
         self.every = every
+        self.steps = steps
         self.images_per_step = images_per_step
         self.images_per_epoch = images_per_epoch
         self.sums: dict[str, torch.Tensor] = {}
@@ -65,7 +67,7 @@ class Metrics(pl.Callback):
         self.batches += 1
         for name in LOSSES:
             self.sums[name] = self.sums.get(name, 0) + outputs[name].detach()
-        if stepped(trainer) and trainer.global_step % self.every == 0:
+        if stepped(trainer) and (trainer.global_step % self.every == 0 or trainer.global_step == self.steps):
             step, started = self.since
             seconds = time.perf_counter() - started
             epoch = trainer.global_step * self.images_per_step / self.images_per_epoch
