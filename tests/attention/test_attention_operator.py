@@ -130,6 +130,10 @@ def test_the_public_operator_takes_tables_of_other_sizes():
     [
         ({"q": torch.zeros(2, 6, 4)}, "q must be"),
         ({"size": (2, 4)}, "8 positions, but q has 6"),
+        ({"size": (-2, -3)}, r"size must be \(H, W\), two whole numbers of at least 1, got \(-2, -3\)"),
+        ({"size": (2.0, 3.0)}, "size must be"),
+        ({"size": (2, 3, 1)}, "size must be"),
+        ({"size": 6}, "size must be"),
         ({"k": torch.zeros(2, 3, 6, 5)}, "k has shape"),
         ({"v": torch.zeros(2, 3, 5, 4)}, "v has shape"),
         ({"rel_height": torch.zeros(4, 4)}, "rel_height has shape"),

@@ -85,6 +85,13 @@ def test_a_new_block_is_its_shortcut(block):
     torch.testing.assert_close(block(x), shortcut.relu())
 
 
+@pytest.mark.parametrize("block", [Bottleneck, lambda *given, stride: BoTBlock(*given, (4, 4), stride=stride)])
+@pytest.mark.parametrize("stride", [0, 3, 4, "2"])
+def test_other_strides_are_refused(block, stride):
+    with pytest.raises(ValueError, match="stride must be 1 or 2"):
+        block(32, 8, stride=stride)
+
+
 def test_a_frozen_norm_does_not_silence_its_block():
     torch.manual_seed(0)
     block = Bottleneck(32, 8, style=Style(norm=FrozenBatchNorm2d))

@@ -89,6 +89,11 @@ def test_half_precision_computes_in_half_precision():
         ({"heads": 3}, "heads must divide the channels: 3 heads, 8 channels"),
         ({"kind": "kq"}, "unknown kind of attention 'kq'"),
         ({"size": None}, "needs the size"),
+        ({"heads": 0}, "heads must be a whole number, at least 1, got 0"),
+        ({"heads": 2.0}, "heads must be a whole number"),
+        ({"size": 14}, r"size must be \(H, W\), two whole numbers of at least 1, got 14"),
+        ({"size": (0, 4)}, "size must be"),
+        ({"size": (4, 4, 4)}, "size must be"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):

@@ -1,6 +1,8 @@
 """``relative_attention``: the public operator, and the one place that chooses how it is computed."""
 
-from torch import Tensor
+from typing import Any
+
+from torch import SymInt, Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from botvision.attention.definition import definition_attention
@@ -81,6 +83,8 @@ def check_arguments(
     if q.ndim != 4:
         raise UserError(f"q must be (B, heads, H*W, d), got shape {tuple(q.shape)}")
     positions, head_width = q.shape[-2:]
+    if not is_map_size(size):
+        raise UserError(f"size must be (H, W), two whole numbers of at least 1, got {size!r}")
     if size[0] * size[1] != positions:
         raise UserError(f"size {tuple(size)} is {size[0] * size[1]} positions, but q has {positions}")
     if k.shape != q.shape:
@@ -95,3 +99,12 @@ def check_arguments(
     for name, tensor in {"k": k, "v": v, "rel_height": rel_height, "rel_width": rel_width}.items():
         if tensor.dtype != q.dtype or tensor.device != q.device:
             raise UserError(f"{name} is {tensor.dtype} on {tensor.device}, but q is {q.dtype} on {q.device}")
+
+
+def is_map_size(size: Any) -> bool:  # noqa: ANN401 (whatever a user gave)
+    """Whether ``size`` is (H, W): two whole numbers of at least 1, of which an exported program may not know yet."""
+    return (
+        isinstance(size, tuple | list)
+        and len(size) == 2
+        and all(isinstance(side, int | SymInt) and not statically_known_true(side < 1) for side in size)
+    )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
+from botvision.errors import UserError
 from botvision.layers.mhsa import MHSA2d
 
 EXPANSION = 4
@@ -40,12 +41,17 @@ class ResidualBlock(nn.Module):
         stride: 1 or 2.
         style: normalisation, activation and stochastic depth.
 
+    Raises:
+        UserError: another stride.
+
     Shape:
         input (B, in_channels, H, W), output (B, 4 * width, ceil(H / stride), ceil(W / stride)).
     """
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, style: Style = Style()) -> None:
         super().__init__()
+        if stride not in (1, 2):
+            raise UserError(f"stride must be 1 or 2, got {stride!r}")
         out_channels = EXPANSION * width
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
         self.bn1 = style.norm(width)

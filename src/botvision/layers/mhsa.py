@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from botvision.attention import adapt_table, position_attention, relative_attention
+from botvision.attention.operator import is_map_size
 from botvision.errors import UserError
 
 ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")
@@ -27,7 +28,8 @@ class MHSA2d(nn.Module):
         bias: whether the projections add one.
 
     Raises:
-        UserError: ``heads`` does not divide ``out_channels``, an unknown kind, or a kind with tables and no size.
+        UserError: ``heads`` does not divide ``out_channels``, an unknown kind, or a kind with tables and no size or
+            one that is not (H, W).
 
     Shape:
         input (B, C, H, W), output (B, C', H, W) in channels-last memory.
@@ -46,6 +48,8 @@ class MHSA2d(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = out_channels or channels
+        if not isinstance(heads, int) or heads < 1:
+            raise UserError(f"heads must be a whole number, at least 1, got {heads!r}")
         if out_channels % heads:
             raise UserError(f"heads must divide the channels: {heads} heads, {out_channels} channels")
         if kind not in ATTENTION_KINDS:
@@ -59,6 +63,8 @@ class MHSA2d(nn.Module):
         if kind != "qk":
             if size is None:
                 raise UserError(f"attention {kind!r} has position tables and needs the size they are made for")
+            if not is_map_size(size):
+                raise UserError(f"size must be (H, W), two whole numbers of at least 1, got {size!r}")
             names = ("abs_height", "abs_width") if kind == "qk+qr_absolute" else ("rel_height", "rel_width")
             for name, length in zip(names, size, strict=True):
                 rows = length if kind == "qk+qr_absolute" else 2 * length - 1
@@ -66,7 +72,7 @@ class MHSA2d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw projections from N(0, 1/C) and tables from N(0, 1/d), as DESIGN's definitions say."""
+        """Draw projections from N(0, 1/C) and tables from N(0, 1/d)."""
         nn.init.normal_(self.qkv.weight, std=self.qkv.in_channels**-0.5)
         if self.qkv.bias is not None:
             nn.init.zeros_(self.qkv.bias)
