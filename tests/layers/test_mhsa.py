@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 
@@ -81,6 +83,34 @@ def test_half_precision_computes_in_half_precision():
         half = layer(x)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), layer(x), rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["qk+qr_relative", "qk+qr_absolute"])
+def test_a_state_dict_with_tables_for_another_size_is_adapted_and_says_so(caplog, kind):
+    torch.manual_seed(0)
+    small, large = (nn.Sequential(MHSA2d(8, size, heads=2, kind=kind)) for size in [(3, 5), (7, 9)])
+    state = small.state_dict()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    large.load_state_dict(state, strict=True)
+    assert caplog.text.count("made for another size") == 1 and caplog.text.count("0.") == 2
+    for name, table in large[0].named_parameters(recurse=False):
+        expected = F.interpolate(state[f"0.{name}"].T[None], len(table), mode="linear", align_corners=True)[0].T
+        torch.testing.assert_close(table.detach(), expected)
+    assert all(torch.equal(state[name], before[name]) for name in before)
+    caplog.clear()
+    large.load_state_dict(large.state_dict(), strict=True)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("other", [{"heads": 4}, {"out_channels": 16}, {"kind": "qr_relative"}])
+def test_a_state_dict_of_another_layer_is_refused(other):
+    layer = MHSA2d(8, (3, 5), heads=2)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        layer.load_state_dict(MHSA2d(**({"channels": 8, "size": (7, 9), "heads": 2} | other)).state_dict())
+    state = layer.state_dict()
+    for rows in (0, 4):  # no relative table has an even number
+        with pytest.raises(RuntimeError, match="size mismatch for rel_height"):
+            layer.load_state_dict(state | {"rel_height": torch.zeros(rows, 4)})
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,15 @@ def test_a_model_with_the_average_is_saved_and_one_with_another_pooling_is_refus
     assert not (tmp_path / "other").exists()
 
 
+def test_a_checkpoint_trained_at_another_size_starts_a_model(tmp_path):
+    torch.manual_seed(0)
+    trained = timm.create_model("botvision_botnet50", **SMALL).eval()
+    torch.save(trained.state_dict(), tmp_path / "trained.pth")
+    larger = timm.create_model("botvision_botnet50", img_size=320, checkpoint_path=tmp_path / "trained.pth", **SMALL)
+    x = torch.randn(1, 3, 320, 320)
+    torch.testing.assert_close(larger.eval()(x), trained(x))
+
+
 def test_gradient_checkpointing_keeps_the_gradients():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)

@@ -1,10 +1,13 @@
 """MHSA2d: the multi-head self-attention layer of the paper's Figure 4, in the kinds of Table 4."""
 
+import logging
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from botvision.attention import adapt_table, position_attention, relative_attention
+from botvision.attention import adapt_relative_table, adapt_table, position_attention, relative_attention
 from botvision.attention.operator import is_map_size
 from botvision.errors import UserError
 
@@ -12,11 +15,14 @@ ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")
 """Rows of Table 4: what the logits are made of. The fifth, no attention at all, is a convolution."""
 
 
+logger = logging.getLogger("botvision")
+
+
 class MHSA2d(nn.Module):
     """Global self-attention over the positions of a feature map, with split position encodings (Figure 4).
 
     q, k and v are 1x1 projections, kept in one convolution; there is no output projection. Any height and width can
-    go in: ``size`` only says for which map the tables are made.
+    go in: ``size`` only says for which map the tables are made, and a state dict for another loads, adapted.
 
     Args:
         channels: C, of the input.
@@ -78,6 +84,27 @@ class MHSA2d(nn.Module):
             nn.init.zeros_(self.qkv.bias)
         for table in self.tables():
             nn.init.normal_(table, std=self.head_width**-0.5)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Adapt tables that were made for another size; PyTorch refuses whatever else is of another shape."""
+        adapted = []
+        for name, table in self.named_parameters(recurse=False):
+            given = state_dict.get(prefix + name)
+            if given is None or given.ndim != 2 or given.shape[1:] != table.shape[1:] or len(given) == len(table):
+                continue
+            is_relative = name.startswith("rel_")
+            if not len(given) or (is_relative and len(given) % 2 == 0):  # no table of any map
+                continue
+            with torch.no_grad():  # state_dict is PyTorch's own copy, the caller's stays as it is
+                state_dict[prefix + name] = (
+                    adapt_relative_table(given, (len(table) + 1) // 2)
+                    if is_relative
+                    else adapt_table(given, len(table))
+                )
+            adapted.append(f"{prefix}{name} from {len(given)} to {len(table)} rows")
+        if adapted:
+            logger.warning("position tables were made for another size and are adapted: %s", ", ".join(adapted))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def tables(self) -> list[nn.Parameter]:
         """The position tables of height and width; none for ``kind="qk"``."""
