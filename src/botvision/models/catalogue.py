@@ -24,6 +24,8 @@ class Published:
     """Where it is printed."""
     why: str = ""
     """Why the network as the paper defines it counts otherwise."""
+    defined_params: float | None = None
+    """Million parameters of the network as the paper's text defines it, where what it prints contradicts that."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,11 @@ CATALOGUE: dict[str, Entry] = {
     "botnet152": Entry(botnet(R152)),
     "botnet200": Entry(botnet(R200)),
     "botnet50_s1": Entry(botnet(R50, c5_stride=1), (Published(224, 20.8, 4.27, "Table 9", STRIDED_C5),)),
-    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT),)),
-    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT),)),
-    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT),)),
-    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT),)),
-    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT),)),
+    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT, 30.5),)),
+    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT, 51.7),)),
+    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT, 69.1),)),
+    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT, 47.9),)),
+    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT, 69.2),)),
     "senet_s1": Entry(senet(R50)),
     "senet_s2": Entry(senet(R101)),
     "senet_s3": Entry(senet(R152)),
@@ -125,5 +127,5 @@ def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
 
 def nearest(word: str, known: list[str]) -> str:
     """The end of an error message: the known words that look most like ``word``, or all where none does."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.4) or sorted(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or sorted(known)
     return f"; did you mean {' or '.join(close)}?" if len(close) <= 3 else f"; known: {', '.join(close)}"
