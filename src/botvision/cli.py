@@ -5,17 +5,16 @@ standard error and exit status 2.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Any, Literal, NoReturn
 
-import tyro
 import yaml
 from rich.console import Console
 from rich.table import Table
-from tyro import _errors as tyro_errors
 from tyro.conf import OmitArgPrefixes, Positional
 
 from botvision.benchmark import bench_attention, timings_table
@@ -27,6 +26,7 @@ from botvision.evaluation import class_table, evaluate_detector, scores_table
 from botvision.experiments import EXPERIMENTS, find_experiment
 from botvision.experiments.demo import run_demo
 from botvision.files import write_text
+from botvision.flags import parse
 from botvision.models.catalogue import nearest
 from botvision.models.summary import render_models, render_tree, summarize, tree
 from botvision.training.config import DetectionExperiment, at_least, to_plain
@@ -38,6 +38,8 @@ from botvision.version import __version__
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+READER_GONE = 141
+"""Exit status where nobody reads the output any more, as shells have it."""
 
 
 @dataclass
@@ -63,28 +65,52 @@ def demo(argv: Sequence[str]) -> int:
     return status
 
 
+@dataclass
+class TrainArguments:
+    """Train an experiment; every one of its fields is a flag."""
+
+    experiment: DetectionExperiment
+    print_config: bool = False
+    """Print the experiment's settings as YAML, and do nothing else."""
+    json: bool = False
+    """Print the final scores as JSON."""
+
+
 def train(argv: Sequence[str]) -> int:
     """`botvision train EXPERIMENT [--field VALUE ...]` and `botvision train --resume RUN`."""
-    if list(argv[:1]) == ["--resume"] and len(argv) == 2:
-        return report_run(resume_run(Path(argv[1]), stderr()), as_json=False)
+    if any(word.partition("=")[0] == "--resume" for word in argv):
+        return resume(argv)
     if not argv or argv[0].startswith("-"):
         if argv and argv[0] not in ("-h", "--help"):
             raise UserError("train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]")
-        print("botvision train EXPERIMENT [--data DIR] [--field VALUE ...]\nbotvision train --resume RUN\n")
+        print("botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]")
+        print("botvision train --resume RUN [--json]\n")
         print("experiments (botvision train EXPERIMENT --help lists every field):")
         for name, (what, _) in EXPERIMENTS.items():
             print(f"  {name:<18}{what}")
         return 0
     name, *rest = argv
     default = find_experiment(name)
-    print_config = "--print-config" in rest
-    flags = [word for word in rest if word != "--print-config"]
-    experiment = parse(Annotated[DetectionExperiment, OmitArgPrefixes], f"train {name}", flags, default=default)
-    if print_config:
-        check(experiment)
-        print(yaml.safe_dump({"experiment": name, **to_plain(experiment)}, sort_keys=False), end="")
+    arguments = parse(
+        Annotated[TrainArguments, OmitArgPrefixes], f"train {name}", rest, default=TrainArguments(default)
+    )
+    if arguments.print_config:
+        check(arguments.experiment)
+        print(yaml.safe_dump({"experiment": name, **to_plain(arguments.experiment)}, sort_keys=False), end="")
         return 0
-    return report_run(start_run(experiment, name, stderr()), as_json=False)
+    return report_run(start_run(arguments.experiment, name, stderr()), arguments.json)
+
+
+def resume(argv: Sequence[str]) -> int:
+    """`botvision train --resume RUN [--json]`: a run's settings are its own, nothing else can be given."""
+    match [word for word in argv if word != "--json"]:
+        case ["--resume", folder] if folder and not folder.startswith("-"):
+            pass
+        case [word] if word.startswith("--resume=") and word != "--resume=":
+            folder = word.removeprefix("--resume=")
+        case _:
+            raise UserError("--resume takes exactly one run folder, and nothing else but --json")
+    return report_run(resume_run(Path(folder), stderr()), "--json" in argv)
 
 
 @dataclass
@@ -209,6 +235,9 @@ def models(argv: Sequence[str]) -> int:
     arguments = parse(ModelsArguments, "models", argv)
     if arguments.tree and not arguments.pattern:
         raise UserError("--tree needs one model: botvision models botnet50 --tree")
+    if arguments.input_size is not None and not arguments.tree:
+        raise UserError("--input-size needs --tree: botvision models botnet50 --tree --input-size 512")
+    at_least(1, {"--input-size": arguments.input_size})
     if arguments.tree:
         rows: list[Any] = list(tree(arguments.pattern, arguments.input_size))
         table = render_tree(rows)
@@ -247,6 +276,10 @@ class BenchArguments:
 def bench(argv: Sequence[str]) -> int:
     """`botvision bench attention`."""
     arguments = parse(BenchArguments, "bench", argv)
+    counts = ("batch", "heads", "head_width", "repeats")
+    at_least(1, {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in counts})
+    if not arguments.sizes:
+        raise UserError("--sizes needs at least one map, such as 14x20")
     timings = bench_attention(
         [map_size(text) for text in arguments.sizes],
         batch=arguments.batch,
@@ -303,7 +336,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        sys.exit(run([word for word in words if word != "--debug"]))
+        try:
+            status = run([word for word in words if word != "--debug"])
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone can still be answered
+        sys.exit(status)
+    except BrokenPipeError:  # as with `botvision models | head -1`: no error of anyone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+        sys.exit(READER_GONE)
     except (UserError, OSError) as error:  # the system's own errors name the file and what is wrong
         if debug:
             raise
@@ -327,47 +367,6 @@ def run(words: list[str]) -> int:
     return COMMANDS[words[0]](words[1:])
 
 
-def parse(kind: Any, command: str, argv: Sequence[str], **keywords: Any) -> Any:  # noqa: ANN401
-    """Read flags into a class of arguments.
-
-    Raises:
-        UserError: a flag or value that does not belong.
-    """
-
-    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
-        raise UserError(explain(event, command, flags_of(kind)))
-
-    with tyro_errors.on_parse_error(refuse):
-        return tyro.cli(kind, prog=f"botvision {command}", args=list(argv), **keywords)
-
-
-def flags_of(kind: Any) -> list[str]:  # noqa: ANN401
-    """The flags of a class of arguments, and of its sections."""
-    kind = get_args(kind)[0] if get_args(kind) else kind
-    flags: list[str] = []
-    for entry in fields(kind):
-        flags += flags_of(entry.type) if is_dataclass(entry.type) else [f"--{entry.name.replace('_', '-')}"]
-    return flags
-
-
-def explain(event: tyro_errors.ParseErrorEvent, command: str, flags: list[str]) -> str:
-    """One line for what is wrong with the flags."""
-    see = f"; botvision {command} --help lists the options"
-    if isinstance(event, tyro_errors.UnrecognizedArgs):
-        word = event.tokens[0]
-        return f"unknown option {word}{nearest(word, flags) if word.startswith('--') else see}"
-    if isinstance(event, tyro_errors.MissingArgs):
-        return f"missing {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}{see}"
-    if isinstance(event, tyro_errors.InvalidChoice):
-        return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(event.choices)}"
-    if isinstance(event, tyro_errors.BadValue):
-        return f"{event.argument.display_name()}: {event.reason.replace('_', ' ')}"
-    if isinstance(event, tyro_errors.InstantiationFailure):
-        what = event.message.splitlines()[0]  # without an argument it is a class of ours that refused, and names it
-        return f"{event.argument.display_name()}: {what}" if event.argument else what
-    return f"these options do not go together{see}"
-
-
 def report_run(outcome: Outcome, as_json: bool) -> int:
     """Say how a run ended; the exit status is 130 where it was interrupted."""
     if outcome.stopped:
@@ -377,8 +376,8 @@ def report_run(outcome: Outcome, as_json: bool) -> int:
             soft_wrap=True,
         )
         return INTERRUPTED
-    if outcome.scores:
-        show_scores(outcome.scores, as_json)
+    if outcome.scores or as_json:
+        show_scores(outcome.scores or {}, as_json)
     stderr().print(f"run: {outcome.folder}", highlight=False, soft_wrap=True)
     return 0
 
