@@ -66,6 +66,8 @@ def test_help_documents_every_field(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")  # one column of boxes
     status, out, _ = run("train", "small/botnet50", "--help")
     assert status == 0
+    assert "--print-config" in out
+    assert "--json" in out
     flat = "".join(character for character in out if character.isalnum())
     for section in (DetectorConfig, DataConfig, OptimizerConfig, RunConfig):
         for name, text in documented(section).items():
@@ -136,6 +138,25 @@ def test_predict_prints_nothing_but_json_and_writes_results_and_pictures(run, tr
     assert len(list(tmp_path.glob("*.png"))) == 1 + len(files)
     assert "5 images" in err
     assert Image.open(tmp_path / f"{files[0].stem}-2.png").size == Image.open(tmp_path / f"{files[0].stem}.png").size
+
+
+def test_train_prints_nothing_but_json(run, trained, tiny_flags, tmp_path):
+    status, out, _ = run("train", "small/botnet50", *tiny_flags, "--out", tmp_path / "run", "--json")
+    assert status == 0
+    scores = json.loads(out)
+    assert list(scores["box"]) == list(METRICS)
+    for words in (["--resume", tmp_path / "run", "--json"], ["--json", f"--resume={tmp_path / 'run'}"]):
+        status, out, _ = run("train", *words)
+        assert (status, json.loads(out)["box"]) == (0, scores["box"])
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "botvision", "models", "botnet50", "--json"]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=100)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_messages_name_folders_as_they_are(run, trained, tiny_flags):
