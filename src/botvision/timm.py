@@ -13,12 +13,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
 from timm.layers.bottleneck_attn import BottleneckAttn
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
-from botvision.models.network import check_classes
+from botvision.models.network import check_classes, check_images
 from botvision.models.plan import shrink
 from botvision.models.weights import is_position_table
 
@@ -64,6 +65,8 @@ class TimmNetwork(Network):
             name, in_channels=in_chans, dropout=drop_rate, stochastic_depth=drop_path_rate, **overrides
         )
         super().__init__(config, num_classes=0)
+        # With features_only timm calls the layers one by one and not forward_maps, which checks the images.
+        self.conv1.register_forward_pre_hook(partial(check_layer_input, config))
         self.num_features = config.channels[-1]
         self.feature_info = feature_info(config)
         self.reset_classifier(num_classes, global_pool)
@@ -86,6 +89,28 @@ class TimmNetwork(Network):
         """Images (B, in_chans, H, W) -> the map c5, (B, num_features, H', W')."""
         return self.forward_maps(x)[-1]
 
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The maps of ``feature_info`` that ``indices`` names (an int: the last so many), as timm's networks do.
+
+        There is no norm to apply, the format is NCHW alone, and the network always runs to its end.
+        """
+        if output_fmt != "NCHW":
+            raise UserError(f"output_fmt must be NCHW, got {output_fmt!r}")
+        take, _ = feature_take_indices(len(self.feature_info), indices)
+        stem: list[Tensor] = []
+        with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
+            c2_to_c5 = self.forward_maps(x)
+        maps = [map_ for index, map_ in enumerate([*stem, *c2_to_c5]) if index in take]
+        return maps if intermediates_only else (c2_to_c5[-1], maps)
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The map c5 -> logits (B, num_classes), or what goes into the classifier."""
         x = self.dropout(self.global_pool(x))
@@ -99,6 +124,11 @@ class TimmNetwork(Network):
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave without decay: the position tables."""
         return {name for name, _ in self.named_parameters() if is_position_table(name)}
+
+
+def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    """:func:`check_images` as a hook of the first layer."""
+    check_images(config, *inputs)
 
 
 def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
@@ -164,8 +194,10 @@ def convert(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        UserError: the model has no such layer.
+        UserError: the model has no such layer, or is one itself, which nothing can be changed in.
     """
+    if isinstance(model, BottleneckAttn):
+        raise UserError("convert takes a model that has BottleneckAttn inside, got a BottleneckAttn itself")
     layers = {name: module for name, module in model.named_modules() if isinstance(module, BottleneckAttn)}
     if not layers:
         raise UserError(f"{type(model).__name__} has no BottleneckAttn to convert")

@@ -63,6 +63,8 @@ def test_a_converted_layer_has_timms_output_and_gradient(scale_pos_embed, stride
 def test_a_model_without_timms_attention_is_refused():
     with pytest.raises(ValueError, match="Linear has no BottleneckAttn"):
         botvision.timm.convert(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="got a BottleneckAttn itself"):
+        botvision.timm.convert(botvision.timm.BottleneckAttn(8, 8, (4, 4), num_heads=2))
 
 
 def test_the_whole_catalogue_is_registered():
@@ -100,6 +102,31 @@ def test_features_only_gives_timms_features(out_indices):
         maps, model.feature_info.channels(), model.feature_info.reduction(), strict=True
     ):
         assert out.shape == (1, channel, 96 // reduction, 64 // reduction)
+
+
+@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3, 4), (2, 4)])
+def test_the_getter_gives_the_features_of_timms_own_walk(out_indices):
+    torch.manual_seed(0)
+    wanted = {"features_only": True, "out_indices": out_indices, **SMALL}
+    walk = lively(timm.create_model("botvision_botnet50", **wanted))
+    getter = timm.create_model("botvision_botnet50", feature_cls="getter", **wanted).eval()
+    getter.model.load_state_dict(walk.state_dict(), strict=False)
+    x = torch.randn(1, 3, 70, 97)
+    for ours, theirs in zip(getter(x), walk(x), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    last, maps = getter.model.forward_intermediates(x, indices=2)
+    assert len(maps) == 2 and torch.equal(maps[-1], last)
+    with pytest.raises(ValueError, match="output_fmt must be NCHW"):
+        getter.model.forward_intermediates(x, output_fmt="NHWC")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"features_only": True}, {"features_only": True, "feature_cls": "getter"}])
+def test_images_that_do_not_fit_are_refused(arguments):
+    model = copy.deepcopy(timm.create_model("botvision_resnet50", **SMALL, **arguments))
+    with pytest.raises(ValueError, match="images must be at least 32x32 pixels, got 31x64"):
+        model(torch.zeros(1, 3, 31, 64))
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\)"):
+        model(torch.zeros(1, 4, 64, 64))
 
 
 def test_the_classifier_can_be_changed():

@@ -65,7 +65,7 @@ class Network(nn.Module):
         Raises:
             UserError: other channels than the network's, or images smaller than one cell of the last map.
         """
-        self.check_images(x)
+        check_images(self.config, x)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
         again = self.grad_checkpointing and torch.is_grad_enabled()
         maps = []
@@ -83,13 +83,14 @@ class Network(nn.Module):
         maps = self.forward_maps(x)
         return maps if self.features_only else self.forward_head(maps[-1])
 
-    def check_images(self, x: Tensor) -> None:
-        """Raise a UserError for images that the network cannot take."""
-        channels, least = self.config.in_channels, self.config.reductions[-1]
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise UserError(f"images must be (B, {channels}, H, W), got shape {tuple(x.shape)}")
-        if any(statically_known_true(side < least) for side in x.shape[2:]):
-            raise UserError(f"images must be at least {least}x{least} pixels, got {x.shape[2]}x{x.shape[3]}")
+
+def check_images(config: NetworkConfig, x: Tensor) -> None:
+    """Raise a UserError for images that a network cannot take."""
+    channels, least = config.in_channels, config.reductions[-1]
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise UserError(f"images must be (B, {channels}, H, W), got shape {tuple(x.shape)}")
+    if any(statically_known_true(side < least) for side in x.shape[2:]):
+        raise UserError(f"images must be at least {least}x{least} pixels, got {x.shape[2]}x{x.shape[3]}")
 
 
 def check_classes(num_classes: int) -> None:
