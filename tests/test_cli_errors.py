@@ -388,6 +388,22 @@ def test_resume_with_a_damaged_checkpoint(refusal, a_run):
     assert str(last) in refusal("train", "--resume", a_run)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"), [("global_step", None), ("botvision", "text"), ("botvision", {}), ("state_dict", 1)]
+)
+def test_resume_with_a_checkpoint_of_other_parts(refusal, a_run, part, value):
+    last = a_run / "checkpoints" / "last.ckpt"
+    torch.save(torch.load(last, weights_only=True) | {part: value}, last)
+    line = refusal("train", "--resume", a_run)
+    assert f"{last} is no botvision checkpoint" in line
+    assert part in line
+
+
+def test_resume_with_a_configuration_that_is_no_text(refusal, a_run):
+    (a_run / "config.yaml").write_bytes(b"experiment: \xff\xfe\n")
+    assert str(a_run / "config.yaml") in refusal("train", "--resume", a_run)
+
+
 def test_resume_of_another_model_keeps_the_run(refusal, a_run):
     config = a_run / "config.yaml"
     config.write_text(config.read_text().replace("width: 8\n", "width: 16\n"))

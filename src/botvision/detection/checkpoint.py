@@ -57,8 +57,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
         raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0][:200]}") from error
-    if not isinstance(content, dict) or not {"botvision", "state_dict"} <= content.keys():
-        raise UserError(f"{path} is no botvision checkpoint: it lacks 'botvision' or 'state_dict'")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no botvision checkpoint: it holds no dictionary")
+    for name, kind in {"botvision": dict, "state_dict": dict, "global_step": int}.items():
+        if not isinstance(content.get(name), kind):
+            raise UserError(f"{path} is no botvision checkpoint: it has no {name!r}, or not of the right kind")
+    if not {"model", "categories"} <= content["botvision"].keys():
+        raise UserError(f"{path} is no botvision checkpoint: its 'botvision' lacks 'model' or 'categories'")
     return content
 
 

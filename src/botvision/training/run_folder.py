@@ -64,7 +64,7 @@ def read_run(folder: Path) -> tuple[str, DetectionExperiment]:
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
         content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the second of bytes that are no text, and of dates that are none
         raise UserError(f"{file} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or "experiment" not in content:
         raise UserError(f"{file} is no configuration of a run: it has no 'experiment'")
