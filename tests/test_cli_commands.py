@@ -111,6 +111,13 @@ def test_eval_prints_nothing_but_json_and_writes_it_too(run, trained, shapes, tm
     assert str(out) in err
 
 
+def test_eval_of_another_split_leaves_what_the_training_wrote(run, trained, shapes):
+    before = (trained / "eval" / "metrics.json").read_text()
+    run("eval", trained, "--data", shapes, "--split", "train", "--images", 2)
+    assert (trained / "eval" / "metrics.json").read_text() == before
+    assert json.loads((trained / "eval" / "train" / "metrics.json").read_text())["split"] == "train"
+
+
 def test_eval_agrees_with_the_evaluation_of_the_run(run, finished_run, shapes, tmp_path):
     last = finished_run / "checkpoints" / "last.ckpt"
     for batch_size in (1, 4):

@@ -115,7 +115,7 @@ def resume(argv: Sequence[str]) -> int:
 
 @dataclass
 class EvalArguments:
-    """COCO's 12 numbers of a detector on a data set, written to eval/metrics.json and printed."""
+    """COCO's 12 numbers of a detector on a data set, written as JSON and printed."""
 
     checkpoint: Positional[Path]
     """A checkpoint, or a run folder (its best checkpoint)."""
@@ -136,7 +136,7 @@ class EvalArguments:
     pictures: int = 0
     """Draw the first so many images, what was found beside the truth."""
     out: Path | None = None
-    """Folder for the results; eval/ in the run folder by default."""
+    """Folder for the results; eval/<split> in the run folder by default, beside what the training wrote."""
     json: bool = False
     """Print the scores as JSON."""
 
@@ -146,7 +146,7 @@ def evaluate(argv: Sequence[str]) -> int:
     arguments = parse(EvalArguments, "eval", argv)
     at_least(1, {"--images": arguments.images, "--batch-size": arguments.batch_size})
     at_least(0, {"--workers": arguments.workers, "--pictures": arguments.pictures})
-    out = arguments.out or (arguments.checkpoint / "eval" if arguments.checkpoint.is_dir() else None)
+    out = arguments.out or (arguments.checkpoint / "eval" / arguments.split if arguments.checkpoint.is_dir() else None)
     if arguments.pictures and not out:
         raise UserError("--pictures needs --out where a checkpoint is evaluated outside its run folder")
     detector = load_detector(arguments.checkpoint, pick_device(arguments.device))
