@@ -174,3 +174,11 @@ def test_a_batch_that_does_not_divide_over_the_devices_writes_nothing(tiny_exper
     with pytest.raises(UserError, match="--batch-size 4"):
         start_run(replace(tiny_experiment, run=run), "small/botnet50", Console(stderr=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_loss_is_the_sum_of_its_parts_also_where_gradients_accumulate(tiny_experiment, tmp_path):
+    run = replace(tiny_experiment.run, out=tmp_path / "run", steps=1, images_per_device=2)
+    start_run(replace(tiny_experiment, run=run), "small/botnet50", Console(stderr=True))
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["loss"]) == pytest.approx(sum(float(row[name]) for name in LOSSES), rel=1e-5)

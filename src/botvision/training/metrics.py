@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from botvision.files import whole_file
 from botvision.training.checkpoints import stepped
 
-LOSSES = ("loss", "objectness", "proposal_box", "class", "box", "mask")
+LOSSES = ("objectness", "proposal_box", "class", "box", "mask")
 SCORES = ("val_box_ap", "val_box_ap50", "val_mask_ap", "val_mask_ap50")
-COLUMNS = ("step", "epoch", "lr", "images_per_second", "memory_mb", *LOSSES, *SCORES)
+COLUMNS = ("step", "epoch", "lr", "images_per_second", "memory_mb", "loss", *LOSSES, *SCORES)
 
 
 class Metrics(pl.Callback):
@@ -71,12 +71,14 @@ class Metrics(pl.Callback):
             step, started = self.since
             seconds = time.perf_counter() - started
             epoch = trainer.global_step * self.images_per_step / self.images_per_epoch
+            losses = {name: total.item() / self.batches for name, total in self.sums.items()}
             self.latest = {
                 "epoch": round(epoch, 4),
                 "lr": self.lr,
                 "images_per_second": (trainer.global_step - step) * self.images_per_step / seconds,
                 "memory_mb": memory_mb(),
-                **{name: total.item() / self.batches for name, total in self.sums.items()},
+                "loss": sum(losses.values()),  # the engine's own is divided by the batches that accumulate
+                **losses,
             }
             self.write(trainer, self.latest)
             self.sums, self.batches = {}, 0
