@@ -1,6 +1,5 @@
 """Weights from files into networks: what fits is loaded, and the rest is named."""
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from botvision.attention import adapt_relative_table, adapt_table
 from botvision.errors import UserError
 
 TIMM_PREFIX = "timm/"
@@ -16,8 +14,6 @@ TIMM_PREFIX = "timm/"
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 """Layers with an output for each class, of a network or a detector: the only ones that may have another number."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -117,11 +113,8 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         raise UserError(f"weights of another shape: {shorten(shapes, show=5)}")
     if not loaded and not adapted:
         raise UserError(f"no tensor of these weights fits the model; they hold {shorten(sorted(state))}")
-    fitting = {name: state[name] for name in loaded}
-    fitting |= {name: adapt(name, state[name], wanted[name].shape[0]) for name in adapted}
-    model.load_state_dict(fitting, strict=False)
-    if adapted:
-        logger.warning("position tables were made for another size and are adapted: %s", shorten(adapted))
+    fitting = {name: state[name] for name in (*loaded, *adapted)}
+    model.load_state_dict(fitting, strict=False)  # the attention layers adapt their own tables, and say so
     return LoadReport(loaded, adapted, at_random, unused=[name for name in state if name not in fitting])
 
 
@@ -132,21 +125,16 @@ def judge(name: str, own: Tensor, given: Tensor | None) -> str:
     if given.shape == own.shape:
         return "loaded"
     if given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
-        if is_position_table(name):
+        if is_position_table(name) and is_table_of_a_map(name, len(given)):
             return "adapted"
         if is_classifier(name):
             return "at random"
     return "misfit"
 
 
-def adapt(name: str, table: Tensor, rows: int) -> Tensor:
-    """A position table with as many rows as the model's, by the rule of its kind."""
-    return adapt_relative_table(table, (rows + 1) // 2) if is_relative_table(name) else adapt_table(table, rows)
-
-
-def is_relative_table(name: str) -> bool:
-    """Whether a tensor of this name holds vectors of relative distances."""
-    return name.endswith((".rel_height", ".rel_width"))
+def is_table_of_a_map(name: str, rows: int) -> bool:
+    """Whether a position table can have so many rows: of distances there is an odd number, 0 and both ways."""
+    return rows % 2 == 1 if ".rel_" in name else rows > 0
 
 
 def is_classifier(name: str) -> bool:
@@ -157,4 +145,4 @@ def is_classifier(name: str) -> bool:
 
 def is_position_table(name: str) -> bool:
     """Whether a tensor of this name holds vectors of distances or of positions."""
-    return is_relative_table(name) or name.endswith((".abs_height", ".abs_width"))
+    return name.endswith((".rel_height", ".rel_width", ".abs_height", ".abs_width"))
