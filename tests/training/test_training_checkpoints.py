@@ -81,7 +81,7 @@ class Recorder:
 
 def test_the_best_checkpoint_stays_the_best_through_a_resume(tmp_path):
     trainer = Recorder()
-    before, after = (SaveCheckpoints(tmp_path, every=10, steps=100) for _ in range(2))
+    before, after = (SaveCheckpoints(tmp_path, every=10) for _ in range(2))
     for score in (0.3, 0.2, 0.3):
         before.save_best(trainer, score)
     assert trainer.saved == ["best.ckpt", "last.ckpt"]  # the last one knows of the best

@@ -38,14 +38,12 @@ class SaveCheckpoints(pl.Callback):
 
     Args:
         folder: of the checkpoints.
-        every: steps between two writes of last.ckpt.
-        steps: of the whole run; the last one is always written.
+        every: steps between two writes of last.ckpt; each evaluation, the one at the end included, asks for one too.
     """
 
-    def __init__(self, folder: Path, every: int, steps: int) -> None:
+    def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder
         self.every = every
-        self.steps = steps
         self.best = float("-inf")
 
     def save_last(self, trainer: pl.Trainer) -> None:
@@ -61,7 +59,7 @@ class SaveCheckpoints(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write last.ckpt when it is due."""
-        if stepped(trainer) and (trainer.global_step % self.every == 0 or trainer.global_step == self.steps):
+        if stepped(trainer) and trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def fit(job: Job, console: Console) -> Outcome:
     trainer = make_trainer(job.experiment)
     batches = run_batches(job, trainer)
     steps = total_steps(job.experiment, len(job.train_set))
-    save = SaveCheckpoints(job.folder / "checkpoints", run.save_every, steps)
+    save = SaveCheckpoints(job.folder / "checkpoints", run.save_every)
     metrics = Metrics(job.folder, run.log_every, steps, run.batch_size, len(job.train_set))
     interrupt = StopOnSignal(save)
     every = evaluate_every(job.experiment, len(job.train_set))
