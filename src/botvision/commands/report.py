@@ -1,0 +1,46 @@
+"""What commands say: how a run ended, its scores, and where messages go."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from botvision.evaluation import class_table, scores_table
+from botvision.training.processes import first_process
+from botvision.training.run import Outcome
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def report_run(outcome: Outcome, as_json: bool) -> int:
+    """Say how a run ended; the exit status is 130 where it was interrupted."""
+    if outcome.stopped:
+        stderr().print(
+            f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+    if outcome.scores or as_json:
+        show_scores(outcome.scores or {}, as_json)
+    stderr().print(f"run: {outcome.folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) -> None:
+    """Print scores as JSON, or as tables."""
+    if not first_process():
+        return
+    if as_json:
+        print(json.dumps(scores))
+        return
+    tables: list[Table] = [scores_table(scores)] + ([class_table(scores)] if classes else [])
+    for table in tables:
+        Console(markup=False).print(table)
+
+
+def stderr() -> Console:
+    """Where progress and messages go; of several processes the first alone speaks."""
+    return Console(stderr=True, quiet=not first_process(), markup=False)
