@@ -11,6 +11,10 @@ from torch import Tensor
 
 from botvision.errors import UserError
 
+PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+"""ImageNet's mean and standard deviation of a channel, in 8-bit units."""
+
 EXIF_ORIENTATION = 0x0112
 QUARTER_TURNS = range(5, 9)  # the EXIF orientations that exchange height and width
 

@@ -4,14 +4,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.detection.backbone import PyramidBackbone
 from botvision.detection.config import DetectorConfig
 from botvision.detection.proposals import ProposalNetwork
 from botvision.detection.regions import RegionHeads
-
-PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-"""ImageNet's mean and standard deviation of a channel, in 8-bit units."""
 
 
 class MaskRCNN(nn.Module):
