@@ -12,7 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from botvision.detection.checkpoint import checkpoint_of, load_detector, read_checkpoint
+from botvision.checkpoint import checkpoint_of, read_checkpoint
+from botvision.detection.checkpoint import load_detector
 from botvision.errors import UserError
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
 from botvision.training.run import start_run

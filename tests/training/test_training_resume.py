@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from botvision.checkpoint import read_checkpoint
 from botvision.detection import MaskRCNN
-from botvision.detection.checkpoint import read_checkpoint
 from botvision.errors import UserError
 from botvision.training.config import DetectionExperiment
 from botvision.training.progress import Reporter

@@ -14,8 +14,9 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from botvision.checkpoint import read_checkpoint
 from botvision.data import CocoDetection, eval_transform
-from botvision.detection.checkpoint import load_detector, read_checkpoint
+from botvision.detection.checkpoint import load_detector
 from botvision.errors import UserError
 from botvision.evaluation import METRICS, evaluate_detector
 from botvision.training.config import from_plain

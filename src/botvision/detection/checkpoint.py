@@ -1,12 +1,12 @@
 """What a detector's checkpoint says of itself, and a detector from a checkpoint."""
 
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from botvision.checkpoint import checkpoint_of, read_kind
 from botvision.data import Category
 from botvision.detection.config import DetectorConfig
 from botvision.detection.mask_rcnn import MaskRCNN
@@ -27,44 +27,10 @@ def describe(config: DetectorConfig, categories: list[Category]) -> dict[str, An
     """What a checkpoint needs beside its weights to be used anywhere."""
     return {
         "version": __version__,
+        "kind": "detection",
         "model": asdict(config),
         "categories": [{"id": category.id, "name": category.name} for category in categories],
     }
-
-
-def checkpoint_of(path: Path) -> Path:
-    """The checkpoint that a user means: the file itself, or of a run folder the best one, or else the last.
-
-    Raises:
-        UserError: nothing of the kind is there.
-    """
-    if path.is_file():
-        return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
-    raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
-
-    Raises:
-        UserError: damaged, or of another program.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of foreign pickles; the error says what matters
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the reader raises on a damaged or foreign file
-        raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0][:200]}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no botvision checkpoint: it holds no dictionary")
-    for name, kind in {"botvision": dict, "state_dict": dict, "global_step": int}.items():
-        if not isinstance(content.get(name), kind):
-            raise UserError(f"{path} is no botvision checkpoint: it has no {name!r}, or not of the right kind")
-    if not {"model", "categories"} <= content["botvision"].keys():
-        raise UserError(f"{path} is no botvision checkpoint: its 'botvision' lacks 'model' or 'categories'")
-    return content
 
 
 def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetector:
@@ -74,7 +40,7 @@ def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetec
         UserError: not there, not readable, or weights that do not belong to the network that it describes.
     """
     path = checkpoint_of(path)
-    content = read_checkpoint(path)
+    content = read_kind(path, "detection")
     described = content["botvision"]
     try:
         state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}

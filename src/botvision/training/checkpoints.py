@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from botvision.detection.checkpoint import read_checkpoint
+from botvision.checkpoint import read_checkpoint
 from botvision.errors import UserError
 from botvision.files import whole_file
 

@@ -12,10 +12,11 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
+from botvision.checkpoint import read_checkpoint
 from botvision.data import CocoDetection, eval_transform, train_transform
 from botvision.data.loading import RunBatches, training_loader
 from botvision.detection import MaskRCNN
-from botvision.detection.checkpoint import describe, read_checkpoint
+from botvision.detection.checkpoint import describe
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights, read_state_dict
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
