@@ -10,9 +10,10 @@ from pycocotools import mask as coco_mask
 
 from botvision.data import Category, CocoDetection, eval_transform, read_image
 from botvision.detection.checkpoint import LoadedDetector
-from botvision.detection.predict import detect, draw_beside_truth, find_images, picture_names, predict_files
+from botvision.detection.predict import detect, draw_beside_truth, predict_files
 from botvision.errors import UserError
 from botvision.evaluation import evaluate_detector
+from botvision.pictures import find_images, picture_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 

@@ -9,10 +9,11 @@ from tyro.conf import Positional
 
 from botvision.commands.report import stderr
 from botvision.detection.checkpoint import load_detector
-from botvision.detection.predict import find_images, predict_files
+from botvision.detection.predict import predict_files
 from botvision.errors import UserError
 from botvision.files import write_text
 from botvision.flags import parse
+from botvision.pictures import find_images
 from botvision.training.processes import pick_device
 from botvision.training.progress import Reporter
 

@@ -1,7 +1,6 @@
 """Pictures of detections: masks, boxes, class names and scores over the photograph."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -9,7 +8,6 @@ from torch import Tensor
 from torchvision.utils import draw_segmentation_masks
 
 from botvision.data import Category
-from botvision.files import whole_file
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#9a6324", "#808000", "#469990")
 """Far apart from each other, and dark enough for white letters; class i takes the i-th, round and round."""
@@ -62,9 +60,3 @@ def side_by_side(left: Image.Image, right: Image.Image, titles: tuple[str, str])
         sheet.paste(picture, (x, head))
         ImageDraw.Draw(sheet).text((x + 4, 2), title, fill="black", font=font)
     return sheet
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture to a temporary name, then rename it; the suffix says the format."""
-    with whole_file(path) as temporary:
-        picture.save(temporary)

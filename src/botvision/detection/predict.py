@@ -1,7 +1,6 @@
 """Detect on images from anywhere: files and folders in, COCO results and pictures out."""
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,9 @@ from torch import Tensor
 
 from botvision.data import CocoDetection, eval_transform, read_image
 from botvision.detection.checkpoint import LoadedDetector
-from botvision.detection.drawing import draw_detections, save_picture, side_by_side
+from botvision.detection.drawing import draw_detections, side_by_side
 from botvision.detection.results import above, coco_results, in_original
-from botvision.errors import UserError
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-
-
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The images that are meant: files as they are, folders as every image below them, in order of their names.
-
-    Raises:
-        UserError: a path that is not there, or a folder without an image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = (file for file in path.rglob("*") if file.is_file())
-            inside = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise UserError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"image {path} is not there")
-    return found
+from botvision.pictures import picture_files, picture_names, save_picture
 
 
 @torch.no_grad()
@@ -80,10 +56,7 @@ def predict_files(
         UserError: an image that cannot be read, or one that a picture would overwrite.
     """
     results: list[dict[str, Any]] = []
-    pictures = [out / name for name in picture_names(files)]
-    overwritten = {file.resolve() for file in files} & {picture.resolve() for picture in pictures}
-    if overwritten:
-        raise UserError(f"{min(overwritten)} would be overwritten by its picture; choose another folder than {out}")
+    pictures = picture_files(files, out)
     for file in files:  # one that cannot be read ends the work before anything is written
         read_image(file, apply_exif=True)
     for number, file in enumerate(files, start=1):
@@ -94,21 +67,6 @@ def predict_files(
         save_picture(draw_detections(image, found, detector.categories), pictures[number - 1])
         on_image(number, len(files))
     return results
-
-
-def picture_names(files: Sequence[Path]) -> list[str]:
-    """A file name for the picture of each image; of several images of one name, all but the first get a number.
-
-    Names that differ in case alone are one name: on many file systems they are one file.
-    """
-    taken: set[str] = set()
-    names = []
-    for file in files:
-        candidates = chain([file.stem], (f"{file.stem}-{number}" for number in count(2)))
-        name = next(candidate for candidate in candidates if candidate.lower() not in taken)
-        taken.add(name.lower())
-        names.append(f"{name}.png")
-    return names
 
 
 def draw_beside_truth(

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from botvision.data import CocoDetection
 from botvision.data.loading import evaluation_loader
 from botvision.detection import MaskRCNN
 from botvision.detection.results import coco_results, in_original
 from botvision.evaluation.coco import coco_scores
+from botvision.evaluation.sharing import gather, own_share
 
 
 def evaluate_detector(
@@ -62,19 +62,3 @@ def detect_all(
         on_image(done, total)
     model.train(was_training)
     return results
-
-
-def own_share(dataset: CocoDetection) -> Subset | CocoDetection:
-    """The images that this process evaluates: every n-th of them where n processes do it together."""
-    if not dist.is_initialized():
-        return dataset
-    return Subset(dataset, range(dist.get_rank(), len(dataset), dist.get_world_size()))
-
-
-def gather(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of all processes, on each of them."""
-    if not dist.is_initialized():
-        return results
-    everyone: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, results)
-    return [result for share in everyone for result in share]

@@ -1,0 +1,73 @@
+"""Picture files: which photographs a user means, what the pictures drawn of them are called, and writing those."""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
+from pathlib import Path
+
+from PIL import Image
+
+from botvision.errors import UserError
+from botvision.files import whole_file
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The images that are meant: files as they are, folders as every image below them, in order of their names.
+
+    Raises:
+        UserError: a path that is not there, or a folder without an image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = (file for file in path.rglob("*") if file.is_file())
+            inside = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise UserError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"image {path} is not there")
+    return found
+
+
+def picture_files(files: Sequence[Path], out: Path) -> list[Path]:
+    """Where the picture of each image goes.
+
+    Raises:
+        UserError: a picture would overwrite one of the images.
+    """
+    pictures = [out / name for name in picture_names(files)]
+    check_overwritten(files, pictures)
+    return pictures
+
+
+def check_overwritten(files: Iterable[Path], pictures: Iterable[Path]) -> None:
+    """Raise a UserError if a picture would be written over one of the images."""
+    overwritten = {file.resolve() for file in files} & {picture.resolve() for picture in pictures}
+    if overwritten:
+        first = min(overwritten)
+        raise UserError(f"{first} would be overwritten by its picture; choose another folder than {first.parent}")
+
+
+def picture_names(files: Sequence[Path]) -> list[str]:
+    """A file name for the picture of each image; of several images of one name, all but the first get a number.
+
+    Names that differ in case alone are one name: on many file systems they are one file.
+    """
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        candidates = chain([file.stem], (f"{file.stem}-{number}" for number in count(2)))
+        name = next(candidate for candidate in candidates if candidate.lower() not in taken)
+        taken.add(name.lower())
+        names.append(f"{name}.png")
+    return names
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture to a temporary name, then rename it; the suffix says the format."""
+    with whole_file(path) as temporary:
+        picture.save(temporary)
