@@ -11,8 +11,8 @@ from botvision.detection import MaskRCNN
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, find_experiment
 from botvision.training.config import from_plain, to_plain
-from botvision.training.run import check, total_steps
 from botvision.training.schedule import sgd
+from botvision.training.settings import check, total_steps
 
 COCO_IMAGES = 118_287
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from botvision.errors import UserError
-from botvision.training.module import DetectionModule
+from botvision.training.detection import DetectionTask
+from botvision.training.module import TrainingModule
 
 
 class Diverged(nn.Module):
@@ -16,7 +17,7 @@ class Diverged(nn.Module):
 
 
 def test_a_loss_that_is_no_number_is_refused_and_promises_no_checkpoint(tiny_experiment):
-    module = DetectionModule(tiny_experiment, Diverged(), [], steps=4)
+    module = TrainingModule(DetectionTask(tiny_experiment), Diverged(), steps=4)
     batch = {"images": torch.zeros(1, 3, 8, 8), "targets": [{"content_size": (8, 8)}]}
     with pytest.raises(UserError, match=r"loss is nan at step 0: lower --lr \(now 0.1\).*if there is one"):
         module.training_step(batch, 0)

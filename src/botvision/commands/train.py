@@ -13,7 +13,8 @@ from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, find_experiment
 from botvision.flags import parse
 from botvision.training.config import DetectionExperiment, to_plain
-from botvision.training.run import check, resume_run, start_run
+from botvision.training.run import resume_run, start_run
+from botvision.training.settings import check
 
 
 @dataclass

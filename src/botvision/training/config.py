@@ -1,28 +1,27 @@
-"""An experiment as data: four sections, each field a flag of the command line with its unit and default."""
+"""Experiments as data: four sections each, every field a flag of the command line with its unit and default."""
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
+from botvision.checkpoint import Kind
+from botvision.classification import ClassifierConfig
 from botvision.detection import DetectorConfig
 from botvision.errors import UserError
 from botvision.limits import ABOVE_0, AT_LEAST_0, BELOW_1, SHARE, check_limits
 
-OPTIMIZER_LIMITS = {
-    "lr": ABOVE_0,
-    "warmup_lr": AT_LEAST_0,
-    "warmup_steps": AT_LEAST_0,
-    "decay_at": SHARE,
-    "momentum": BELOW_1,
-    "weight_decay": AT_LEAST_0,
-    "clip_norm": ABOVE_0,
-}
+SGD_LIMITS = {"lr": ABOVE_0, "momentum": BELOW_1, "weight_decay": AT_LEAST_0, "clip_norm": ABOVE_0}
+DETECTION_LIMITS = SGD_LIMITS | {"warmup_lr": AT_LEAST_0, "warmup_steps": AT_LEAST_0, "decay_at": SHARE}
+CLASSIFICATION_LIMITS = SGD_LIMITS | {"warmup_epochs": AT_LEAST_0, "label_smoothing": BELOW_1, "ema_decay": BELOW_1}
+MOST_MAGNITUDE = 30
+"""Magnitudes of RandAugment are counted in 31 bins, as torchvision and the paper that it is from do."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained and evaluated on."""
+    """What a detector is trained and evaluated on."""
 
     data: Path | None = None
     """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val."""
@@ -41,14 +40,24 @@ class DataConfig:
     workers: int = 4
     """Processes that read and augment images; 0 does it in the training process."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no image can be varied with."""
+        check_limits(self, {"flip": SHARE})
+        if not 0 < self.jitter[0] <= self.jitter[1] < math.inf:
+            raise UserError(f"--jitter must be two factors above 0, the smaller one first, got {self.jitter}")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """SGD, and a learning rate that warms up and falls in steps.
+    """SGD for detection, and a learning rate that warms up and falls in steps.
 
     The defaults are those of the authors' public TPU detection code (github.com/tensorflow/tpu,
     models/official/detection).
     """
+
+    reference_batch: ClassVar[int] = 64
+    """Images in a batch for which learning rates are written down."""
+    nesterov: ClassVar[bool] = False
 
     lr: float = 0.08
     """Learning rate for a batch of 64 images; another batch size scales it linearly."""
@@ -67,7 +76,79 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that nothing can be trained with."""
-        check_limits(self, OPTIMIZER_LIMITS)
+        check_limits(self, DETECTION_LIMITS)
+
+
+@dataclass(frozen=True)
+class ClassificationData:
+    """What a classifier is trained and evaluated on, and how the images are varied."""
+
+    data: Path | None = None
+    """Folder with train/ and val/, in each a folder of images for every class, or shards (.tar) of them."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    train_images: int | None = None
+    """Train on the first so many images alone."""
+    val_images: int | None = None
+    """Evaluate on the first so many images alone."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of an image's area in a random crop (Szegedy et al. 2015)."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width over height of a random crop."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    randaugment: tuple[int, int] | None = None
+    """RandAugment's layers and magnitude, of 30, such as 2 10 (Cubuk et al. 2020); none leaves it out."""
+    mixup: float = 0.0
+    """Alpha of mixup (Zhang et al. 2018), 0 leaves it out; where cutmix is on too, each batch draws one of the two."""
+    cutmix: float = 0.0
+    """Alpha of cutmix (Yun et al. 2019), 0 leaves it out."""
+    workers: int = 4
+    """Processes that read and augment images; 0 does it in the training process."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no image can be varied with."""
+        check_limits(self, {"flip": SHARE, "mixup": AT_LEAST_0, "cutmix": AT_LEAST_0})
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise UserError(f"--crop-scale must be two shares up to 1, the smaller one first, got {self.crop_scale}")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1] < math.inf:
+            raise UserError(f"--crop-ratio must be two numbers above 0, the smaller first, got {self.crop_ratio}")
+        if self.randaugment and (self.randaugment[0] < 1 or not 0 <= self.randaugment[1] <= MOST_MAGNITUDE):
+            raise UserError(
+                f"--randaugment must be at least 1 layer and a magnitude from 0 to {MOST_MAGNITUDE}, "
+                f"got {self.randaugment}"
+            )
+
+
+@dataclass(frozen=True)
+class ClassificationOptimizer:
+    """SGD for classification, with a learning rate that warms up and falls as a cosine to 0."""
+
+    reference_batch: ClassVar[int] = 256
+    """Images in a batch for which learning rates are written down."""
+    nesterov: ClassVar[bool] = True
+
+    lr: float = 0.1
+    """Learning rate for a batch of 256 images; another batch size scales it linearly."""
+    warmup_epochs: float = 5
+    """Passes over the training images during which the learning rate rises linearly from 0."""
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 1e-4
+    """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient; none leaves it as it is."""
+    label_smoothing: float = 0.0
+    """Share of a label's weight that is spread over all classes."""
+    ema_decay: float | None = None
+    """Keep an average of the weights, which forgets all but this share of itself at a step, and evaluate by it. During
+    the first steps it is less, (1 + n) / (10 + n) at step n, so that it soon forgets where the weights started."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing can be trained with."""
+        check_limits(self, CLASSIFICATION_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +158,7 @@ class RunConfig:
     out: Path | None = None
     """Folder of the run; runs/<experiment> by default, with a number behind it where that is taken."""
     epochs: float = 12
-    """Passes over the training images: 12 is the 1x schedule, 24 is 2x, 36 is 3x, 72 is 6x."""
+    """Passes over the training images; of COCO, 12 is the 1x schedule, 24 is 2x, 36 is 3x, 72 is 6x."""
     steps: int | None = None
     """Optimiser steps, instead of epochs."""
     batch_size: int = 64
@@ -86,12 +167,14 @@ class RunConfig:
     """Images that a device takes at once; fewer than its share of the batch accumulate gradients."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Arithmetic of the network; weights, losses and boxes stay in float32."""
+    compile: bool = False
+    """Compile the network with torch.compile: the first step takes minutes, the others less."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes every GPU there is, else the CPU."""
     threads: int | None = None
     """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None
-    """Start from these weights: an ImageNet ResNet in torchvision's layout, or a whole detector."""
+    """Start from these weights: a ResNet in torchvision's layout, a checkpoint of a run, or timm/NAME."""
     eval_every: int | None = None
     """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: int = 500
@@ -99,7 +182,7 @@ class RunConfig:
     log_every: int = 10
     """Write a line of metrics after so many steps."""
     seed: int = 0
-    """Of the weights, the order of the images, the augmentation and the sampling of anchors."""
+    """Of everything drawn: the weights, the order of the images, their augmentation, anchors, dropout."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +193,29 @@ class DetectionExperiment:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+
+@dataclass(frozen=True)
+class ClassificationExperiment:
+    """Everything that a classification run is made of."""
+
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    data: ClassificationData = field(default_factory=ClassificationData)
+    optimizer: ClassificationOptimizer = field(default_factory=ClassificationOptimizer)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+Experiment = DetectionExperiment | ClassificationExperiment
+
+EXPERIMENT_KINDS: dict[Kind, type[Experiment]] = {
+    "detection": DetectionExperiment,
+    "classification": ClassificationExperiment,
+}
+
+
+def kind_of(experiment: Experiment) -> Kind:
+    """What an experiment trains."""
+    return next(kind for kind, made_of in EXPERIMENT_KINDS.items() if isinstance(experiment, made_of))
 
 
 def at_least(least: int, flags: dict[str, int | None]) -> None:
@@ -123,12 +229,9 @@ def at_least(least: int, flags: dict[str, int | None]) -> None:
             raise UserError(f"{flag} must be at least {least}, got {value}")
 
 
-SECTIONS = {"model": DetectorConfig, "data": DataConfig, "optimizer": OptimizerConfig, "run": RunConfig}
-
-
-def to_plain(experiment: DetectionExperiment) -> dict[str, Any]:
-    """The experiment as dictionaries of numbers, texts and lists, for YAML and checkpoints."""
-    return plain(asdict(experiment))
+def to_plain(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as its kind and dictionaries of numbers, texts and lists, for YAML."""
+    return {"kind": kind_of(experiment), **plain(asdict(experiment))}
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
@@ -140,25 +243,31 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     return str(value) if isinstance(value, Path) else value
 
 
-def from_plain(content: dict[str, Any], source: Path) -> DetectionExperiment:
-    """The experiment that :func:`to_plain` wrote.
+def from_plain(content: dict[str, Any], source: Path) -> Experiment:
+    """The experiment that :func:`to_plain` wrote; one without a kind is of detection, which there was first.
 
     Args:
         content: as read from YAML.
         source: the file, for error messages.
 
     Raises:
-        UserError: a section or field that no experiment has, or a value that the field cannot have.
+        UserError: an unknown kind, a section or field that no experiment has, or a value that the field cannot have.
     """
+    kind = content.get("kind", "detection")
+    if kind not in EXPERIMENT_KINDS:
+        raise UserError(f"{source}: unknown kind {kind!r}; an experiment is of {' or '.join(EXPERIMENT_KINDS)}")
+    known = {entry.name: entry.type for entry in fields(EXPERIMENT_KINDS[kind])}
     sections = {}
     for name, values in content.items():
-        if name not in SECTIONS or not isinstance(values, dict):
-            raise UserError(f"{source}: unknown section {name!r}; an experiment has {', '.join(SECTIONS)}")
-        sections[name] = section(SECTIONS[name], values, source)
-    return DetectionExperiment(**sections)
+        if name == "kind":
+            continue
+        if name not in known or not isinstance(values, dict):
+            raise UserError(f"{source}: unknown section {name!r}; an experiment has {', '.join(known)}")
+        sections[name] = section(known[name], values, source)
+    return EXPERIMENT_KINDS[kind](**sections)
 
 
-def section(kind: type, values: dict[str, Any], source: Path) -> Any:  # noqa: ANN401
+def section(kind: Any, values: dict[str, Any], source: Path) -> Any:  # noqa: ANN401
     """One section from plain values: lists become tuples, texts become paths where the field holds a path."""
     known = {entry.name: entry for entry in fields(kind)}
     for name in values:

@@ -15,11 +15,11 @@ import yaml
 
 from botvision.errors import UserError
 from botvision.files import write_text
-from botvision.training.config import DetectionExperiment, from_plain, to_plain
+from botvision.training.config import Experiment, from_plain, to_plain
 from botvision.version import __version__
 
 
-def describe_run(folder: Path, name: str, experiment: DetectionExperiment) -> None:
+def describe_run(folder: Path, name: str, experiment: Experiment) -> None:
     """Write ``config.yaml`` and ``environment.json``."""
     content = {"experiment": name, **to_plain(experiment)}
     write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
@@ -53,7 +53,7 @@ def numbered_folder(base: Path) -> Path:
             return folder
 
 
-def read_run(folder: Path) -> tuple[str, DetectionExperiment]:
+def read_run(folder: Path) -> tuple[str, Experiment]:
     """Name and configuration of a run.
 
     Raises:
