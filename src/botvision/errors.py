@@ -10,5 +10,5 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         if "Original Traceback" in message:
-            message = message.strip().splitlines()[-1].partition("UserError: ")[2]
+            message = message.strip().splitlines()[-1].partition(": ")[2]
         super().__init__(message)

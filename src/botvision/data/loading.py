@@ -1,18 +1,23 @@
 """From a data set to batches: which image comes at which place of a run, and with which randomness.
 
 A run is one long pass over shuffled epochs, and everything random about a sample follows from (seed, place). A run
-that is interrupted and resumed at a step therefore sees exactly what it would have seen.
+that is interrupted and resumed at a step therefore sees exactly what it would have seen. Shards are no exception:
+they are read at any place (see `shards`), so every image comes once an epoch over all processes and workers, and a
+resumed run starts where it stopped without reading what came before.
 """
 
+import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-Sample = tuple[Tensor, dict[str, Any]]
+from botvision.data.classification import ImageClasses
+
+Sample = tuple[Tensor | None, dict[str, Any]]
 Batch = dict[str, Any]
 
 
@@ -46,6 +51,7 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
         self.start = start
         self.rank = rank
         self.world = world
+        self.order: Callable[[torch.Generator], Tensor] = self._any_order
 
     def __len__(self) -> int:
         """Batches of the whole run."""
@@ -60,9 +66,12 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
                 place = (batch * self.batch_size + i) * self.world + self.rank
                 if place // self.dataset_size != epoch:
                     epoch = place // self.dataset_size
-                    order = torch.randperm(self.dataset_size, generator=generator(self.seed, epoch))
+                    order = self.order(generator(self.seed, epoch))
                 chosen.append((place, int(order[place % self.dataset_size])))
             yield chosen
+
+    def _any_order(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(self.dataset_size, generator=generator)
 
 
 class SeededSamples(Dataset):
@@ -96,17 +105,28 @@ def mixed_seed(seed: int, number: int) -> int:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples of one size.
+    """Stack samples of one size, without those that could not be read.
 
     Returns:
-        "images" (B, 3, H, W) uint8 and "targets", a list of B dictionaries.
+        "images" (B, 3, H, W) uint8, "targets", a list of B dictionaries, and "skipped", a list of (path, reason).
+        Where nothing could be read, B, H and W are 0.
     """
-    images, targets = zip(*samples, strict=True)
-    return {"images": torch.stack([image.as_subclass(Tensor) for image in images]), "targets": list(targets)}
+    images = [image.as_subclass(Tensor) for image, _ in samples if image is not None]
+    return {
+        "images": torch.stack(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
+        "targets": [target for image, target in samples if image is not None],
+        "skipped": [(about["path"], about["reason"]) for image, about in samples if image is None],
+    }
 
 
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
-    """The batches of a training run; ``workers`` processes read and augment ahead of it."""
+    """The batches of a training run; ``workers`` processes read and augment ahead of it.
+
+    A data set for classification says in which order its images are best read.
+    """
+    if isinstance(dataset, ImageClasses):
+        batches = copy.copy(batches)
+        batches.order = dataset.epoch_order
     with warnings.catch_warnings(action="ignore"):  # more workers than processors is the user's choice
         return DataLoader(
             SeededSamples(dataset, batches.seed),

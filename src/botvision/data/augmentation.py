@@ -1,0 +1,61 @@
+"""From a stored image to the square input of a classifier, in training and in evaluation."""
+
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+RANDAUGMENT_STEPS = 31
+"""Magnitudes of RandAugment, 0 to 30, which is torchvision's scale."""
+GREY = 128
+"""What RandAugment's shifts and turns uncover, as in the authors' public TPU code."""
+LONGEST_ASPECT = 4
+"""Longer side of an image before it is scaled for evaluation, in shorter sides."""
+
+
+def train_augmentation(
+    size: int,
+    *,
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+    randaugment: tuple[int, int] | None = None,
+) -> v2.Transform:
+    """Random resized crop, flip and RandAugment: uint8 (3, H, W) to uint8 (3, size, size).
+
+    Args:
+        size: side of the square, in pixels.
+        crop_scale: smallest and largest share of the image's area.
+        crop_ratio: smallest and largest ratio of the crop's width to its height.
+        flip: probability of a horizontal flip.
+        randaugment: operations on an image and their magnitude, 0 to 30; none are applied by default.
+    """
+    transforms: list[v2.Transform] = [
+        v2.RandomResizedCrop(size, scale=crop_scale, ratio=crop_ratio, antialias=True),
+        v2.RandomHorizontalFlip(flip),
+    ]
+    if randaugment is not None:
+        layers, magnitude = randaugment
+        transforms.append(v2.RandAugment(layers, magnitude, RANDAUGMENT_STEPS, fill=[GREY] * 3))
+    return v2.Compose(transforms)
+
+
+def eval_crop(size: int, crop: float = 0.875) -> v2.Transform:
+    """The centre of an image: uint8 (3, H, W) to uint8 (3, size, size).
+
+    Args:
+        size: side of the square, in pixels.
+        crop: its share of the image's shorter side.
+    """
+    return v2.Compose(
+        [CutLongImages(), v2.Resize(round(size / crop), antialias=True), v2.CenterCrop(size)],
+    )
+
+
+class CutLongImages(v2.Transform):
+    """Cut the ends off images that are much longer than wide: scaled up, a line of pixels would fill the memory."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (3, H, W) of `LONGEST_ASPECT` and less stay as they are, as does the middle of longer ones."""
+        height, width = image.shape[-2:]
+        longest = LONGEST_ASPECT * min(height, width)
+        return F.center_crop(image, [min(height, longest), min(width, longest)])

@@ -1,0 +1,143 @@
+"""One folder a class, as ImageNet, CIFAR exports and torchvision's ImageFolder have it: finding the images."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from botvision.data.imagenet import flat_labels
+from botvision.data.images import UnreadableImage
+from botvision.errors import UserError
+from botvision.pictures import IMAGE_SUFFIXES as PICTURE_SUFFIXES
+
+IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".gif", ".pgm", ".ppm"}
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
+"""Names that the folder of a split may have, the first that is there counts."""
+NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
+"""Files beside the splits in which every line is a class, a blank and what people call it."""
+
+
+class ClassFolders:
+    """The images of a folder, and which of its classes each belongs to.
+
+    Attributes:
+        classes: names of the class folders, sorted; label k is `classes[k]`.
+        class_names: what people call them, where a file beside the splits says so.
+        labels: int64 (N,).
+        source: the folder.
+    """
+
+    groups: np.ndarray | None = None
+    """Images lie by themselves: any order of reading is as good as another."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        """List the images of one split.
+
+        Args:
+            folder: holds one folder a class, or ImageNet's validation images side by side.
+            root: holds the splits, and what is said about the classes.
+
+        Raises:
+            UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
+        """
+        self.source: str | Path = folder
+        self._folder = folder
+        inside = folder.resolve()
+        self.classes = sorted(entry.name for entry in _visible(folder, inside) if entry.is_dir())
+        if self.classes:
+            names = [sorted(_image_names(folder / name, inside)) for name in self.classes]
+            self._refuse_empty(names)
+            self.labels = np.repeat(np.arange(len(names)), [len(of_class) for of_class in names])
+            files = [f"{self.classes[label]}/{name}" for label, of_class in enumerate(names) for name in of_class]
+            self.class_names = class_names(root, self.classes)
+        else:
+            files = sorted(_image_names(folder, inside))
+            if not files:
+                raise UserError(f"{folder}: holds neither class folders nor images; give one folder a class")
+            self.classes, self.labels, called = flat_labels(root, folder, files)
+            self.class_names = called or class_names(root, self.classes)
+        # One block of memory: worker processes share it, which they could not do with a million small texts.
+        self._files = np.array([os.fsencode(file) for file in files])
+
+    def name(self, index: int) -> str:
+        """Path of an image."""
+        return str(self._folder / os.fsdecode(self._files[index]))
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The bytes of an image file, and its suffix.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        path = Path(self.name(index))
+        try:
+            return path.read_bytes(), path.suffix
+        except OSError as error:
+            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
+
+    def _refuse_empty(self, names: list[list[str]]) -> None:
+        empty = [name for name, of_class in zip(self.classes, names, strict=True) if not of_class]
+        if empty:
+            more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
+            raise UserError(f"{self._folder / empty[0]}: holds no image{more}; fill the class folder or remove it")
+
+
+def find_split_folder(root: Path, split: str) -> Path:
+    """The folder of a split.
+
+    Raises:
+        UserError: it is not there.
+    """
+    for name in SPLIT_FOLDERS[split]:
+        if (root / name).is_dir():
+            return root / name
+    names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give one that holds train/ and val/, with a folder a class in each")
+    raise UserError(
+        f"{root}: holds no {names}; put the class folders of this split into {root / SPLIT_FOLDERS[split][0]}"
+    )
+
+
+def class_names(root: Path, classes: list[str]) -> list[str]:
+    """What people call the classes, from one of `NAME_FILES` in the data folder; the classes' own names otherwise.
+
+    Of several names, separated by commas, the first.
+    """
+    for name in NAME_FILES:
+        file = root / name
+        if file.is_file():
+            lines = (line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines())
+            called = {parts[0]: parts[1].split(",")[0].strip() for parts in lines if len(parts) == 2}
+            return [called.get(one, one) for one in classes]
+    return list(classes)
+
+
+def _image_names(folder: Path, inside: Path, prefix: str = "") -> Iterator[str]:
+    """Paths of the images in a folder and the folders below it, relative to it."""
+    for entry in _visible(folder, inside):
+        if not entry.is_dir():
+            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                yield prefix + entry.name
+        elif entry.is_symlink():  # followed, it could lead round in a circle
+            raise UserError(f"{entry.path}: is a link to a folder inside a class; put the folder itself there")
+        else:
+            yield from _image_names(folder / entry.name, inside, f"{prefix}{entry.name}/")
+
+
+def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, without hidden files.
+
+    Raises:
+        UserError: a link leads out of the folder `inside`.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+                raise UserError(
+                    f"{entry.path}: is a link to a place outside the image folder {inside}; put the file itself there"
+                )
+            yield entry

@@ -1,0 +1,192 @@
+"""Labelled images of any layout as a data set for classification."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from botvision.data.class_folders import ClassFolders, find_split_folder
+from botvision.data.idx_files import IdxFiles, has_idx
+from botvision.data.images import UnreadableImage, decode_image
+from botvision.data.shard_index import has_shards
+from botvision.data.shards import ImageShards
+from botvision.errors import UserError
+
+MIXED_GROUPS = 16
+"""How many shards a stretch of a run is drawn from."""
+NAMED_IN_MESSAGES = 5
+
+Sample = tuple[Tensor | None, dict[str, Any]]
+
+
+class ImageStore(Protocol):
+    """Where labelled images lie: `ClassFolders`, `IdxFiles` and `ImageShards`."""
+
+    source: str | Path
+    """The folder, file or URL, for messages."""
+    classes: list[str]
+    """Sorted, or in the order of the labels where they have numbers alone."""
+    class_names: list[str]
+    """What people call the classes."""
+    labels: np.ndarray
+    """int64 (N,), indices of `classes`."""
+    groups: np.ndarray | None
+    """Int (N,): which images lie together and are read faster near one another; None where it makes no difference."""
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message."""
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The bytes of an image file, and its suffix."""
+
+
+class ImageClasses(Dataset):
+    """A split of a data set for classification.
+
+    An item is `(image, {"label": int, "path": str})`, the image uint8 RGB (3, H, W); of an image that cannot be read
+    it is `(None, {"path": str, "reason": str})`, so that one bad file among a million does not end a run.
+
+    Attributes:
+        classes: names of the classes; label k is `classes[k]`.
+        class_names: what people call them; the same where nothing says it.
+        source: folder, file or URL, for messages.
+        labels: int64 (N,).
+        transform: takes and returns an image.
+    """
+
+    def __init__(
+        self,
+        images: ImageStore,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        *,
+        limit: int | None = None,
+        classes: int | None = None,
+    ) -> None:
+        """Choose images.
+
+        Args:
+            images: where they lie.
+            transform: of uint8 images (3, H, W).
+            limit: so many images alone: the first of every class, as evenly as the classes allow.
+            classes: the first so many classes alone.
+
+        Raises:
+            UserError: fewer classes than asked for, or no images.
+        """
+        if classes is not None and classes > len(images.classes):
+            raise UserError(f"{images.source}: has {len(images.classes)} classes, not {classes}")
+        self.images = images
+        self.transform = transform
+        self.source = images.source
+        self.classes = images.classes[:classes]
+        self.class_names = images.class_names[:classes]
+        self._indices = _first_of_each_class(images.labels, len(self.classes), limit)
+        self.labels = images.labels[self._indices]
+        if not len(self.labels):
+            raise UserError(f"{self.source}: holds no image")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The image, transformed, and its label; or why there is none.
+
+        Raises:
+            UserError: a shard is damaged or cannot be fetched.
+        """
+        stored = int(self._indices[index])
+        try:
+            encoded, _ = self.images.encoded(stored)
+            name = self.images.name(stored)
+            image = decode_image(encoded, name)
+        except UnreadableImage as error:
+            return None, {"path": self.images.name(stored), "reason": str(error)}
+        image = image if self.transform is None else self.transform(image)
+        return image, {"label": int(self.labels[index]), "path": name}
+
+    def epoch_order(self, generator: torch.Generator) -> Tensor:
+        """A random order of the images: int64 (N,).
+
+        Of shards, the order of the shards is random, and an image moves back by up to as many places as
+        `MIXED_GROUPS` shards have: every stretch is drawn from few shards, which are read or fetched one by one.
+        """
+        if self.images.groups is None:
+            return torch.randperm(len(self), generator=generator)
+        groups = torch.from_numpy(self.images.groups[self._indices])
+        number = int(groups.max()) + 1
+        by_group = torch.argsort(torch.randperm(number, generator=generator)[groups], stable=True)
+        delay = torch.rand(len(self), generator=generator, dtype=torch.float64) * MIXED_GROUPS * len(self) / number
+        return by_group[torch.argsort(torch.arange(len(self)) + delay, stable=True)]
+
+
+def open_classes(
+    root: str | Path,
+    split: str,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    *,
+    limit: int | None = None,
+    classes: int | None = None,
+) -> ImageClasses:
+    """Open a split of a data set, of whatever layout it has:
+
+    - class folders in train/ and in val/, validation/, valid/ or test/ (ImageNet, CIFAR exports, one's own);
+    - the same with ImageNet's validation images side by side, and the official development kit, val.txt or
+      LOC_val_solution.csv beside the splits;
+    - the four idx files of MNIST or Fashion-MNIST;
+    - shards that `botvision shards` wrote, in a folder or at a URL, or a pattern of them; see `ImageShards`.
+
+    Args:
+        root: folder, URL or pattern.
+        split: `train` or `val`.
+        transform, limit, classes: see `ImageClasses`.
+
+    Raises:
+        UserError: nothing of these is there, or something is wrong with it.
+    """
+    return ImageClasses(open_images(root, split), transform, limit=limit, classes=classes)
+
+
+def open_images(root: str | Path, split: str) -> ImageStore:
+    """Where the images of a split lie; see `open_classes`."""
+    if has_shards(root):
+        return ImageShards(root, split)
+    root = Path(root)
+    if has_idx(root):
+        return IdxFiles(root, split)
+    return ClassFolders(find_split_folder(root, split), root)
+
+
+def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:
+    """Refuse splits with other classes, whose labels would mean something else.
+
+    Raises:
+        UserError: names the classes that one of them does not have.
+    """
+    if train.classes == val.classes:
+        return
+    lacks, adds = sorted(set(train.classes) - set(val.classes)), sorted(set(val.classes) - set(train.classes))
+    words = [f"{what} {_some(names)}" for what, names in (("lacks", lacks), ("adds", adds)) if names]
+    difference = " and ".join(words) or "has them in another order"
+    raise UserError(f"{val.source}: its classes are not those of {train.source}: it {difference}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_IN_MESSAGES} more" if len(names) > NAMED_IN_MESSAGES else ""
+    return ", ".join(repr(name) for name in names[:NAMED_IN_MESSAGES]) + more
+
+
+def _first_of_each_class(labels: np.ndarray, classes: int, limit: int | None) -> np.ndarray:
+    """Which images to take, in order: int64 indices."""
+    chosen = np.flatnonzero(labels < classes)
+    if limit is None or limit >= len(chosen):
+        return chosen
+    by_class = np.argsort(labels[chosen], kind="stable")
+    sizes = np.bincount(labels[chosen], minlength=classes)
+    place_in_class = np.arange(len(chosen)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = np.argsort(place_in_class, kind="stable")[:limit]  # the first of every class, then the second, and so on
+    return np.sort(chosen[by_class[first]])

@@ -1,0 +1,184 @@
+"""Image shards, WebDataset's format: tar files of images and labels, with a JSON file that says what they hold.
+
+Shards are read at any place, not as a stream: the order of a run, its resumption and its sharing among processes and
+workers are then those of every other data set (see `loading`), and exact. A shard at a URL is fetched whole, once a
+machine, into a cache, which in the end holds the data set.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from webdataset import gopen
+
+from botvision.data.shard_index import find_shards, is_remote
+from botvision.errors import UserError
+from botvision.files import whole_file
+
+FETCH_BYTES = 1 << 20
+
+
+class Members(NamedTuple):
+    """Where the images of a shard are."""
+
+    names: np.ndarray
+    """File names in the archive, as bytes."""
+    offsets: np.ndarray
+    """int64, in bytes."""
+    sizes: np.ndarray
+    """int64, in bytes."""
+
+
+class ImageShards:
+    """The images of a split that `botvision shards` wrote.
+
+    Attributes are those of `ClassFolders`; `groups` is the number of each image's shard.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        """Read the JSON file, and check that local shards have the size that it says.
+
+        Args:
+            root: the folder or URL that holds the shards, or a pattern of some of them: a path or URL with
+                alternatives in braces, such as train-{000000..000099}.tar; several patterns are joined by "::".
+            split: `train` or `val`.
+
+        Raises:
+            UserError: a file is missing or does not fit the others, or the pattern names other shards.
+        """
+        self.source: str | Path
+        self.source, index = find_shards(root, split)
+        self.classes, self.class_names = index.classes, index.class_names
+        self._files = [(shard.name, shard.bytes) for shard in index.shards]
+        counts = [shard.samples for shard in index.shards]
+        self._starts = np.cumsum([0, *counts])
+        self.labels = np.array([label for shard in index.shards for label in shard.labels], dtype=np.int64)
+        self.groups: np.ndarray | None = np.repeat(np.arange(len(counts)), counts)
+        self._opened: dict[int, Members] = {}
+        self._folder = Path(self.source)
+        self._remote = is_remote(str(self.source))
+        if self._remote:
+            # A set that is written anew at the same place has another list, and gets a cache of its own.
+            about = f"{self.source}\n{json.dumps(asdict(index))}"
+            self._folder = cache_folder() / hashlib.sha256(about.encode()).hexdigest()[:20]
+        else:
+            for shard in range(len(counts)):
+                self._check_size(shard)
+
+    def name(self, index: int) -> str:
+        """The shard, and the image's file name in it."""
+        shard, place = self._find(index)
+        return f"{self.source}/{self._files[shard][0]}: {os.fsdecode(self._open(shard).names[place])}"
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The bytes of an image file, and its suffix.
+
+        Raises:
+            UserError: the shard cannot be fetched, ends early, or holds other samples than the JSON file says.
+        """
+        shard, place = self._find(index)
+        members = self._open(shard)
+        with (self._folder / self._files[shard][0]).open("rb") as file:
+            file.seek(members.offsets[place])
+            return file.read(members.sizes[place]), Path(os.fsdecode(members.names[place])).suffix
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """The shard of an image, and its place in it."""
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return shard, index - int(self._starts[shard])
+
+    def _open(self, shard: int) -> Members:
+        """Where the images of a shard are; found when the first is read, and kept."""
+        if shard not in self._opened:
+            name, size = self._files[shard]
+            if self._remote:
+                fetch(f"{self.source}/{name}", self._folder / name, size)
+            self._opened[shard] = self._list(shard)
+        return self._opened[shard]
+
+    def _list(self, shard: int) -> Members:
+        labels = self.labels[self._starts[shard] : self._starts[shard + 1]]
+        return list_members(self._folder / self._files[shard][0], labels.tolist())
+
+    def _check_size(self, shard: int) -> None:
+        name, expected = self._files[shard]
+        path = self._folder / name
+        if not path.is_file():
+            raise UserError(f"{path}: no such shard ({len(self._files)} are listed); copy it again")
+        size = path.stat().st_size
+        if size != expected:
+            self._list(shard)  # knows at which sample it ends
+            raise UserError(f"{path}: has {size} bytes, and had {expected} when it was written; copy it again")
+
+
+def cache_folder() -> Path:
+    """Where fetched shards are kept: below XDG_CACHE_HOME, ~/.cache by default."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "botvision" / "shards"
+
+
+def fetch(url: str, target: Path, size: int) -> None:
+    """Copy a file from a URL, unless it is there; of the processes of a machine one does, the others wait.
+
+    Raises:
+        UserError: it cannot be fetched, or has another size in bytes than it should.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_file():
+            return
+        with whole_file(target) as temporary:
+            try:
+                with gopen(url) as stream, temporary.open("wb") as file:
+                    shutil.copyfileobj(stream, file, FETCH_BYTES)
+            except OSError as error:
+                raise UserError(
+                    f"{url}: cannot be fetched; is the shard there, and {target.parent} writable?"
+                ) from error
+            if temporary.stat().st_size != size:
+                raise UserError(f"{url}: ends early or was changed: {temporary.stat().st_size} bytes and not {size}")
+
+
+def list_members(path: Path, labels: list[int]) -> Members:
+    """Where the images of a shard are.
+
+    Args:
+        path: the tar file; a sample is a text file `.cls` with the label, and an image of the same name.
+        labels: what it should hold.
+
+    Raises:
+        UserError: the shard ends early, or holds other samples.
+    """
+    images: list[tuple[str, int, int]] = []
+    found: list[tuple[str, str]] = []
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.name.endswith(".cls"):
+                    found.append((member.name, archive.extractfile(member).read().decode()))  # type: ignore[union-attr]
+                else:
+                    images.append((member.name, member.offset_data, member.size))
+    except (tarfile.TarError, ValueError):
+        pass  # what there was before it says where
+    size = path.stat().st_size
+    images = [image for image in images if image[1] + image[2] <= size]
+    whole = min(len(images), len(found))
+    if whole < len(labels):
+        last = f"after sample {images[whole - 1][0]}" if whole else "before its first sample"
+        raise UserError(f"{path}: ends early, {last} ({whole} of {len(labels)}); copy or write it again")
+    if len(images) != len(labels) or len(found) != len(labels):
+        raise UserError(f"{path}: holds {len(images)} images, the list of shards says {len(labels)}; copy it again")
+    for (image, _, _), (name, label), expected in zip(images, found, labels, strict=True):
+        if PurePosixPath(image).stem != PurePosixPath(name).stem or label != str(expected):
+            raise UserError(f"{path}: sample {image} has label {label} in {name}, the list of shards says {expected}")
+    return Members(
+        np.array([os.fsencode(name) for name, _, _ in images]),
+        np.array([offset for _, offset, _ in images]),
+        np.array([size for _, _, size in images]),
+    )
