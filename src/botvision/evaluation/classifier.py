@@ -1,0 +1,196 @@
+"""Run a classifier over a data set: top-1, top-5, loss and calibration, and which classes are confused."""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from botvision.classification import Classifier
+from botvision.data.loading import evaluation_loader
+from botvision.errors import UserError
+from botvision.evaluation.confusion import confusion_matrix, most_confused, save_confusion
+from botvision.evaluation.sharing import gather, own_share
+from botvision.files import whole_file, write_text
+
+BINS = 15
+"""Of the calibration error (Guo et al. 2017)."""
+SKIPPED_SHARE = 0.01
+"""Scores of a data set that lacks more of its images than this say little of it."""
+SKIPPED_SHOWN = 20
+
+Target = dict[str, Any]
+RightLabels = Callable[[Target], Sequence[int]]
+"""Gives the classes that are right for an image; none leave it out of the scores."""
+
+SCORES = {"top1": "top-1 (%)", "top5": "top-5 (%)", "loss": "loss", "ece": "calibration error (%)"}
+
+
+def own_label(target: Target) -> list[int]:
+    """The label that the data set gives an image."""
+    return [target["label"]]
+
+
+def evaluate_classifier(
+    model: Classifier,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+    right_labels: RightLabels | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Classify every image and score the answers.
+
+    Where several processes run it together, each takes its share of the images and all return the same.
+
+    Args:
+        model: on the device where it is to run; left in the mode that it was in.
+        dataset: gives (uint8 image, or None where it cannot be read, {"label": int, "path": str}).
+        batch_size: images at once.
+        workers: processes that read images.
+        on_image: told how many images are done, of how many.
+        right_labels: the right classes of an image; the data set's own label by default.
+
+    Returns:
+        The scores "top1", "top5", "loss" (cross entropy, in nats; of several right classes, that of any of them),
+        "ece" (expected calibration error), all but the loss between 0 and 1, "images" that were scored and "skipped",
+        which could not be read; and for each scored image, in order of paths, "path", "label" (of several right ones
+        the predicted one, or else the first), "predicted" and its "probability".
+
+    Raises:
+        UserError: a label that is none of the model's, too many unreadable images, or none to score.
+    """
+    loader = evaluation_loader(own_share(dataset), batch_size, workers)
+    rows, skipped = classify_all(model, loader, on_image, right_labels or own_label)
+    rows, skipped = gather(rows), gather(skipped)
+    check_skipped(skipped, len(dataset))  # type: ignore[arg-type]  # every data set here has a length
+    if not rows:
+        raise UserError("no image of the data set has a right label to score it by")
+    rows.sort(key=lambda row: row["path"])
+    names = ("path", "label", "predicted", "probability")
+    return classification_scores(rows, len(skipped)), [{name: row[name] for name in names} for row in rows]
+
+
+@torch.no_grad()
+def classify_all(
+    model: Classifier, loader: DataLoader, on_image: Callable[[int, int], None], right_labels: RightLabels
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The rows of :func:`judge` for all images of a loader; (path, reason) of those that could not be read."""
+    was_training = model.training
+    model.eval()
+    rows: list[dict[str, Any]] = []
+    skipped: list[tuple[str, str]] = []
+    done, total = 0, len(loader.dataset)  # type: ignore[arg-type]
+    try:
+        for batch in loader:
+            targets = batch["targets"]
+            if targets:
+                # In float64: probabilities that float32 rounds to 1 would all have a loss of 0.
+                logits = model(batch["images"].to(model.pixel_mean.device)).cpu().double()
+                rows += judge(logits, targets, right_labels)
+            skipped += batch["skipped"]
+            done += len(targets) + len(batch["skipped"])
+            on_image(done, total)
+    finally:
+        model.train(was_training)
+    return rows, skipped
+
+
+def judge(logits: Tensor, targets: Sequence[Target], right_labels: RightLabels) -> list[dict[str, Any]]:
+    """Compare the logits (B, K) of a batch with the right classes.
+
+    Returns:
+        For each image that has a right class "path", "label", "predicted", "probability", "loss", and whether a right
+        class is the likeliest, "top1", or among the five likeliest, "top5".
+    """
+    classes = logits.shape[1]
+    log_probabilities = logits.log_softmax(dim=1)
+    ranks = log_probabilities.topk(min(5, classes), dim=1).indices.tolist()
+    rows = []
+    for own, (best, *others), target in zip(log_probabilities, ranks, targets, strict=True):
+        right = list(right_labels(target))
+        outside = [label for label in right if not 0 <= label < classes]
+        if outside:
+            raise UserError(f"{target['path']} has label {outside[0]}, the model's classes are 0 to {classes - 1}")
+        if right:
+            row = {"path": target["path"], "label": best if best in right else right[0], "predicted": best}
+            row |= {"probability": float(own[best].exp()), "loss": -float(own[right].logsumexp(dim=0))}
+            rows.append(row | {"top1": best in right, "top5": any(rank in right for rank in (best, *others))})
+    return rows
+
+
+def classification_scores(rows: Sequence[dict[str, Any]], skipped: int) -> dict[str, Any]:
+    """The scores of the rows that :func:`judge` gives."""
+    means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in ("top1", "top5", "loss")}
+    probabilities = torch.tensor([row["probability"] for row in rows], dtype=torch.float64)
+    right = torch.tensor([row["top1"] for row in rows], dtype=torch.float64)
+    return {**means, "ece": calibration_error(probabilities, right), "images": len(rows), "skipped": skipped}
+
+
+def calibration_error(probabilities: Tensor, right: Tensor) -> float:
+    """Expected calibration error: how far confidence and accuracy are apart, over 15 equal bins of confidence.
+
+    It is the sum over the bins of |right - confidence|, each weighted by its share of the images (Guo et al. 2017,
+    equation 3); a bin leaves out its lower edge and has its upper one.
+
+    Args:
+        probabilities: (N,) of the predicted classes.
+        right: (N,) 1 where the prediction is right, else 0.
+    """
+    place = (probabilities * BINS).ceil().long().clamp(1, BINS) - 1
+    gaps = torch.zeros(BINS, dtype=torch.float64).index_add_(0, place, (right - probabilities).double())
+    return float(gaps.abs().sum()) / len(probabilities)
+
+
+def check_skipped(skipped: Sequence[tuple[str, str]], images: int) -> None:
+    """Raise a UserError if more images could not be read than one, and than 1 % of them."""
+    if len(skipped) > max(1, SKIPPED_SHARE * images):
+        listed = ", ".join(path for path, _ in skipped[:SKIPPED_SHOWN])
+        more = f" and {len(skipped) - SKIPPED_SHOWN} more" if len(skipped) > SKIPPED_SHOWN else ""
+        raise UserError(f"{len(skipped)} of {images} images cannot be read, more than 1 %; replace {listed}{more}")
+
+
+def write_classification(
+    folder: Path,
+    scores: dict[str, Any],
+    predictions: Sequence[dict[str, Any]],
+    class_names: Sequence[str],
+    **about: Any,  # noqa: ANN401
+) -> None:
+    """Write ``predictions.csv``, ``confusion.png`` and ``metrics.json``, which also lists the most confused pairs.
+
+    Args:
+        folder: made where it is missing.
+        scores, predictions: of :func:`evaluate_classifier`.
+        class_names: of the model's classes, for people to read.
+        about: more for ``metrics.json``: what was evaluated.
+    """
+    matrix = confusion_matrix(predictions, len(class_names))
+    with whole_file(folder / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "predicted", "probability", "label_name", "predicted_name"])
+        for row in predictions:
+            names = (class_names[row["label"]], class_names[row["predicted"]])
+            writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
+    save_confusion(matrix, class_names, folder / "confusion.png")
+    content = {**about, **scores, "most_confused": most_confused(matrix, class_names)}
+    write_text(folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+
+
+def classification_table(scores: dict[str, Any]) -> Table:
+    """The scores as a table, shares in percent."""
+    table = Table("", "")
+    for name, title in SCORES.items():
+        is_share = title.endswith("(%)")
+        table.add_row(title, f"{100 * scores[name]:.2f}" if is_share else f"{scores[name]:.4f}")
+    table.add_row("images", str(scores["images"]))
+    if scores["skipped"]:
+        table.add_row("unreadable images", str(scores["skipped"]))
+    return table

@@ -1,0 +1,121 @@
+"""Which classes are taken for which: counts, the pairs that are confused most, and a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from botvision.files import whole_file
+
+PAIRS = 10
+"""Confused pairs that are listed."""
+DOTS_PER_INCH = 200  # 1000 classes on the largest matrix get two pixels each
+LARGEST_SIDE = 10.0  # inches, of the matrix
+LEAST_FONT = 4.5  # points; smaller letters cannot be read
+LONGEST_NAME = 24  # letters
+
+
+def confusion_matrix(predictions: Sequence[dict[str, Any]], classes: int) -> np.ndarray:
+    """Count predictions.
+
+    Args:
+        predictions: with "label" and "predicted".
+        classes: K.
+
+    Returns:
+        (K, K) whole numbers: images of the row's class that are taken for the column's.
+    """
+    pairs = [prediction["label"] * classes + prediction["predicted"] for prediction in predictions]
+    return np.bincount(np.array(pairs, dtype=np.int64), minlength=classes**2).reshape(classes, classes)
+
+
+def most_confused(matrix: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs of classes that are confused most, by number of images.
+
+    Returns:
+        Of at most :data:`PAIRS` pairs the names of "label" and "predicted", "images", and "share" of the label's.
+    """
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    places = [divmod(int(place), len(matrix)) for place in order]
+    return [
+        {
+            "label": class_names[label],
+            "predicted": class_names[predicted],
+            "images": int(wrong[label, predicted]),
+            "share": float(wrong[label, predicted] / matrix[label].sum()),
+        }
+        for label, predicted in places
+        if wrong[label, predicted]
+    ]
+
+
+def confused_table(pairs: Sequence[dict[str, Any]]) -> Table:
+    """The pairs of :func:`most_confused` as a table."""
+    table = Table("confused most", "taken for", "images", "of the class (%)")
+    for pair in pairs:
+        table.add_row(pair["label"], pair["predicted"], str(pair["images"]), f"{100 * pair['share']:.1f}")
+    return table
+
+
+def save_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix, each row as shares of its class, with the most confused pairs beside it.
+
+    Names stand at the axes, and numbers in the cells, where they are large enough to be read.
+    """
+    side = min(max(0.4 * len(matrix), 4.0), LARGEST_SIDE)
+    cell = 72 * side / len(matrix)  # points
+    names = [shortened(name) for name in class_names] if 0.8 * cell >= LEAST_FONT else []
+    font = min(9.0, 0.8 * cell)
+    margin = 0.7 + 0.6 * font / 72 * max(map(len, names), default=0)  # a letter is about 0.6 of its height wide
+    width, height = margin + side + 5.0, margin + side + 0.2
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    # The cube root shows rare confusions too, beside a strong diagonal.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(1 / 3, 0, 1), interpolation="nearest")
+    bar = figure.add_axes(((margin + side + 0.1) / width, margin / height, 0.15 / width, side / height))
+    figure.colorbar(image, cax=bar, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format="{x:.0%}")
+    write_names(axes, names, font)
+    if names and cell >= 14:  # where four digits fit
+        write_counts(axes, matrix, shares, min(12.0, 0.35 * cell))
+    place = ((margin + side + 0.9) / width, (margin + side) / height)
+    figure.text(*place, pairs_text(matrix, class_names), va="top", fontsize=8, linespacing=1.6, parse_math=False)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
+
+
+def write_names(axes: Axes, names: Sequence[str], font: float) -> None:
+    """Label both axes, with the names of the classes where there are any."""
+    unit = "" if names else " (number of the class)"
+    axes.set_xlabel(f"predicted{unit}")
+    axes.set_ylabel(f"label{unit}")
+    if names:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font, parse_math=False)
+        axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
+
+
+def write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font: float) -> None:
+    """Write the number of images into each cell that has any."""
+    for row, column in np.argwhere(matrix):
+        colour = "white" if shares[row, column] > 0.2 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font, color=colour)
+
+
+def pairs_text(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    """The most confused pairs in words, a line each."""
+    pairs = most_confused(matrix, class_names)
+    lines = [
+        f"{pair['images']} x {shortened(pair['label'])} taken for {shortened(pair['predicted'])}" for pair in pairs
+    ]
+    return "\n".join(["Confused most:", *lines] if lines else ["Nothing is confused."])
+
+
+def shortened(name: str) -> str:
+    """A name, cut where it is too long for its place."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

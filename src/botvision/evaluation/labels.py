@@ -1,0 +1,207 @@
+"""The images to score a classifier on, and the labels that count: the data set's own or those of a file.
+
+Beside data sets of the model's own classes these are ImageNet-V2 (Recht et al. 2019; folders named by the place of the
+class among ImageNet's sorted ones), subsets of the classes such as ImageNet-A's, lists of images with their labels, and
+ImageNet-ReaL (Beyer et al. 2020; several right labels for an image).
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from botvision.data.class_folders import SPLIT_FOLDERS, ClassFolders, find_split_folder
+from botvision.data.classification import ImageClasses, ImageStore, open_images
+from botvision.data.images import UnreadableImage
+from botvision.errors import UserError
+from botvision.evaluation.classifier import RightLabels
+from botvision.pictures import find_images
+
+REAL_IMAGES = 50_000
+"""Images of ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
+REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
+CLASSES_SHOWN = 5
+
+
+class ListedImages:
+    """Image files that a label file names, as :class:`~botvision.data.classification.ImageClasses` takes them.
+
+    Args:
+        source: the label file.
+        right: for each image file the right labels, at least one.
+        classes, class_names: of the model.
+    """
+
+    groups: np.ndarray | None = None
+
+    def __init__(
+        self, source: str | Path, right: dict[str, list[int]], classes: Sequence[str], class_names: Sequence[str]
+    ) -> None:
+        self.source = source
+        self.classes, self.class_names = list(classes), list(class_names)
+        self.files = list(right)
+        self.labels = np.array([labels[0] for labels in right.values()], dtype=np.int64)
+
+    def name(self, index: int) -> str:
+        """Path of an image."""
+        return self.files[index]
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The bytes of an image file, and its suffix; an UnreadableImage where they cannot be read."""
+        path = Path(self.files[index])
+        try:
+            return path.read_bytes(), path.suffix
+        except OSError as error:
+            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def open_labelled(
+    root: str,
+    split: str,
+    transform: Callable[[Tensor], Tensor],
+    classes: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    labels: Path | None = None,
+    limit: int | None = None,
+) -> tuple[ImageClasses, RightLabels]:
+    """Open images to score a classifier on.
+
+    Args:
+        root: whatever :func:`~botvision.data.open_classes` opens, or a folder that holds the class folders itself.
+            Their names are the model's classes or some of them, or 0 .. K-1 (ImageNet-V2).
+        split: "train" or "val"; not looked at where `root` holds the class folders itself.
+        transform: of uint8 images (3, H, W).
+        classes, class_names: of the model, output by output.
+        labels: a file of labels that count instead, see :func:`read_labels`.
+        limit: so many images alone.
+
+    Raises:
+        UserError: nothing of the kind is there, classes that are not the model's, or a wrong label file.
+    """
+    if split not in SPLIT_FOLDERS:
+        raise UserError(f"--split must be {' or '.join(SPLIT_FOLDERS)} for a classifier, got {split!r}")
+    if labels is not None:
+        right = read_labels(labels, Path(root), split, classes)
+        listed = ListedImages(labels, right, classes, class_names)
+        return ImageClasses(listed, transform, limit=limit), lambda target: right[target["path"]]
+    dataset = ImageClasses(own_images(root, split, classes), transform, limit=limit)
+    places = class_places(dataset.classes, classes)
+    if not places:
+        unknown = [name for name in dataset.classes if name not in classes]
+        more = f" and {len(unknown) - CLASSES_SHOWN} more" if len(unknown) > CLASSES_SHOWN else ""
+        raise UserError(
+            f"{dataset.source}: its classes are not the model's {len(classes)}, "
+            f"which have no {', '.join(map(repr, unknown[:CLASSES_SHOWN]))}{more}"
+        )
+    return dataset, lambda target: [places[target["label"]]]
+
+
+def own_images(root: str, split: str, classes: Sequence[str]) -> ImageStore:
+    """The images of a split, or of a folder that holds nothing but folders of the model's classes."""
+    folder = Path(root)
+    inside = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    is_split = bool(class_places([name for name in inside if not name.startswith(".")], classes))
+    return ClassFolders(folder, folder) if is_split else open_images(root, split)
+
+
+def class_places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The model's output for each of the names of classes; empty where they are not its classes.
+
+    Args:
+        names: classes of the model, or all of "0" .. "K-1", which stand for its classes in sorted order.
+        classes: of the model, output by output.
+    """
+    place = {name: number for number, name in enumerate(classes)}
+    if set(names) <= place.keys():
+        return [place[name] for name in names]
+    if set(names) == {str(number) for number in range(len(classes))}:
+        in_order = sorted(classes)
+        return [place[in_order[int(name)]] for name in names]
+    return []
+
+
+def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> dict[str, list[int]]:
+    """Right labels of image files.
+
+    Args:
+        file: JSON as ImageNet-ReaL has it, a list with a list of labels for each image of ImageNet's validation set;
+            or lines of a path and a label, the path below the split's folder or below the data folder.
+        root: the data folder.
+        split: "train" or "val".
+        classes: of the model. A label is the place of a class in sorted order, from 0; in lines also its name.
+
+    Returns:
+        {path: right outputs of the model}; images without a right label are left out.
+
+    Raises:
+        UserError: the file or an image is not there or not as it should be; a label is none of the model's.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; --labels goes with a folder of images")
+    has_split = any((root / name).is_dir() for name in SPLIT_FOLDERS[split])
+    folder = find_split_folder(root, split) if has_split else root
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is no text at byte {error.start}; give JSON, or lines of path and label") from error
+    if file.suffix == ".json":
+        right = real_labels(file, text, folder, classes)
+    else:
+        right = listed_labels(file, text, (folder, root), classes)
+    if not right:
+        raise UserError(f"{file}: has a right label for none of the images in {folder}")
+    return right
+
+
+def real_labels(file: Path, text: str, folder: Path, classes: Sequence[str]) -> dict[str, list[int]]:
+    """:func:`read_labels` for the text of an ImageNet-ReaL file and all images below a folder."""
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{file}: is no readable JSON ({error})") from error
+    if not isinstance(entries, list) or len(entries) != REAL_IMAGES:
+        what = f"a list of {len(entries)}" if isinstance(entries, list) else "no list"
+        raise UserError(f"{file}: holds {what}, it should hold a list of labels for each of {REAL_IMAGES} images")
+    outputs = sorted(range(len(classes)), key=lambda output: classes[output])
+    right: dict[str, list[int]] = {}
+    for path in find_images([folder]):
+        match = REAL_NAME.match(path.name)
+        number = int(match[1]) if match else 0
+        if not 1 <= number <= REAL_IMAGES:
+            raise UserError(f"{path}: is no image that {file} has labels for, such as ILSVRC2012_val_00000001.JPEG")
+        labels = entries[number - 1]
+        if not isinstance(labels, list) or any(type(label) is not int or label < 0 for label in labels):
+            raise UserError(f"{file}: has {labels!r} for image {number}, it should be a list of labels, from 0 on")
+        if max(labels, default=0) >= len(outputs):
+            raise UserError(f"{file}: image {number} has label {max(labels)}, the model's are 0 to {len(outputs) - 1}")
+        right[str(path)] = [outputs[label] for label in labels]
+    return {path: labels for path, labels in right.items() if labels}
+
+
+def listed_labels(file: Path, text: str, folders: Sequence[Path], classes: Sequence[str]) -> dict[str, list[int]]:
+    """:func:`read_labels` for lines of a path, below one of the folders, and a label; empty lines are left out."""
+    outputs = {str(place): classes.index(name) for place, name in enumerate(sorted(classes))}
+    outputs |= {name: output for output, name in enumerate(classes)}  # a name counts where it is a number too
+    right: dict[str, list[int]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(" ")
+        if not name:
+            raise UserError(f"{file}: line {number} is {line[:60]!r}, it should be a path and a label")
+        if label not in outputs:
+            raise UserError(
+                f"{file}: line {number} has label {label!r}, which is none of the model's {len(classes)} classes "
+                f"and no number from 0 to {len(classes) - 1}"
+            )
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"{file}: line {number} has path {name!r}, which leads out of {folders[-1]}")
+        found = next((folder / name.strip() for folder in folders if (folder / name.strip()).is_file()), None)
+        if found is None:
+            raise UserError(f"{file}: line {number} names {name!r}, which is no file in {folders[0]}")
+        right[str(found)] = [outputs[label]]
+    return right
