@@ -1,11 +1,11 @@
-"""The folded form: the same attention through a stock kernel, with memory linear in the number of positions.
+"""The folded form: the same attention through a stock kernel, without the (N, M) matrix.
 
 The position term of a query depends on the key's row and column alone:
 
     logits[i, j] = q_i . k_j + lh[i, y_j] + lw[i, x_j]
 
 With one-hot rows and columns appended to the keys that sum is one dot product, so that plain scaled-dot-product
-attention on [q, lh, lw] and [k, onehot(y), onehot(x)] computes the layer and the (N, N) matrix never exists.
+attention on [q, lh, lw] and [k, onehot(y), onehot(x)] computes the layer and the (N, M) matrix never exists.
 """
 
 import torch
@@ -18,30 +18,25 @@ from botvision.attention.definition import position_logits
 
 def folded_attention(
     q: Tensor,
-    k: Tensor,
+    k: Tensor | None,
     v: Tensor,
     rel_height: Tensor,
     rel_width: Tensor,
     size: tuple[int, int],
     scale: float,
+    key_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """What :func:`~botvision.attention.definition.definition_attention` computes, in O(N (d + H + W)) memory.
 
-    Arguments, shapes and the returned tensor are those of the definition.
+    Arguments, shapes and the returned tensor are those of the definition; the positions are never left out.
     """
     q = q * scale
-    position = position_logits(q, rel_height, rel_width, size)
-    folded_q = torch.cat([q.unflatten(2, size), *position], dim=-1).flatten(2, 3)
-    folded_k = torch.cat([k, one_hot_positions(q, size)], dim=-1)
-    return unscaled_attention(folded_q, folded_k, v)
-
-
-def folded_position_attention(
-    q: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: tuple[int, int], scale: float
-) -> Tensor:
-    """:func:`folded_attention` without the content term: positions alone make the logits."""
-    folded_q = torch.cat(position_logits(q * scale, rel_height, rel_width, size), dim=-1).flatten(2, 3)
-    return unscaled_attention(folded_q, one_hot_positions(q, size), v)
+    key_size = key_size or size
+    position = position_logits(q, rel_height, rel_width, size, key_size)
+    one_hot = one_hot_positions(v, key_size)
+    if k is None:
+        return unscaled_attention(torch.cat(position, dim=-1), one_hot, v)
+    return unscaled_attention(torch.cat([q, *position], dim=-1), torch.cat([k, one_hot], dim=-1), v)
 
 
 def one_hot_positions(like: Tensor, size: tuple[int, int]) -> Tensor:
@@ -53,7 +48,7 @@ def one_hot_positions(like: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unscaled_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T) v by a stock kernel, for values (B, heads, N, e) as wide as the keys or not.
+    """softmax(q k^T) v by a stock kernel, for values (B, heads, M, e) as wide as the keys or not.
 
     The fast kernels want one width for all three. Zeros appended to queries and keys change no logit; those appended
     to the values come out as zeros and are cut off.

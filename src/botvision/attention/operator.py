@@ -1,18 +1,30 @@
-"""``relative_attention``: the public operator, and the one place that chooses how it is computed."""
+"""The public operator in its kinds (paper, Table 4), and the one place that chooses how it is computed."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import torch
+import torch.nn.functional as F
 from torch import SymInt, Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from botvision.attention.definition import definition_attention
-from botvision.attention.folded import folded_attention, folded_position_attention
-from botvision.attention.tables import adapt_relative_table
+from botvision.attention.folded import folded_attention
+from botvision.attention.kernel import kernel_serves
+from botvision.attention.operation import attention
+from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
 
-# Below this many positions the matrix of logits stays in cache, and building it costs less than the folded form's
-# wider products. Forward + backward, float32, 4 heads of 128 on 2 CPU cores: the two meet between 24x24 and 32x32.
-FOLD_FROM_POSITIONS = 32 * 32
+logger = logging.getLogger("botvision")
+
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
+
+SMALL = 20 * 20
+"""Positions of a map below which a processor computes the definition. Forward + backward, float32, heads of 128, on one
+core: blocks need 0.9 of its time at 16x16 and 20x20 and 0.6 at 24x24, on two cores 1.8 at 14x14 and 0.6 at 32x32."""
+STOCK_WIDTH = 256
+"""Head width up to which the fast stock kernels of a GPU go."""
 
 
 def relative_attention(
@@ -24,36 +36,36 @@ def relative_attention(
     *,
     size: tuple[int, int],
     scale: float | None = None,
+    key_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Global self-attention over an H x W map with split, learned, relative positions (paper, Figure 4).
+    """Global attention over an H x W map with split, learned, relative positions (paper, Figure 4).
 
     ``softmax(s q k^T + s q r^T) v`` with ``r[i, j] = rel_height[y_j - y_i + H - 1] + rel_width[x_j - x_i + W - 1]``.
-    It is exact at every size; large maps are computed without the (H*W, H*W) matrix.
+    It is exact at every size; large maps are computed without the (H*W, H*W) matrix, forward and backward. Takes part
+    in autograd (twice: second derivatives go by the definition and its memory), autocast, ``torch.func``,
+    ``torch.compile`` and ``torch.export``. The forward pass gives the same bits for the same input.
 
     Args:
-        q, k: (B, heads, H*W, d), positions in row-major order, any strides; a contiguous last axis is fastest.
-        v: (B, heads, H*W, e), likewise.
-        rel_height: (2H' - 1, d), one vector for each vertical distance. A table for H' > H gives its central rows,
-            one for H' < H is stretched (:func:`~botvision.attention.tables.adapt_relative_table`).
-        rel_width: (2W' - 1, d), likewise for horizontal distances.
-        size: (H, W) of the map.
+        q: (B, heads, H*W, d), positions in row-major order, any strides; float64, float32, float16 or bfloat16.
+        k: (B, heads, H'*W', d), likewise.
+        v: (B, heads, H'*W', e), likewise.
+        rel_height: (2L - 1, d), one vector for each vertical distance from a query to a key, -(L-1) .. L-1. A table
+            for a longer map than this one's gives its central rows, one for a shorter map is stretched
+            (:func:`~botvision.attention.tables.adapt_relative_table`).
+        rel_width: (2L - 1, d), likewise for horizontal distances.
+        size: (H, W), the map of the queries.
         scale: multiplies q before both terms; d ** -0.5 by default.
+        key_size: (H', W'), where the keys are on another map than the queries; both maps have the same first row and
+            first column.
 
     Returns:
         (B, heads, H*W, e).
 
     Raises:
-        UserError: shapes, dtypes or devices that do not belong together; the message names the argument.
+        UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
+            argument, what it has and what it should have.
     """
-    check_arguments(q, k, v, rel_height, rel_width, size)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    rel_height = adapt_relative_table(rel_height, size[0])
-    rel_width = adapt_relative_table(rel_width, size[1])
-    # A size that is only known when a compiled or exported program runs is no reason to split that program in two:
-    # the folded form serves every size.
-    is_small = statically_known_true(size[0] * size[1] < FOLD_FROM_POSITIONS)
-    compute = definition_attention if is_small else folded_attention
-    return compute(q, k, v, rel_height, rel_width, size, scale)
+    return attend(q, k, v, rel_height, rel_width, size, scale, key_size)
 
 
 def position_attention(
@@ -64,41 +76,181 @@ def position_attention(
     *,
     size: tuple[int, int],
     scale: float | None = None,
+    key_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """:func:`relative_attention` without its content term: ``softmax(s q r^T) v`` (paper, Table 4, "qr").
 
     Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`.
     """
-    check_arguments(q, q, v, rel_height, rel_width, size)
+    return attend(q, None, v, rel_height, rel_width, size, scale, key_size)
+
+
+def content_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
+    """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (paper, Table 4, "qk").
+
+    Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`; of maps it knows nothing.
+    """
+    positions = [(tensor.shape[-2], 1) if tensor.ndim == 4 else (1, 1) for tensor in (q, k)]
+    return attend(q, k, v, None, None, positions[0], scale, positions[1])
+
+
+def absolute_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    abs_height: Tensor,
+    abs_width: Tensor,
+    *,
+    size: tuple[int, int],
+    scale: float | None = None,
+) -> Tensor:
+    """``softmax(s q k^T + s q r^T) v`` with r of the key's own place (paper, Table 4, "qk + qr absolute").
+
+    ``r[j] = abs_height[y_j] + abs_width[x_j]``, so it is one more term of the key.
+
+    Args:
+        q, k, v, scale: as :func:`relative_attention` takes them.
+        abs_height: (L, d), one vector for each row, adapted to H rows as
+            :func:`~botvision.attention.tables.adapt_table` does.
+        abs_width: (L, d), likewise for columns.
+        size: (H, W), the map of the keys.
+
+    Returns:
+        (B, heads, N, e), N queries.
+
+    Raises:
+        UserError: as :func:`relative_attention` does.
+    """
+    q, k, v, abs_height, abs_width = cast(q), cast(k), cast(v), cast(abs_height), cast(abs_width)
+    check_tensors(q, k, v)
+    check_map("size", size, "k", k.shape[-2])
+    check_tables(q, {"abs_height": abs_height, "abs_width": abs_width})
+    rows, columns = (adapt_table(table, length) for table, length in zip((abs_height, abs_width), size, strict=True))
+    return content_attention(q, k + (rows[:, None] + columns[None, :]).flatten(0, 1), v, scale=scale)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    rel_height: Tensor | None,
+    rel_width: Tensor | None,
+    size: tuple[int, int],
+    scale: float | None,
+    key_size: tuple[int, int] | None,
+) -> Tensor:
+    """Check, cast where autocast is on, adapt the tables, choose, compute."""
+    q, k, v, rel_height, rel_width = cast(q), cast(k), cast(v), cast(rel_height), cast(rel_width)
+    check_tensors(q, k, v)
+    check_map("size", size, "q", q.shape[-2])
+    name, keys = ("v", v) if k is None else ("k", k)
+    check_map("size" if key_size is None else "key_size", key_size or size, name, keys.shape[-2])
+    if rel_height is not None and rel_width is not None:
+        check_tables(q, {"rel_height": rel_height, "rel_width": rel_width})
+        lengths = zip(size, key_size or (None, None), strict=True)
+        rel_height, rel_width = (
+            adapt_relative_table(table, *both) for table, both in zip((rel_height, rel_width), lengths, strict=True)
+        )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    rel_height = adapt_relative_table(rel_height, size[0])
-    rel_width = adapt_relative_table(rel_width, size[1])
-    return folded_position_attention(q, v, rel_height, rel_width, size, scale)
+    return choose(q, k, v, rel_height, key_size or size)(q, k, v, rel_height, rel_width, size, scale, key_size or size)
 
 
-def check_arguments(
-    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: tuple[int, int]
-) -> None:
-    """Raise a UserError that names the first argument that does not fit, what it has and what it should have."""
-    if q.ndim != 4:
-        raise UserError(f"q must be (B, heads, H*W, d), got shape {tuple(q.shape)}")
-    positions, head_width = q.shape[-2:]
-    if not is_map_size(size):
-        raise UserError(f"size must be (H, W), two whole numbers of at least 1, got {size!r}")
-    if size[0] * size[1] != positions:
-        raise UserError(f"size {tuple(size)} is {size[0] * size[1]} positions, but q has {positions}")
-    if k.shape != q.shape:
-        raise UserError(f"k has shape {tuple(k.shape)}, it should be q's {tuple(q.shape)}")
-    if v.shape[:-1] != q.shape[:-1]:
-        raise UserError(f"v has shape {tuple(v.shape)}, all but the last number should be q's {tuple(q.shape)}")
-    for name, table in {"rel_height": rel_height, "rel_width": rel_width}.items():
-        if table.ndim != 2 or table.shape[1] != head_width or table.shape[0] % 2 == 0:
+def choose(
+    q: Tensor, k: Tensor | None, v: Tensor, rel_height: Tensor | None, size: tuple[int, int]
+) -> Callable[..., Tensor]:
+    """The way that these are computed: one of the four functions that take what the definition takes.
+
+    The sizes that a compiled or exported program leaves open count as large: the operator serves every size.
+    """
+    if q.device.type == "cpu":
+        is_small = statically_known_true(q.shape[-2] * v.shape[-2] < SMALL * SMALL)
+        small = stock_attention if rel_height is None else definition_attention
+        return small if is_small else operator_attention
+    if rel_height is None:
+        return stock_attention
+    if k is not None and kernel_serves(q, v):
+        return operator_attention
+    width = size[0] + size[1] + (0 if k is None else q.shape[-1])
+    way = folded_attention if width <= STOCK_WIDTH and q.dtype != torch.float64 else operator_attention
+    if not torch.compiler.is_compiling():
+        logger.debug("the Triton kernel does not serve %s on %s: %s is taken", q.dtype, q.device, way.__name__)
+    return way
+
+
+def operator_attention(
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    rel_height: Tensor | None,
+    rel_width: Tensor | None,
+    size: tuple[int, int],
+    scale: float,
+    key_size: tuple[int, int],
+) -> Tensor:
+    """The kernel on a GPU, blocks elsewhere: :mod:`botvision.attention.operation`."""
+    return attention(q, k, v, rel_height, rel_width, size, key_size, scale)[0]
+
+
+def stock_attention(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401
+    """PyTorch's own attention, which knows no positions."""
+    return F.scaled_dot_product_attention(q, k, v, scale=rest[3])
+
+
+def cast(tensor: MaybeTensor) -> MaybeTensor:
+    """The tensor as autocast, where it is on, has matrix products take it."""
+    if tensor is None or not torch.amp.is_autocast_available(tensor.device.type):
+        return tensor
+    if not torch.is_autocast_enabled(tensor.device.type) or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(tensor.device.type))
+
+
+def check_tensors(q: Tensor, k: Tensor | None, v: Tensor) -> None:
+    """Raise a UserError that names the first of the three that does not fit, what it has and what it should have."""
+    for name, tensor in {"q": q, "k": k, "v": v}.items():
+        if tensor is not None and tensor.ndim != 4:
+            raise UserError(f"{name} must be (B, heads, positions, width), got shape {tuple(tensor.shape)}")
+    if not q.is_floating_point() or not q.shape[-1]:
+        raise UserError(f"q must hold vectors of floating-point numbers, got {q.dtype} of shape {tuple(q.shape)}")
+    if k is not None and k.shape[3] != q.shape[3]:
+        raise UserError(f"k has shape {tuple(k.shape)}, its last number should be q's {q.shape[3]}")
+    for name, tensor in {"k": k, "v": v}.items():
+        if tensor is not None and tensor.shape[:2] != q.shape[:2]:
+            raise UserError(f"{name} has shape {tuple(tensor.shape)}, it should begin with q's {tuple(q.shape[:2])}")
+    if k is not None and k.shape[2] != v.shape[2]:
+        raise UserError(f"v has shape {tuple(v.shape)}, it should have k's {k.shape[2]} positions")
+    check_alike(q, {"k": k, "v": v})
+
+
+def check_alike(q: Tensor, others: dict[str, Tensor | None]) -> None:
+    """Refuse tensors of another dtype or device than q."""
+    for name, tensor in others.items():
+        if tensor is not None and (tensor.dtype != q.dtype or tensor.device != q.device):
             raise UserError(
-                f"{name} has shape {tuple(table.shape)}, it should be (2L - 1, {head_width}) for a map of length L"
+                f"{name} is {tensor.dtype} on {tensor.device}, it should be {q.dtype} on {q.device} as q is"
             )
-    for name, tensor in {"k": k, "v": v, "rel_height": rel_height, "rel_width": rel_width}.items():
-        if tensor.dtype != q.dtype or tensor.device != q.device:
-            raise UserError(f"{name} is {tensor.dtype} on {tensor.device}, but q is {q.dtype} on {q.device}")
+
+
+def check_tables(q: Tensor, tables: dict[str, Tensor]) -> None:
+    """Refuse tables that are none, of another width than q, or of another dtype or device."""
+    for name, table in tables.items():
+        is_relative = name.startswith("rel_")
+        if table.ndim != 2 or table.shape[1] != q.shape[-1] or not len(table) or (is_relative and len(table) % 2 == 0):
+            rows = "2L - 1" if is_relative else "L"
+            raise UserError(
+                f"{name} has shape {tuple(table.shape)}, it should be ({rows}, {q.shape[-1]}) for a map of length L"
+            )
+    check_alike(q, dict(tables))
+
+
+def check_map(name: str, size: Any, of: str, positions: int) -> None:  # noqa: ANN401 (whatever a user gave)
+    """Refuse a size that is none, or one of another number of positions than the tensor has."""
+    if not is_map_size(size):
+        raise UserError(f"{name} must be (H, W), two whole numbers of at least 1, got {size!r}")
+    if size[0] * size[1] != positions:
+        raise UserError(
+            f"{name} {tuple(size)} is {size[0] * size[1]} positions, but {of} has {positions}; give the map of {of}"
+        )
 
 
 def is_map_size(size: Any) -> bool:  # noqa: ANN401 (whatever a user gave)

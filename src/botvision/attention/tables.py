@@ -7,7 +7,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from botvision.errors import UserError
 
 
-def adapt_relative_table(table: Tensor, length: int) -> Tensor:
+def adapt_relative_table(table: Tensor, length: int, key_length: int | None = None) -> Tensor:
     """Fit a table of relative distances to a map of another length.
 
     Row ``i`` of a table for length L holds the distance ``i - (L - 1)``. A shorter map takes the central rows, so
@@ -17,16 +17,21 @@ def adapt_relative_table(table: Tensor, length: int) -> Tensor:
     Args:
         table: (2L - 1, d), for a map of length L.
         length: the wanted map's length along this axis, in positions, at least 1.
+        key_length: of the keys' map, where it is another than that of the queries.
 
     Returns:
-        (2 * length - 1, d), the same tensor where it already fits.
+        (length + key_length - 1, d), the distances -(length - 1) .. key_length - 1 from a query to a key; the same
+        tensor where it already fits.
 
     Raises:
         UserError: the table has an even number of rows, so no row stands for distance 0.
     """
     if table.shape[0] % 2 == 0:
         raise UserError(f"a relative table has 2L - 1 rows, an odd number; this one has {table.shape[0]}")
-    return adapt_table(table, 2 * length - 1)
+    if key_length is None:
+        return adapt_table(table, 2 * length - 1)
+    longest = max(length, key_length)
+    return adapt_table(table, 2 * longest - 1)[longest - length : longest + key_length - 1]
 
 
 def adapt_table(table: Tensor, rows: int) -> Tensor:
@@ -63,15 +68,16 @@ def resample(table: Tensor, rows: int) -> Tensor:
     return torch.lerp(table[below], table[above], rest.to(table.dtype)[:, None])
 
 
-def relative_rows(table: Tensor, length: int) -> Tensor:
+def relative_rows(table: Tensor, queries: int, keys: int) -> Tensor:
     """Lay a relative table out as one vector for each (query, key) pair of coordinates along an axis.
 
     Args:
-        table: (2 * length - 1, d); row ``key - query + length - 1`` belongs to that distance.
-        length: positions along this axis.
+        table: (queries + keys - 1, d); row ``key - query + queries - 1`` belongs to that distance.
+        queries, keys: positions along this axis.
 
     Returns:
-        (length, length, d): entry [query, key] is the vector R[key - query] of Figure 4.
+        (queries, keys, d): entry [query, key] is the vector R[key - query] of Figure 4.
     """
-    position = torch.arange(length, device=table.device)
-    return table[position[None, :] - position[:, None] + length - 1]
+    query = torch.arange(queries, device=table.device)
+    key = torch.arange(keys, device=table.device)
+    return table[key[None, :] - query[:, None] + queries - 1]

@@ -4,10 +4,16 @@ import logging
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from botvision.attention import adapt_relative_table, adapt_table, position_attention, relative_attention
+from botvision.attention import (
+    absolute_attention,
+    adapt_relative_table,
+    adapt_table,
+    content_attention,
+    position_attention,
+    relative_attention,
+)
 from botvision.attention.operator import is_map_size
 from botvision.errors import UserError
 
@@ -127,12 +133,9 @@ class MHSA2d(nn.Module):
             return relative_attention(*parts, *tables, size=size)
         if self.kind == "qr_relative":
             return position_attention(*parts, *tables, size=size)
-        q, k, v = parts
         if self.kind == "qk+qr_absolute":
-            # q r^T with r of the key's own place is one more term of the key.
-            rows, columns = (adapt_table(table, length) for table, length in zip(tables, size, strict=True))
-            k = k + (rows[:, None] + columns[None, :]).flatten(0, 1)
-        return F.scaled_dot_product_attention(q, k, v)
+            return absolute_attention(*parts, *tables, size=size)
+        return content_attention(*parts)
 
     def extra_repr(self) -> str:
         """Show what the convolution inside does not."""

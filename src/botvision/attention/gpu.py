@@ -1,0 +1,76 @@
+"""The GPU's path: position logits by PyTorch, all that grows with the matrix of logits in Triton programs.
+
+The position logits of an image, (heads, H*W, H' + W'), are wider than its queries where the map is larger than they
+are. They are computed for one image at a time, and again in the backward pass, so that memory stays linear in H*W.
+"""
+
+import torch
+from torch import Tensor
+
+from botvision.attention.blocks import Maps, empty_output
+from botvision.attention.definition import position_logits, position_logits_backward
+from botvision.attention.kernel import kernel_backward, kernel_forward
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, maps: Maps
+) -> tuple[Tensor, Tensor]:
+    """What the definition computes.
+
+    Args:
+        q, k, v, rel_height, rel_width: as :func:`~botvision.attention.definition.definition_attention` takes them.
+        maps: sizes and scale.
+
+    Returns:
+        (B, heads, H*W, e), and the logarithm of the sum in each softmax, (B, heads, H*W) in float32.
+    """
+    out, log_sum = empty_output(q, v), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    for i in range(q.shape[0]):
+        image = slice(i, i + 1)
+        lines = position_logits(scaled(q[image], maps), rel_height.float(), rel_width.float(), maps.queries, maps.keys)
+        out[image], log_sum[image] = kernel_forward(q[image], k[image], v[image], *lines, maps.scale)
+    return out, log_sum
+
+
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    maps: Maps,
+) -> list[Tensor]:
+    """Gradients of q, k, v, rel_height and rel_width.
+
+    Args:
+        grad_out: (B, heads, H*W, e).
+        q, k, v, rel_height, rel_width, maps: as they went into :func:`forward`.
+        out, log_sum: what it gave.
+    """
+    grads = [empty_output(tensor, tensor) for tensor in (q, k, v)]
+    tables = rel_height.float(), rel_width.float()
+    table_sums = [torch.zeros_like(table) for table in tables]
+    for i in range(q.shape[0]):
+        image = slice(i, i + 1)
+        queries = scaled(q[image], maps)
+        lines = position_logits(queries, *tables, maps.queries, maps.keys)
+        inputs = (q[image], k[image], v[image], *lines)
+        by_content, *keys_and_values, vertical, horizontal = kernel_backward(
+            grad_out[image], *inputs, out[image], log_sum[image], maps.scale
+        )
+        by_position, *of_tables = position_logits_backward(
+            queries, *tables, vertical, horizontal, maps.queries, maps.keys
+        )
+        for grad, part in zip(grads, (by_content + by_position * maps.scale, *keys_and_values), strict=True):
+            grad[image] = part
+        for total, part in zip(table_sums, of_tables, strict=True):
+            total += part
+    return [*grads, *(total.to(q.dtype) for total in table_sums)]
+
+
+def scaled(q: Tensor, maps: Maps) -> Tensor:
+    """Queries as the position logits take them; in float32, because rounded logits would be rounded probabilities."""
+    return q.float() * maps.scale

@@ -1,0 +1,176 @@
+"""The operator as PyTorch knows it: ``torch.ops.botvision.attention``, with its gradients, batching and shapes.
+
+To ``torch.compile`` and ``torch.export`` it is one node whatever the sizes are. Which code computes it is decided
+when it runs: the Triton kernel where it serves, blocks anywhere else.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from botvision.attention import gpu
+from botvision.attention.blocks import Maps, blocked_attention, blocked_backward, empty_output
+from botvision.attention.definition import definition_attention
+from botvision.attention.kernel import kernel_serves
+
+INPUTS = 5
+"""q, k, v, rel_height and rel_width come first among the arguments."""
+
+
+@torch.library.custom_op("botvision::attention", mutates_args=())
+def attention(
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    rel_height: Tensor | None,
+    rel_width: Tensor | None,
+    size: list[int],
+    key_size: list[int],
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """What the definition computes, and the logarithms that a kernel's backward pass goes by.
+
+    Args:
+        q, k, v, rel_height, rel_width, scale: as
+            :func:`~botvision.attention.definition.definition_attention` takes them.
+        size, key_size: (H, W) and (H', W'), which the tables fit exactly.
+
+    Returns:
+        (B, heads, H*W, e), and the logarithm of the sum in each softmax, (B, heads, H*W) float32 on a GPU; blocks do
+        without it and leave it empty.
+    """
+    maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
+    if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
+        return gpu.forward(q, k, v, rel_height, rel_width, maps)
+    return blocked_attention(q, k, v, rel_height, rel_width, maps), logarithms(q)
+
+
+@attention.register_fake
+def _(q: Tensor, k: Any, v: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    return empty_output(q, v), logarithms(q)
+
+
+def logarithms(q: Tensor) -> Tensor:
+    """What the second result is made of."""
+    return q.new_empty(q.shape[:3] if q.is_cuda else (0,), dtype=torch.float32)
+
+
+@torch.library.custom_op("botvision::attention_backward", mutates_args=())
+def attention_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    rel_height: Tensor | None,
+    rel_width: Tensor | None,
+    out: Tensor,
+    log_sum: Tensor,
+    size: list[int],
+    key_size: list[int],
+    scale: float,
+) -> list[Tensor]:
+    """Gradients of :func:`attention`, of those of its tensors that are there, in their order."""
+    maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
+    if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
+        return gpu.backward(grad_out, q, k, v, rel_height, rel_width, out, log_sum, maps)
+    grads = blocked_backward(grad_out, q, k, v, rel_height, rel_width, out, maps)
+    return [grad for grad in grads if grad is not None]
+
+
+@attention_backward.register_fake
+def _(grad_out: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    q, k, v, *tables = inputs[:INPUTS]
+    grads = [empty_output(tensor, tensor) for tensor in (q, k, v) if tensor is not None]
+    return grads + [torch.empty_like(table) for table in tables if table is not None]
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    """Keep what the backward pass needs: what went in, what came out, and no matrix."""
+    ctx.save_for_backward(*inputs[:INPUTS], *output)
+    ctx.rest = inputs[INPUTS:]
+    ctx.mark_non_differentiable(output[1])
+
+
+def backward(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """The backward pass, itself an operator, so that it can be differentiated again."""
+    *inputs, out, log_sum = ctx.saved_tensors
+    grads = attention_backward(grad_out, *inputs, out, log_sum, *ctx.rest)
+    return *in_place_of(inputs, grads), None, None, None
+
+
+def keep_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
+    """Keep what a second derivative needs."""
+    ctx.save_for_backward(*inputs[: 1 + INPUTS])
+    ctx.rest = inputs[-3:]
+
+
+def double_backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:  # noqa: ANN401
+    """Gradients of :func:`attention_backward`, through the definition: exact, with the whole matrix in memory."""
+    size, key_size, scale = ctx.rest
+    grad_out, *inputs = ctx.saved_tensors
+    with torch.enable_grad():
+        leaves: list[Any] = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
+        given = [leaf for leaf in leaves if leaf is not None]
+        grad_out = grad_out.detach().requires_grad_()
+        q, k, v, rel_height, rel_width = leaves
+        out = definition_attention(q, k, v, rel_height, rel_width, size, scale, key_size)
+        first = torch.autograd.grad(out, given, grad_out, create_graph=True)
+    of_out, *second = torch.autograd.grad(first, [grad_out, *given], grads, allow_unused=True)
+    return of_out, *in_place_of(inputs, second), None, None, None, None, None
+
+
+def in_place_of(inputs: list[Tensor | None], grads: list[Any]) -> list[Any]:
+    """Gradients in the places of the tensors that they are of, None in those of the others."""
+    left = iter(grads)
+    return [None if tensor is None else next(left) for tensor in inputs]
+
+
+attention.register_autograd(backward, setup_context=keep)
+attention_backward.register_autograd(double_backward, setup_context=keep_backward)
+
+
+@attention.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    results = [attention(*one) for one in each(info.batch_size, in_dims, arguments)]
+    return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
+
+
+@attention_backward.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    results = [attention_backward(*one) for one in each(info.batch_size, in_dims, arguments)]
+    grads = [torch.stack(parts) for parts in zip(*results, strict=True)]
+    return grads, [0] * len(grads)
+
+
+def each(count: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
+    """The arguments of each of the calls that ``vmap`` makes one of."""
+    return [
+        [
+            argument if dim is None else argument.select(dim, index)
+            for argument, dim in zip(arguments, in_dims, strict=True)
+        ]
+        for index in range(count)
+    ]
+
+
+Shape = tuple[int, ...]
+
+
+@register_flop_formula([torch.ops.botvision.attention])
+def count_flops(
+    q: Shape, k: Shape | None, v: Shape, rel_height: Shape | None, *rest: Any, out_shape: object = None  # noqa: ANN401
+) -> int:
+    """Floating-point operations of the forward pass, from shapes: both products, and the positions' own."""
+    batch, heads, queries, width = q
+    _, (height, key_width) = rest[0], rest[2]
+    terms = (width * v[2] if k else 0) + (width * (height + key_width) if rel_height else 0) + v[2] * v[3]
+    return 2 * batch * heads * queries * terms
+
+
+@register_flop_formula([torch.ops.botvision.attention_backward])
+def count_backward_flops(grad_out: Shape, *shapes: Any, out_shape: object = None) -> int:  # noqa: ANN401
+    """Of the backward pass: every product twice, without what is computed again."""
+    inputs, maps = shapes[:INPUTS], shapes[INPUTS + 2 :]
+    return 2 * count_flops(*inputs, *maps)
