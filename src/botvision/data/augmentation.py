@@ -35,7 +35,9 @@ def train_augmentation(
     ]
     if randaugment is not None:
         layers, magnitude = randaugment
-        transforms.append(v2.RandAugment(layers, magnitude, RANDAUGMENT_STEPS, fill=[GREY] * 3))
+        operations = v2.RandAugment(layers, magnitude, RANDAUGMENT_STEPS, fill=[GREY] * 3)
+        # On Pillow's images it takes half the time that it takes on tensors, the way there and back included.
+        transforms += [v2.ToPILImage(), operations, v2.PILToTensor()]
     return v2.Compose(transforms)
 
 
