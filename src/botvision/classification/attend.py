@@ -1,0 +1,175 @@
+"""Where a position of an image attends: one row of the softmax of an attention layer, for every head.
+
+The row is computed for the chosen query alone, from the queries and keys that the layer itself projected, so that
+the (N, N) matrix of a large map is never needed.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from botvision.attention import adapt_relative_table, adapt_table
+from botvision.checkpoint import checkpoint_kind
+from botvision.classification.checkpoint import load_classifier
+from botvision.classification.drawing import draw_attention
+from botvision.data import read_image
+from botvision.data.images import PIXEL_MEAN, PIXEL_STD
+from botvision.detection.checkpoint import load_detector
+from botvision.errors import UserError
+from botvision.layers import MHSA2d
+from botvision.models import Network
+from botvision.models.catalogue import CATALOGUE, create_model, nearest
+from botvision.pictures import check_overwritten, save_picture
+
+Point = tuple[int, int]
+
+
+class AttentionSource(NamedTuple):
+    """A network to look into."""
+
+    network: Network
+    input_size: int
+    """Side, in pixels, that the model itself gives its test images."""
+    side: Callable[[int, int], int]
+    """Which side of an image has that size: ``min``, the shorter one, or ``max``."""
+    is_trained: bool
+
+
+def attention_source(name: str, device: torch.device | str = "cpu") -> AttentionSource:
+    """The network of a checkpoint or a run folder, of either kind, or a named model with random weights.
+
+    Raises:
+        UserError: nothing of that name, or a checkpoint that cannot be loaded.
+    """
+    path = Path(name)
+    if not path.exists():
+        if name not in CATALOGUE:
+            raise UserError(f"{name} is neither a run folder, a checkpoint nor a model{nearest(name, list(CATALOGUE))}")
+        torch.manual_seed(0)
+        network = create_model(name).eval().to(device)
+        return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
+    if checkpoint_kind(path) == "detection":
+        detector = load_detector(path, device).model
+        return AttentionSource(detector.backbone.body, detector.config.input_size, max, is_trained=True)
+    classifier = load_classifier(path, device).model
+    return AttentionSource(classifier.network, classifier.config.image_size, min, is_trained=True)
+
+
+def attention_block(network: Network, block: str | None = None) -> tuple[str, MHSA2d]:
+    """An attention block by its name, such as "layer4.2"; the last one by default.
+
+    Raises:
+        UserError: the network has no attention, or none of that name.
+    """
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, MHSA2d)}
+    blocks = {name.rpartition(".")[0]: layer for name, layer in layers.items()}
+    if not blocks:
+        raise UserError("this model has no attention block to look into; a BoTNet has, such as botnet50")
+    block = block or list(blocks)[-1]
+    if block not in blocks:
+        raise UserError(f"--block {block} is no attention block of this model; it has {', '.join(blocks)}")
+    return block, blocks[block]
+
+
+def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Tensor:
+    """Where one position attends: its row of the softmax over all positions (paper, Figure 4), exactly.
+
+    Args:
+        layer: the attention layer, of any kind.
+        projected: what ``layer.qkv`` gave for one image, (sum of the layer's widths, H, W).
+        row, column: the position, in cells of the map.
+
+    Returns:
+        (heads, H, W), each head's adding up to 1.
+    """
+    height, width = projected.shape[1:]
+    queries, *others = (part.unflatten(0, (layer.heads, -1)) for part in projected.split(layer.widths))
+    query = queries[:, :, row, column] * layer.head_width**-0.5  # (heads, d)
+    logits = projected.new_zeros(layer.heads, height, width)
+    if layer.kind != "qr_relative":
+        logits = torch.einsum("nd,ndhw->nhw", query, others[0])
+    if layer.kind == "qk+qr_absolute":
+        down, across = (adapt_table(table, side) for table, side in zip(layer.tables(), (height, width), strict=True))
+        logits = logits + (query @ down.T)[:, :, None] + (query @ across.T)[:, None, :]
+    elif layer.kind != "qk":
+        rel_height, rel_width = layer.tables()
+        # The distances from this row to rows 0 .. H-1 are H consecutive rows of the table; likewise across.
+        down = adapt_relative_table(rel_height, height)[height - 1 - row : 2 * height - 1 - row]
+        across = adapt_relative_table(rel_width, width)[width - 1 - column : 2 * width - 1 - column]
+        logits = logits + (query @ down.T)[:, :, None] + (query @ across.T)[:, None, :]
+    return logits.flatten(1).softmax(dim=1).unflatten(1, (height, width))
+
+
+@torch.no_grad()
+def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Point]) -> Tensor:
+    """Where points of an image attend.
+
+    Args:
+        network: in test mode.
+        layer: one of its attention layers, see :func:`attention_block`.
+        image: (3, H, W), 0 to 255, at the size at which the network is to see it.
+        points: (x, y) in pixels of that image.
+
+    Returns:
+        (points, heads, h, w): for each point and head the probabilities of the cells of the layer's map.
+    """
+    projected: list[Tensor] = []
+    hook = layer.qkv.register_forward_hook(lambda module, inputs, output: projected.append(output[0]))
+    device = layer.qkv.weight.device
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    try:
+        network.forward_maps((image.to(device) - mean)[None] / std)
+    finally:
+        hook.remove()
+    height, width = projected[0].shape[1:]
+    cells = [(y * height // image.shape[1], x * width // image.shape[2]) for x, y in points]
+    return torch.stack([attention_row(layer, projected[0], *cell) for cell in cells]).cpu()
+
+
+def attend_file(
+    source: AttentionSource,
+    file: Path,
+    points: Sequence[Point],
+    out: Path,
+    *,
+    block: str | None = None,
+    input_size: int | None = None,
+) -> list[Path]:
+    """Draw where points of a photograph attend, a picture for each: every head and their mean over the photograph.
+
+    The network sees the whole photograph, neither cropped nor padded, turned upright as its EXIF data say.
+
+    Args:
+        source: from :func:`attention_source`.
+        file: the photograph.
+        points: (x, y) in pixels of the photograph.
+        out: folder for the pictures.
+        block: such as "layer4.2"; the last attention block by default.
+        input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
+            what the model was made for.
+
+    Returns:
+        The pictures, <photograph>-x<X>-y<Y>.png.
+
+    Raises:
+        UserError: no such block, an unreadable photograph, a point outside of it; nothing is then written.
+    """
+    name, layer = attention_block(source.network, block)
+    photograph = read_image(file, apply_exif=True)
+    height, width = (int(side) for side in photograph.shape[1:])
+    for x, y in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise UserError(f"--at {x} {y} lies outside of {file}, which is {width} wide and {height} high")
+    pictures = [out / f"{file.stem}-x{x}-y{y}.png" for x, y in points]
+    check_overwritten([file], pictures)
+    scale = (input_size or source.input_size) / source.side(width, height)
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    seen = F.resize(photograph, size, antialias=True)
+    scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
+    for point, maps, picture in zip(points, attend(source.network, layer, seen, scaled), pictures, strict=True):
+        save_picture(draw_attention(photograph, point, maps, name), picture)
+    return pictures

@@ -1,0 +1,107 @@
+"""Pictures of what a classifier says: a photograph with its likeliest classes, and where a point of it attends."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from matplotlib import colormaps
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+SIDE = 320
+"""Pixels of a photograph's longer side in a picture."""
+GAP = 8
+LINE = 24
+COLUMNS = 3
+"""Panels beside each other."""
+
+
+def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
+    """A photograph with its likeliest classes as bars beside it.
+
+    Args:
+        image: (3, H, W) uint8.
+        ranking: (name of the class, probability), likeliest first.
+    """
+    photograph = resized(image)
+    height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
+    picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")
+    picture.paste(photograph, (GAP, GAP))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=15)
+    left = photograph.width + 2 * GAP
+    for place, (name, probability) in enumerate(ranking):
+        top = GAP + 2 * LINE * place
+        percent = f"{100 * probability:.1f}%"
+        room = SIDE - GAP - font.getlength(percent)
+        draw.text((left, top), fitting(name, font, room), fill="black", font=font)
+        draw.text((left + SIDE, top), percent, fill="black", font=font, anchor="ra")
+        draw.rectangle((left, top + LINE - 2, left + SIDE, top + LINE + 10), fill="#e8e8e8")
+        draw.rectangle((left, top + LINE - 2, left + round(SIDE * probability), top + LINE + 10), fill="#4363d8")
+    return picture
+
+
+def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: str) -> Image.Image:
+    """A sheet of panels: the photograph with the point marked, and over it the mean of the heads and each head.
+
+    Args:
+        image: (3, H, W) uint8.
+        point: (x, y) in its pixels.
+        maps: (heads, h, w), each head's adding up to 1.
+        block: name of the attention block, for the title.
+    """
+    heads, rows, columns = maps.shape
+    photograph = resized(image)
+    x, y = ((place + 0.5) * photograph.width / image.shape[2] for place in point)
+    shown = [(f"mean of {heads} heads", maps.mean(dim=0))] if heads > 1 else []
+    shown += [(f"head {number}", head) for number, head in enumerate(maps, start=1)]
+    titles = [f"{block}: {rows} x {columns} cells, each {1 / (rows * columns):.2%} if even"]
+    titles += [f"{title}: {float(heat.min()):.2%} to {float(heat.max()):.2%}" for title, heat in shown]
+    panels = [photograph.copy(), *(heated(photograph, heat) for _, heat in shown)]
+    for panel in panels:
+        mark(panel, x, y)
+    return sheet(panels, titles)
+
+
+def heated(photograph: Image.Image, heat: Tensor) -> Image.Image:
+    """A greyed photograph under a heat map (h, w), from black for its smallest value to yellow for its largest."""
+    heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)  # each map has a range of its own
+    scaled = F.interpolate(heat[None, None].float(), (photograph.height, photograph.width), mode="bilinear")[0, 0]
+    colours = colormaps["inferno"](scaled.numpy(), bytes=True)[:, :, :3]
+    grey = photograph.convert("L").convert("RGB")
+    return Image.blend(grey, Image.fromarray(colours), 0.65)
+
+
+def mark(picture: Image.Image, x: float, y: float) -> None:
+    """A ring around a point."""
+    draw = ImageDraw.Draw(picture)
+    for radius, colour, width in ((9, "black", 4), (8, "#42d4f4", 2)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
+
+
+def sheet(panels: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
+    """Panels of one size in rows, each with its title above it."""
+    font = ImageFont.load_default(size=14)
+    width = GAP + max(panels[0].width, *(round(font.getlength(title)) for title in titles))
+    height = GAP + LINE + panels[0].height
+    rows = -(-len(panels) // COLUMNS)
+    picture = Image.new("RGB", (GAP + min(len(panels), COLUMNS) * width, GAP + rows * height), "white")
+    for place, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        left, top = GAP + place % COLUMNS * width, GAP + place // COLUMNS * height
+        ImageDraw.Draw(picture).text((left, top), title, fill="black", font=font)
+        picture.paste(panel, (left, top + LINE))
+    return picture
+
+
+def resized(image: Tensor) -> Image.Image:
+    """An image (3, H, W) uint8 as a picture whose longer side has :data:`SIDE` pixels."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    scale = SIDE / max(picture.size)
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+
+
+def fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> str:
+    """A text, cut where it is wider than the room for it, in pixels."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(text + "...") > room:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,85 @@
+"""Classify images from anywhere: files and folders in, names with probabilities and pictures out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from botvision.classification.checkpoint import LoadedClassifier
+from botvision.classification.drawing import draw_ranking
+from botvision.data import eval_crop, read_image
+from botvision.pictures import picture_files, save_picture
+
+
+@torch.no_grad()
+def classify(classifier: LoadedClassifier, image: Tensor, top: int) -> list[tuple[int, float]]:
+    """The likeliest classes of one image, on the centre crop that the classifier is tested with.
+
+    Args:
+        classifier: from :func:`~botvision.classification.checkpoint.load_classifier`.
+        image: (3, H, W) uint8.
+        top: how many; all where there are fewer.
+
+    Returns:
+        (class, probability), likeliest first.
+    """
+    model = classifier.model
+    crop = eval_crop(model.config.image_size)(image)
+    probabilities = model(crop[None].to(model.pixel_mean.device))[0].cpu().double().softmax(dim=0)
+    likeliest = probabilities.topk(min(top, len(probabilities)))
+    return list(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
+
+
+def classify_files(
+    classifier: LoadedClassifier,
+    files: Sequence[Path],
+    out: Path,
+    *,
+    top: int,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Classify image files and draw each one beside its classes; photographs are turned as their EXIF data say.
+
+    Args:
+        classifier: the trained classifier.
+        files: images.
+        out: folder for the pictures, named after the images.
+        top: classes that are named for each.
+        on_image: told how many images are done, of how many.
+
+    Returns:
+        For each image "path" and "classes", likeliest first, each with "class" (as the data set has it), "name" (for
+        people to read) and "probability".
+
+    Raises:
+        UserError: an image that cannot be read, or one that a picture would overwrite.
+    """
+    pictures = picture_files(files, out)
+    for file in files:  # one that cannot be read ends the work before anything is written
+        read_image(file, apply_exif=True)
+    results = []
+    for number, (file, picture) in enumerate(zip(files, pictures, strict=True), start=1):
+        image = read_image(file, apply_exif=True)
+        ranking = classify(classifier, image, top)
+        named = [(classifier.class_names[index], probability) for index, probability in ranking]
+        classes = [
+            {"class": classifier.classes[index], "name": classifier.class_names[index], "probability": probability}
+            for index, probability in ranking
+        ]
+        results.append({"path": str(file), "classes": classes})
+        save_picture(draw_ranking(image, named), picture)
+        on_image(number, len(files))
+    return results
+
+
+def predictions_table(results: Sequence[dict[str, Any]]) -> Table:
+    """The results of :func:`classify_files`, a line for each image and class."""
+    table = Table("image", "class", "probability (%)")
+    for result in results:
+        for place, entry in enumerate(result["classes"]):
+            table.add_row("" if place else result["path"], entry["name"], f"{100 * entry['probability']:.1f}")
+        table.add_section()
+    return table

@@ -1,0 +1,111 @@
+"""Images from anywhere in, likeliest classes and pictures out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from botvision.classification import Classifier, ClassifierConfig
+from botvision.classification.checkpoint import LoadedClassifier
+from botvision.classification.drawing import GAP, LINE, SIDE, draw_ranking
+from botvision.classification.predict import classify, classify_files
+from botvision.data import eval_crop, open_classes, read_image
+from botvision.errors import UserError
+from botvision.evaluation import evaluate_classifier
+
+CLASSES = ["n1", "n2", "n3"]
+NAMES = ["tabby, a cat of stripes with a name that is much too long for its place", "dog", "Бобер"]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> LoadedClassifier:
+    torch.manual_seed(0)
+    model = Classifier(ClassifierConfig(depths=(1, 1, 1, 1), width=16, input_size=64), len(CLASSES))
+    with torch.no_grad():
+        model.network.fc.weight.normal_(std=1.0)
+    return LoadedClassifier(model.eval(), CLASSES, NAMES, Path("tiny.ckpt"))
+
+
+def save_image(path: Path, width: int = 90, height: int = 70, seed: int = 0, **options) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(path, **options)
+    return path
+
+
+def test_results_are_the_models_probabilities_likeliest_first(classifier, tmp_path):
+    file = save_image(tmp_path / "a.png")
+    with torch.no_grad():
+        logits = classifier.model(eval_crop(64)(read_image(file))[None])[0]
+    expected = sorted(zip(logits.softmax(dim=0).tolist(), CLASSES, NAMES, strict=True), reverse=True)
+    for top in (1, 2, 3, 5):
+        (result,) = classify_files(classifier, [file], tmp_path / "out", top=top)
+        assert result["path"] == str(file)
+        assert [entry["probability"] for entry in result["classes"]] == pytest.approx([p for p, *_ in expected[:top]])
+        assert [entry["class"] for entry in result["classes"]] == [class_ for _, class_, _ in expected[:top]]
+        assert [entry["name"] for entry in result["classes"]] == [name for *_, name in expected[:top]]
+
+
+def test_prediction_and_evaluation_say_the_same(classifier, tmp_path):
+    for number in range(6):
+        save_image(tmp_path / "val" / CLASSES[number % 3] / f"{number}.png", seed=number)
+    dataset = open_classes(tmp_path, "val", eval_crop(64))
+    _, predictions = evaluate_classifier(classifier.model, dataset, batch_size=4)
+    for row in predictions:
+        (best, probability), *_ = classify(classifier, read_image(Path(row["path"])), top=1)
+        assert (best, probability) == (row["predicted"], pytest.approx(row["probability"], rel=1e-4))
+
+
+def test_photographs_are_turned_upright(classifier, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = save_image(tmp_path / "stored.png")
+    Image.open(stored).save(tmp_path / "marked.png", exif=exif)
+    Image.open(stored).rotate(-90, expand=True).save(tmp_path / "upright.png")
+    marked, upright = (
+        classify_files(classifier, [tmp_path / name], tmp_path / "out", top=3)[0]["classes"]
+        for name in ("marked.png", "upright.png")
+    )
+    assert marked == upright
+    with Image.open(tmp_path / "out" / "marked.png") as picture:
+        assert picture.height == SIDE + 2 * GAP  # it stands
+
+
+def test_bars_are_as_long_as_the_probabilities(tmp_path):
+    ranking = [("one", 0.75), ("two", 0.2), ("three", 0.0)]
+    picture = np.asarray(draw_ranking(torch.full((3, 40, 80), 90, dtype=torch.uint8), ranking)).astype(int)
+    assert picture.shape[:2] == (SIDE // 2 + 2 * GAP, 2 * SIDE + 3 * GAP)
+    assert (picture[GAP : GAP + SIDE // 2, GAP : GAP + SIDE] == 90).all()
+    for place, (_, probability) in enumerate(ranking):
+        top = GAP + 2 * LINE * place
+        bar = picture[top + LINE + 4, SIDE + 2 * GAP :][:SIDE]
+        assert (bar[:, 2] - bar[:, 0] > 60).sum() == pytest.approx(probability * SIDE, abs=1)
+        assert (
+            picture[GAP + 2 * LINE * place : GAP + 2 * LINE * place + LINE - 2, SIDE + 2 * GAP :] < 100
+        ).any()  # names
+
+
+@pytest.mark.parametrize(("size", "top"), [((500, 20), 10), ((20, 500), 3), ((3, 2), 1)])
+def test_pictures_of_images_of_any_shape(size, top):
+    image = torch.zeros(3, size[1], size[0], dtype=torch.uint8)
+    picture = draw_ranking(image, [(NAMES[0], 1 / top)] * top)
+    assert picture.width > SIDE
+    assert picture.height >= 2 * LINE * top
+
+
+def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(classifier, tmp_path):
+    files = [save_image(tmp_path / folder / "a.png") for folder in "xy"]
+    classify_files(classifier, files, tmp_path / "out", top=2)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
+    with pytest.raises(UserError, match="would be overwritten"):
+        classify_files(classifier, files, tmp_path / "x", top=2)
+
+
+def test_a_bad_image_among_good_ones_leaves_nothing_behind(classifier, tmp_path):
+    good, bad = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
+    bad.write_bytes(bad.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"b\.png"):
+        classify_files(classifier, [good, bad], tmp_path / "out", top=2)
+    assert not (tmp_path / "out").exists()
