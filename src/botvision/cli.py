@@ -24,8 +24,9 @@ botvision: Bottleneck Transformers for visual recognition
   botvision models [PATTERN]                        every model: parameters, multiply-adds, published beside ours
   botvision train EXPERIMENT [--field VALUE ...]    train (botvision train --help lists the experiments)
   botvision train --resume RUN                      go on with an interrupted run
-  botvision eval RUN-or-CHECKPOINT --data DIR       COCO's numbers
+  botvision eval RUN-or-CHECKPOINT --data DIR       COCO's numbers, or accuracy and calibration
   botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR
+  botvision attend RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR
   botvision bench attention                         the attention layer beside its peers
 
 --help after a command lists its options, --version prints the version, --debug shows tracebacks.

@@ -5,6 +5,7 @@ Results go to standard output, progress and messages to standard error.
 
 from collections.abc import Callable, Sequence
 
+from botvision.commands.attend import attend
 from botvision.commands.bench import bench
 from botvision.commands.demo import demo
 from botvision.commands.evaluate import evaluate
@@ -18,5 +19,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "attend": attend,
     "bench": bench,
 }

@@ -1,0 +1,58 @@
+"""`botvision attend`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from botvision.classification.attend import attend_file, attention_source
+from botvision.commands.report import stderr
+from botvision.errors import UserError
+from botvision.flags import parse
+from botvision.training.config import at_least
+from botvision.training.processes import pick_device
+
+
+@dataclass
+class AttendArguments:
+    """Where points of a photograph attend: every head of an attention block as a heat map over it."""
+
+    model: Positional[str]
+    """A checkpoint, a run folder (its best checkpoint), or a model in `botvision models`, with random weights."""
+    image: Positional[Path]
+    """The photograph."""
+    at: tuple[int, ...]
+    """Points, as x y [x y ...], in pixels of the photograph from its upper left corner; a picture for each."""
+    out: Path
+    """Folder for the pictures."""
+    block: str | None = None
+    """The attention block, such as layer4.2; the last one by default."""
+    input_size: int | None = None
+    """Pixels of the shorter side (detectors: of the longer) as the network sees it; by default the model's own."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def attend(argv: Sequence[str]) -> int:
+    """`botvision attend RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR`."""
+    arguments = parse(AttendArguments, "attend", argv)
+    at_least(1, {"--input-size": arguments.input_size})
+    if not arguments.at or len(arguments.at) % 2:
+        numbers = " ".join(map(str, arguments.at)) or "nothing"
+        raise UserError(f"--at must be x and y in pixels, once or several times, such as 120 80, got {numbers}")
+    points = list(zip(arguments.at[::2], arguments.at[1::2], strict=True))
+    source = attention_source(arguments.model, pick_device(arguments.device))
+    pictures = attend_file(
+        source,
+        arguments.image,
+        points,
+        arguments.out,
+        block=arguments.block,
+        input_size=arguments.input_size,
+    )
+    if not source.is_trained:
+        stderr().print(f"{arguments.model} is not trained: its weights are random", highlight=False, soft_wrap=True)
+    for picture in pictures:
+        stderr().print(f"picture: {picture}", highlight=False, soft_wrap=True)
+    return 0
