@@ -7,10 +7,11 @@ import torch
 import yaml
 from torch import nn
 
+from botvision.classification import Classifier
 from botvision.detection import MaskRCNN
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, find_experiment
-from botvision.training.config import from_plain, to_plain
+from botvision.training.config import from_plain, kind_of, to_plain
 from botvision.training.schedule import sgd
 from botvision.training.settings import check, total_steps
 
@@ -23,7 +24,8 @@ def test_an_experiment_builds_and_reads_back(name, tmp_path):
     check(experiment)
     assert from_plain(yaml.safe_load(yaml.safe_dump(to_plain(experiment))), tmp_path) == experiment
     with torch.device("meta"):
-        MaskRCNN(experiment.model, 80)
+        build = Classifier if kind_of(experiment) == "classification" else MaskRCNN
+        build(experiment.model, 80)
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(12, 22_179), (24, 44_358), (36, 66_537), (72, 133_073)])

@@ -1,5 +1,6 @@
-"""The learning rate against its closed form, and which parameters decay."""
+"""The learning rates against their closed forms, and which parameters decay."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,8 @@ from torch import nn
 
 from botvision.detection import MaskRCNN
 from botvision.models import create_model
-from botvision.training.config import OptimizerConfig
-from botvision.training.schedule import parameter_groups, sgd, step_schedule
+from botvision.training.config import ClassificationOptimizer, OptimizerConfig
+from botvision.training.schedule import cosine_schedule, parameter_groups, sgd, step_schedule
 
 STEPS = 22_500
 FIRST_TENTH, SECOND_TENTH = STEPS * 2 // 3, STEPS * 8 // 9
@@ -41,6 +42,40 @@ def test_the_rate_grows_linearly_with_the_batch(batch_size, lr):
     optimizer = sgd(nn.Linear(2, 2), OptimizerConfig(), batch_size)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([lr, lr])
     assert [group["momentum"] for group in optimizer.param_groups] == [0.9, 0.9]
+
+
+WARMUP, LONG = 1_564, 62_557  # 5 and 200 epochs of ImageNet in batches of 4096
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [
+        (0, 1 / WARMUP),
+        (WARMUP // 2 - 1, 1 / 2),
+        (WARMUP - 1, 1),
+        (WARMUP, 1),
+        (WARMUP + (LONG - WARMUP) / 4, math.cos(math.pi / 8) ** 2),
+        (WARMUP + (LONG - WARMUP) / 2, 1 / 2),
+        (LONG, 0),
+    ],
+)
+def test_the_cosine_at_named_steps_of_an_imagenet_run(step, factor):
+    assert cosine_schedule(WARMUP, step, LONG) == pytest.approx(factor, abs=1e-12)
+
+
+def test_a_cosine_without_warm_up_starts_at_its_full_rate_and_only_falls():
+    factors = [cosine_schedule(0, step, 50) for step in range(50)]
+    assert factors[0] == 1
+    assert factors == sorted(factors, reverse=True)
+    assert 0 < factors[-1] < 0.001
+
+
+@pytest.mark.parametrize(("batch_size", "lr"), [(256, 0.1), (1024, 0.4), (4096, 1.6)])
+def test_classifiers_have_nesterov_momentum_and_rates_for_256_images(batch_size, lr):
+    optimizer = sgd(nn.Linear(2, 2), ClassificationOptimizer(), batch_size)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([lr, lr])
+    assert [(group["momentum"], group["nesterov"]) for group in optimizer.param_groups] == [(0.9, True)] * 2
+    assert not sgd(nn.Linear(2, 2), OptimizerConfig(), batch_size).param_groups[0]["nesterov"]
 
 
 def a_detector(tiny):

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from botvision.evaluation import class_table, scores_table
+from botvision.evaluation import class_table, classification_table, scores_table
 from botvision.training.processes import first_process
 from botvision.training.run import Outcome
 
@@ -30,13 +30,16 @@ def report_run(outcome: Outcome, as_json: bool) -> int:
 
 
 def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) -> None:
-    """Print scores as JSON, or as tables."""
+    """Print scores as JSON, or as tables; ``classes`` adds the AP of each class, which detectors have."""
     if not first_process():
         return
     if as_json:
         print(json.dumps(scores))
         return
-    tables: list[Table] = [scores_table(scores)] + ([class_table(scores)] if classes else [])
+    if "top1" in scores:
+        tables: list[Table] = [classification_table(scores)]
+    else:
+        tables = [scores_table(scores)] + ([class_table(scores)] if classes else [])
     for table in tables:
         Console(markup=False).print(table)
 

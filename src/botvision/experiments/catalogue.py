@@ -1,11 +1,13 @@
 """The named experiments: entries of one table; every field of each can be overridden on the command line."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from botvision.detection import DetectorConfig
 from botvision.errors import UserError
-from botvision.models.catalogue import nearest
-from botvision.training.config import DataConfig, DetectionExperiment, OptimizerConfig, RunConfig
+from botvision.experiments.recipes import train_by
+from botvision.models.catalogue import CATALOGUE, nearest
+from botvision.training.config import DataConfig, DetectionExperiment, Experiment, OptimizerConfig, RunConfig
 
 FULL = DetectionExperiment()
 """Mask R-CNN as the paper trains it: 1024 pixels, batches of 64, the 1x schedule (paper, Section 4.1)."""
@@ -46,7 +48,18 @@ DEMO = replace(
     run=replace(SMALL.run, batch_size=8, steps=700, eval_every=700),
 )
 
-EXPERIMENTS: dict[str, tuple[str, DetectionExperiment]] = {
+IMAGENET_MODELS = ("resnet50", "botnet50", "botnet50_s1")
+"""The models of Tables 9 and 10."""
+SCALED_MODELS = tuple(name for name in CATALOGUE if name.startswith(("botnet_t", "senet_s")))
+"""The models that the paper trained for Figure 5."""
+
+
+def classifiers(group: str, models: Iterable[str], recipe: str, what: str) -> dict[str, tuple[str, Experiment]]:
+    """The entries of a group of classification experiments: one for each model, all by one recipe."""
+    return {f"{group}/{model}": (what, train_by(recipe, model)) for model in models}
+
+
+EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     "coco/botnet50": ("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
     "coco/resnet50": (
         "the ResNet-50 beside it (Table 2)",
@@ -58,10 +71,14 @@ EXPERIMENTS: dict[str, tuple[str, DetectionExperiment]] = {
         replace(SMALL, model=replace(SMALL.model, backbone="resnet50")),
     ),
     "demo/botnet50": ("what `botvision demo` trains on generated images of 128 pixels", DEMO),
+    **classifiers("imagenet", CATALOGUE, "regular", "any model on images in folders, 100 epochs; see --recipe"),
+    **classifiers("table9", IMAGENET_MODELS, "regular", "ImageNet in the regular setting, 100 epochs (Table 9)"),
+    **classifiers("table10", IMAGENET_MODELS, "improved", "ImageNet in the improved setting, 200 epochs (Table 10)"),
+    **classifiers("figure5", SCALED_MODELS, "scaling", "ImageNet in the scaling setting, 350 epochs (Figure 5)"),
 }
 
 
-def find_experiment(name: str) -> DetectionExperiment:
+def find_experiment(name: str) -> Experiment:
     """The experiment of a name.
 
     Raises:

@@ -9,7 +9,7 @@ from rich.console import Console
 from botvision.data import CocoDetection, write_generated_coco
 from botvision.detection.checkpoint import load_detector
 from botvision.detection.predict import draw_beside_truth
-from botvision.experiments.catalogue import find_experiment
+from botvision.experiments.catalogue import DEMO
 from botvision.training.run import Outcome, start_run
 from botvision.training.run_folder import numbered_folder
 
@@ -32,12 +32,11 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> DemoOutco
         console: where progress goes.
         steps: fewer or more than the experiment's own.
     """
-    experiment = find_experiment("demo/botnet50")
-    size = experiment.model.input_size
+    size = DEMO.model.input_size
     console.print(f"data: {TRAIN_IMAGES} + {VAL_IMAGES} generated images of {size} pixels", highlight=False)
     data = write_generated_coco(out / "data", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=size, seed=0)
-    run = replace(experiment.run, steps=steps or experiment.run.steps, out=numbered_folder(out / "run"))
-    experiment = replace(experiment, data=replace(experiment.data, data=data), run=run)
+    run = replace(DEMO.run, steps=steps or DEMO.run.steps, out=numbered_folder(out / "run"))
+    experiment = replace(DEMO, data=replace(DEMO.data, data=data), run=run)
     outcome = start_run(experiment, "demo/botnet50", console)
     if outcome.stopped:
         return DemoOutcome(outcome, [])

@@ -83,8 +83,8 @@ class OptimizerConfig:
 class ClassificationData:
     """What a classifier is trained and evaluated on, and how the images are varied."""
 
-    data: Path | None = None
-    """Folder with train/ and val/, in each a folder of images for every class, or shards (.tar) of them."""
+    data: str | None = None
+    """Folder with train/ and val/, in each a folder of images for every class; or shards, in a folder or at a URL."""
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"

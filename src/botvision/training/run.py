@@ -17,6 +17,7 @@ from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
+from botvision.training.classification import ClassificationTask
 from botvision.training.config import Experiment, kind_of
 from botvision.training.detection import DetectionTask
 from botvision.training.follow import Follow
@@ -31,7 +32,7 @@ from botvision.training.skipped import SkippedImages
 from botvision.training.task import Task
 from botvision.training.waiting import TimedLoader
 
-TASKS: dict[Kind, type[Task]] = {"detection": DetectionTask}
+TASKS: dict[Kind, type[Task]] = {"detection": DetectionTask, "classification": ClassificationTask}
 
 
 class Outcome(NamedTuple):
@@ -57,9 +58,7 @@ def start_run(experiment: Experiment, name: str, console: Console) -> Outcome:
         UserError: data, weights or settings that the user can mend; the run folder is then not made.
     """
     check(experiment)
-    if experiment.data.data:  # a run can be resumed from any folder
-        data: Any = replace(experiment.data, data=experiment.data.data.absolute())
-        experiment = replace(experiment, data=data)
+    experiment = findable(experiment)
     task = TASKS[kind_of(experiment)](experiment)
     pl.seed_everything(experiment.run.seed, verbose=False)
     model = task.make_model()
@@ -97,6 +96,16 @@ def resume_run(folder: Path, console: Console) -> Outcome:
         console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False)
         return Outcome(folder, done, False, read_scores(folder))
     return fit(Job(task, task.make_model(), folder, checkpoint=last), console)
+
+
+def findable(experiment: Experiment) -> Experiment:
+    """The experiment with its data named so that a run can be resumed from any folder."""
+    where = experiment.data.data
+    if where is None or "://" in str(where):
+        return experiment
+    where_from_anywhere: Any = type(where)(Path(where).absolute())
+    data: Any = replace(experiment.data, data=where_from_anywhere)
+    return replace(experiment, data=data)
 
 
 def initial_weights(source: Path) -> dict[str, Tensor]:
