@@ -4,6 +4,7 @@ To ``torch.compile`` and ``torch.export`` it is one node whatever the sizes are.
 when it runs: the Triton kernel where it serves, blocks anywhere else.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from botvision.attention import gpu
 from botvision.attention.blocks import Maps, blocked_attention, blocked_backward, empty_output
 from botvision.attention.definition import definition_attention
 from botvision.attention.kernel import kernel_serves
+
+logger = logging.getLogger("botvision")
 
 INPUTS = 5
 """q, k, v, rel_height and rel_width come first among the arguments."""
@@ -42,14 +45,20 @@ def attention(
         without it and leave it empty.
     """
     maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
-    if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
-        return gpu.forward(q, k, v, rel_height, rel_width, maps)
-    return blocked_attention(q, k, v, rel_height, rel_width, maps), logarithms(q)
+    with as_given(q):
+        if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
+            return gpu.forward(q, k, v, rel_height, rel_width, maps)
+        return blocked_attention(q, k, v, rel_height, rel_width, maps), logarithms(q)
 
 
 @attention.register_fake
 def _(q: Tensor, k: Any, v: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     return empty_output(q, v), logarithms(q)
+
+
+def as_given(q: Tensor) -> torch.autocast:
+    """A context without autocast, which would round the products inside once more."""
+    return torch.autocast(q.device.type, enabled=False)
 
 
 def logarithms(q: Tensor) -> Tensor:
@@ -73,9 +82,10 @@ def attention_backward(
 ) -> list[Tensor]:
     """Gradients of :func:`attention`, of those of its tensors that are there, in their order."""
     maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
-    if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
-        return gpu.backward(grad_out, q, k, v, rel_height, rel_width, out, log_sum, maps)
-    grads = blocked_backward(grad_out, q, k, v, rel_height, rel_width, out, maps)
+    with as_given(q):
+        if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
+            return gpu.backward(grad_out, q, k, v, rel_height, rel_width, out, log_sum, maps)
+        grads = blocked_backward(grad_out, q, k, v, rel_height, rel_width, out, maps)
     return [grad for grad in grads if grad is not None]
 
 
@@ -110,6 +120,7 @@ def double_backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:  # noqa: 
     """Gradients of :func:`attention_backward`, through the definition: exact, with the whole matrix in memory."""
     size, key_size, scale = ctx.rest
     grad_out, *inputs = ctx.saved_tensors
+    logger.debug("second derivatives of attention: computed by the definition, with its whole matrix")
     with torch.enable_grad():
         leaves: list[Any] = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
         given = [leaf for leaf in leaves if leaf is not None]
@@ -127,28 +138,63 @@ def in_place_of(inputs: list[Tensor | None], grads: list[Any]) -> list[Any]:
     return [None if tensor is None else next(left) for tensor in inputs]
 
 
+# For exported programs, in which the operators stand by themselves.
 attention.register_autograd(backward, setup_context=keep)
 attention_backward.register_autograd(double_backward, setup_context=keep_backward)
 
 
-@attention.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    results = [attention(*one) for one in each(info.batch_size, in_dims, arguments)]
-    return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
+class Attention(torch.autograd.Function):
+    """The operator with all that ``torch.func`` asks for, which what is registered for it above lacks."""
+
+    setup_context = staticmethod(keep)
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        """:func:`attention`."""
+        return attention(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """The backward pass, itself differentiable."""
+        *inputs, out, log_sum = ctx.saved_tensors
+        grads = AttentionBackward.apply(grad_out, *inputs, out, log_sum, *ctx.rest)
+        return *in_place_of(inputs, grads), None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """One call after the other."""
+        results = [Attention.apply(*one) for one in each(info.batch_size, in_dims, arguments)]
+        return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
 
 
-@attention_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    results = [attention_backward(*one) for one in each(info.batch_size, in_dims, arguments)]
-    grads = [torch.stack(parts) for parts in zip(*results, strict=True)]
-    return grads, [0] * len(grads)
+class AttentionBackward(torch.autograd.Function):
+    """The backward operator, likewise."""
+
+    setup_context = staticmethod(keep_backward)
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """:func:`attention_backward`."""
+        return tuple(attention_backward(*arguments))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+        """Second derivatives."""
+        return double_backward(ctx, list(grads))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """One call after the other."""
+        results = [AttentionBackward.apply(*one) for one in each(info.batch_size, in_dims, arguments)]
+        grads = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+        return grads, (0,) * len(grads)
 
 
-def each(count: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
-    """The arguments of each of the calls that ``vmap`` makes one of."""
+def each(count: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
+    """The arguments of each call that ``vmap`` makes one of; each may have tables, and gradients, of its own."""
     return [
         [
-            argument if dim is None else argument.select(dim, index)
+            argument.select(dim, index) if isinstance(dim, int) else argument
             for argument, dim in zip(arguments, in_dims, strict=True)
         ]
         for index in range(count)
@@ -160,12 +206,17 @@ Shape = tuple[int, ...]
 
 @register_flop_formula([torch.ops.botvision.attention])
 def count_flops(
-    q: Shape, k: Shape | None, v: Shape, rel_height: Shape | None, *rest: Any, out_shape: object = None  # noqa: ANN401
+    q: Shape,
+    k: Shape | None,
+    v: Shape,
+    rel_height: Shape | None,
+    *rest: Any,  # noqa: ANN401
+    out_shape: object = None,
 ) -> int:
     """Floating-point operations of the forward pass, from shapes: both products, and the positions' own."""
     batch, heads, queries, width = q
-    _, (height, key_width) = rest[0], rest[2]
-    terms = (width * v[2] if k else 0) + (width * (height + key_width) if rel_height else 0) + v[2] * v[3]
+    key_size = rest[2]
+    terms = (width * v[2] if k else 0) + (width * sum(key_size) if rel_height else 0) + v[2] * v[3]
     return 2 * batch * heads * queries * terms
 
 

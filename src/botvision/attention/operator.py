@@ -12,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from botvision.attention.definition import definition_attention
 from botvision.attention.folded import folded_attention
 from botvision.attention.kernel import kernel_serves
-from botvision.attention.operation import attention
+from botvision.attention.operation import Attention
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
 
@@ -188,7 +188,7 @@ def operator_attention(
     key_size: tuple[int, int],
 ) -> Tensor:
     """The kernel on a GPU, blocks elsewhere: :mod:`botvision.attention.operation`."""
-    return attention(q, k, v, rel_height, rel_width, size, key_size, scale)[0]
+    return Attention.apply(q, k, v, rel_height, rel_width, size, key_size, scale)[0]
 
 
 def stock_attention(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401
