@@ -49,8 +49,9 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
     if not path.exists():
         if name not in CATALOGUE:
             raise UserError(f"{name} is neither a run folder, a checkpoint nor a model{nearest(name, list(CATALOGUE))}")
-        torch.manual_seed(0)
-        network = create_model(name).eval().to(device)
+        with torch.random.fork_rng(devices=[]):  # the same weights, and so the same picture, every time
+            torch.manual_seed(0)
+            network = create_model(name).eval().to(device)
         return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
     if checkpoint_kind(path) == "detection":
         detector = load_detector(path, device).model

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from botvision.classification.checkpoint import LoadedClassifier
@@ -77,7 +77,7 @@ def classify_files(
 
 def predictions_table(results: Sequence[dict[str, Any]]) -> Table:
     """The results of :func:`classify_files`, a line for each image and class."""
-    table = Table("image", "class", "probability (%)")
+    table = Table(Column("image", overflow="fold"), "class", "probability (%)")
     for result in results:
         for place, entry in enumerate(result["classes"]):
             table.add_row("" if place else result["path"], entry["name"], f"{100 * entry['probability']:.1f}")

@@ -186,7 +186,7 @@ def write_classification(
 
 def classification_table(scores: dict[str, Any]) -> Table:
     """The scores as a table, shares in percent."""
-    table = Table("", "")
+    table = Table(show_header=False)
     for name, title in SCORES.items():
         is_share = title.endswith("(%)")
         table.add_row(title, f"{100 * scores[name]:.2f}" if is_share else f"{scores[name]:.4f}")
