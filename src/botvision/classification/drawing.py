@@ -53,8 +53,8 @@ def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: s
     x, y = ((place + 0.5) * photograph.width / image.shape[2] for place in point)
     shown = [(f"mean of {heads} heads", maps.mean(dim=0))] if heads > 1 else []
     shown += [(f"head {number}", head) for number, head in enumerate(maps, start=1)]
-    titles = [f"{block}: {rows} x {columns} cells, each {1 / (rows * columns):.2%} if even"]
-    titles += [f"{title}: {float(heat.min()):.2%} to {float(heat.max()):.2%}" for title, heat in shown]
+    titles = [f"{block}: {rows} x {columns} cells, each {100 / (rows * columns):.3g}% if even"]
+    titles += [f"{title}: {100 * heat.min():.3g}% to {100 * heat.max():.3g}%" for title, heat in shown]
     panels = [photograph.copy(), *(heated(photograph, heat) for _, heat in shown)]
     for panel in panels:
         mark(panel, x, y)
