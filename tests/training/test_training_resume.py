@@ -161,3 +161,17 @@ def test_a_run_that_fails_before_its_first_step_leaves_no_folder(tiny_experiment
     with pytest.raises(Crash):
         start_run(experiment_in(tmp_path / "run", tiny_experiment, "plain"), "tiny", CONSOLE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frozen_parts_keep_what_was_loaded_from_the_first_step_on(tiny_experiment, tmp_path):
+    """Their batch norms too, which a network starts in training mode, frozen or not."""
+    torch.manual_seed(0)
+    start = MaskRCNN(tiny_experiment.model, 6).backbone.body
+    torch.save(start.state_dict(), tmp_path / "weights.pth")
+    run = replace(tiny_experiment.run, out=tmp_path / "run", steps=1, weights=tmp_path / "weights.pth")
+    experiment = replace(tiny_experiment, model=replace(tiny_experiment.model, freeze_stem=True), run=run)
+    folder = start_run(experiment, "tiny", CONSOLE).folder
+    state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    frozen = [name for name in start.state_dict() if name.split(".")[0] in ("conv1", "bn1", "layer1")]
+    assert all(torch.equal(state[f"model.backbone.body.{name}"], start.state_dict()[name]) for name in frozen)
+    assert not torch.equal(state["model.backbone.body.layer2.0.bn1.running_mean"], start.layer2[0].bn1.running_mean)

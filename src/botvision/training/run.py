@@ -141,7 +141,7 @@ def fit(job: Job, console: Console) -> Outcome:
     batches = run_batches(job, trainer)
     steps = total_steps(task.experiment, len(task.train_set))
     loader = TimedLoader(training_loader(task.train_set, batches, task.experiment.data.workers))
-    module = TrainingModule(task, job.model, steps)
+    module = TrainingModule(task, job.model.train(), steps)  # the network itself knows which parts stay in test
     if run.compile:
         task.to_compile(job.model).compile()  # in place, so that names of weights stay
     save = SaveCheckpoints(job.folder / "checkpoints", run.save_every)

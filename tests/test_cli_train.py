@@ -1,0 +1,129 @@
+"""`botvision train` for classifiers, from end to end: recipes, small versions, refusals, and evaluation elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from botvision.cli import main
+from botvision.experiments import train_by
+
+FLAGS = "--depths 1 1 1 1 --width 8 --input-size 64 --batch-size 8 --device cpu --workers 0 --precision float32"
+SMALL = FLAGS.split()
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command; gives its exit status, standard output and standard error."""
+
+    def command(*words) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two classes, 8 + 8 images each."""
+    root, noise = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("dark", "light"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(8):
+                pixels = noise.integers(0, 130, (40, 40, 3)) + (120 if name == "light" else 0)
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number}.png")
+    return root
+
+
+def printed_config(run, *words) -> dict:
+    status, out, err = run("train", *words, "--print-config")
+    assert (status, err) == (0, "")
+    return yaml.safe_load(out)
+
+
+@pytest.mark.parametrize("recipe", ["regular", "improved", "scaling"])
+def test_flags_change_the_recipe_wherever_they_stand(run, recipe):
+    expected = train_by(recipe, "senet_s1")
+    for words in (["--recipe", recipe, "--lr", "0.3"], ["--lr", "0.3", f"--recipe={recipe}"]):
+        config = printed_config(run, "imagenet/senet_s1", *words)
+        assert config["kind"] == "classification"
+        assert config["model"]["model"] == "senet_s1"
+        assert config["optimizer"]["lr"] == 0.3
+        assert config["optimizer"]["weight_decay"] == expected.optimizer.weight_decay
+        assert (config["run"]["epochs"], config["run"]["batch_size"]) == (expected.run.epochs, expected.run.batch_size)
+
+
+def test_the_small_version_of_a_table_keeps_its_recipe(run):
+    config = printed_config(run, "table10/botnet50_s1", "--smoke", "--steps", 20)
+    assert (config["model"]["width"], config["model"]["input_size"], config["run"]["steps"]) == (16, 64, 20)
+    assert (config["data"]["randaugment"], config["optimizer"]["label_smoothing"]) == ([2, 10], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("table9/botnet50 --recipe improved", "--recipe goes with imagenet/botnet50"),
+        ("imagenet/botnet50 --recipe improvd", "improved"),
+        ("coco/botnet50 --recipe improved", "--recipe"),
+        ("coco/botnet50 --smoke", "--smoke"),
+        ("imagenet/botnet5", "imagenet/botnet50"),
+        ("imagenet/botnet50", "--data is missing"),
+        ("imagenet/botnet50 --freeze c6", "c5"),
+        ("imagenet/botnet50 --data x --freeze c2", "--freeze c2 needs --weights"),
+        ("imagenet/botnet50 --data x", "x"),
+        ("imagenet/botnet50 --crop-scale 0.5 0.2", "--crop-scale must be"),
+        ("imagenet/botnet50 --crop-ratio 0 1", "--crop-ratio must be"),
+        ("imagenet/botnet50 --randaugment 2 31", "--randaugment must be"),
+        ("imagenet/botnet50 --randaugment 2", "--randaugment"),
+        ("imagenet/botnet50 --mixup -1", "--mixup must be"),
+        ("imagenet/botnet50 --cutmix -1", "--cutmix must be"),
+        ("imagenet/botnet50 --flip 2", "--flip must be"),
+        ("imagenet/botnet50 --label-smoothing 1", "--label-smoothing must be"),
+        ("imagenet/botnet50 --ema-decay 1", "--ema-decay must be"),
+        ("imagenet/botnet50 --warmup-epochs -1", "--warmup-epochs must be"),
+        ("imagenet/botnet50 --dropout 1", "--dropout must be"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line_and_writes_nothing(run, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run("train", *words.split())
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert named in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warm_up_as_long_as_the_run(run, images, tmp_path):
+    out = tmp_path / "run"
+    status, _, err = run("train", "imagenet/botnet50", "--data", images, "--out", out, *SMALL, "--epochs", 2)
+    assert status == 2
+    assert "--warmup-epochs 5 are 10 steps, the whole run has 4" in err
+    assert not out.exists()
+
+
+def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, images, tmp_path):
+    folder = tmp_path / "run"
+    flags = "--warmup-epochs 0 --ema-decay 0.5 --steps 6 --eval-every 6 --lr 2 --out".split()
+    status, out, err = run("train", "imagenet/botnet50_s1", "--data", images, *SMALL, *flags, folder, "--json")
+    assert status == 0
+    assert "waiting for data" in err
+    scores = json.loads(out)
+    words = [sys.executable, "-m", "botvision", "eval", folder, "--data", images, "--device", "cpu", "--json"]
+    evaluated = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert evaluated.returncode == 0, evaluated.stderr
+    again = json.loads(evaluated.stdout)
+    assert (again["top1"], again["images"]) == (scores["top1"], 16)
+    assert again["loss"] == pytest.approx(scores["loss"], rel=1e-5)
+    status, out, err = run("train", "--resume", folder, "--json")
+    assert status == 0
+    assert "is complete: 6 of 6 steps" in err
+    assert json.loads(out)["top1"] == scores["top1"]
+    status, out, _ = run("train", "imagenet/botnet50_s1", "--data", images, *SMALL, *flags, tmp_path / "other")
+    assert "top-1 (%)" in out

@@ -1,0 +1,263 @@
+"""Runs of classifiers: what they leave behind, and that an interrupted one ends as one that never was, bit for bit."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+from botvision.checkpoint import checkpoint_kind, read_checkpoint
+from botvision.classification.checkpoint import load_classifier
+from botvision.data import eval_crop, open_classes
+from botvision.errors import UserError
+from botvision.evaluation import evaluate_classifier
+from botvision.training.classification import ClassificationTask
+from botvision.training.run import resume_run, start_run
+from botvision.training.run_folder import read_run
+
+CONSOLE = Console(stderr=True)
+STEPS = 6  # two epochs of 24 images, 8 at a step
+
+EVERYTHING = {
+    "model": {"dropout": 0.25, "stochastic_depth": 0.2},
+    "data": {"randaugment": (2, 10), "mixup": 0.2, "cutmix": 1.0},
+    "optimizer": {"label_smoothing": 0.1, "ema_decay": 0.5},
+    "run": {"images_per_device": 4},
+}
+"""All that draws at random or remembers something, gradients that accumulate included."""
+
+
+def changed(experiment, **sections):
+    return replace(experiment, **{name: replace(getattr(experiment, name), **of) for name, of in sections.items()})
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Paths of the images that were trained on, in order."""
+    paths: list[str] = []
+    losses = ClassificationTask.losses
+
+    def noted(self, model, batch):
+        paths.extend(target["path"] for target in batch["targets"])
+        return losses(self, model, batch)
+
+    monkeypatch.setattr(ClassificationTask, "losses", noted)
+    return paths
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Sends SIGINT during the losses of a batch, once."""
+
+    def arrange(batch: int) -> None:
+        losses, done = ClassificationTask.losses, []
+
+        def interrupted(self, model, contents):
+            done.append(1)
+            if len(done) == batch:
+                os.kill(os.getpid(), signal.SIGINT)
+            return losses(self, model, contents)
+
+        monkeypatch.setattr(ClassificationTask, "losses", interrupted)
+
+    return arrange
+
+
+def rows_of(folder) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(colour_experiment, tmp_path_factory):
+    """The folder of a finished run with everything on; tests must not change it."""
+    run = {**EVERYTHING["run"], "steps": STEPS, "eval_every": 3, "out": tmp_path_factory.mktemp("finished") / "run"}
+    return start_run(changed(colour_experiment, **EVERYTHING | {"run": run}), "imagenet/botnet50", CONSOLE).folder
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_stopped_in_the_middle_of_an_epoch_and_resumed(
+    colour_experiment, finished, interrupt_at, seen, tmp_path, workers
+):
+    out = tmp_path / "run"
+    sections = {name: {**fields} for name, fields in EVERYTHING.items()}
+    sections["run"] |= {"steps": STEPS, "eval_every": 3, "out": out}
+    sections["data"]["workers"] = workers
+    interrupt_at(3)  # in the first half of the second step, whose gradients accumulate over two batches
+    outcome = start_run(changed(colour_experiment, **sections), "imagenet/botnet50", CONSOLE)
+    assert (outcome.stopped, outcome.steps, len(seen)) == (True, 2, 16)
+    torch.manual_seed(12345)
+    outcome = resume_run(out, CONSOLE)
+    assert (outcome.stopped, outcome.steps) == (False, STEPS)
+
+    assert [Counter(seen[epoch : epoch + 24]) for epoch in (0, 24)] == [Counter(set(seen))] * 2
+    assert len(set(seen)) == 24
+    own, other = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (out, finished))
+    for part in ("state_dict", "ema_state_dict"):
+        assert own[part].keys() == other[part].keys()
+        assert all(torch.equal(own[part][name], value) for name, value in other[part].items())
+    momenta, others = (c["optimizer_states"][0]["state"] for c in (own, other))
+    assert all(torch.equal(momenta[i]["momentum_buffer"], others[i]["momentum_buffer"]) for i in others)
+    columns = ("step", "epoch", "lr", "loss", "top1", "val_top1", "val_top5", "val_loss")
+    assert [[row[name] for name in columns] for row in rows_of(out)] == [
+        [row[name] for name in columns] for row in rows_of(finished)
+    ]
+
+
+def test_metrics_have_every_step_and_every_evaluation(finished):
+    rows = rows_of(finished)
+    steps, evaluations = ([row for row in rows if row[name]] for name in ("loss", "val_top1"))
+    assert [row["step"] for row in steps] == ["1", "2", "3", "4", "5", "6"]
+    assert [row["step"] for row in evaluations] == ["3", "6"]
+    assert all(0 <= float(row["data_wait"]) <= 1 for row in steps)
+    assert all(float(row["loss"]) > 0 and 0 <= float(row["top1"]) <= 1 for row in steps)
+    # 0.1 for a batch of 256, so 8 / 256 of it; the warm-up of half an epoch is 2 steps
+    assert [float(row["lr"]) for row in steps[:3]] == pytest.approx([0.1 / 64, 0.1 / 32, 0.1 / 32])
+
+
+def test_a_run_says_what_it_is(finished, colours):
+    name, experiment = read_run(finished)
+    assert name == "imagenet/botnet50"
+    assert experiment.data.data == str(colours)
+    assert experiment.data.randaugment == (2, 10)
+    assert checkpoint_kind(finished) == "classification"
+    content = read_checkpoint(finished / "checkpoints" / "best.ckpt")
+    assert content["botvision"]["classes"] == content["botvision"]["class_names"] == ["blue", "green", "red"]
+    assert content["state_dict"].keys() == content["ema_state_dict"].keys()
+
+
+def test_the_scores_are_those_of_the_average_in_the_checkpoint(finished, colours):
+    images = open_classes(colours, "val", eval_crop(64))
+    written = json.loads((finished / "eval" / "metrics.json").read_text())
+    losses = {}
+    for ema in (True, False):
+        model = load_classifier(finished / "checkpoints" / "last.ckpt", ema=ema).model
+        losses[ema], _ = evaluate_classifier(model, images, batch_size=4)
+    assert written["step"] == STEPS
+    for name in ("top1", "top5", "loss", "ece", "images"):
+        assert written[name] == pytest.approx(losses[True][name], rel=1e-6), name
+    assert written["loss"] != pytest.approx(losses[False]["loss"], rel=1e-3)
+    assert {file.name for file in (finished / "eval").iterdir()} >= {"metrics.json", "predictions.csv"}
+
+
+def test_a_run_of_relative_data_resumes_from_any_folder(colour_experiment, colours, tmp_path, monkeypatch):
+    monkeypatch.chdir(colours.parent)
+    experiment = changed(colour_experiment, data={"data": colours.name}, run={"out": tmp_path / "run", "steps": 3})
+    start_run(experiment, "imagenet/botnet50", CONSOLE)
+    assert read_run(tmp_path / "run")[1].data.data == str(colours)
+
+
+def test_data_at_an_address_is_left_as_it_is(colour_experiment, tmp_path):
+    address = "http://127.0.0.1:9/shards"  # nothing listens there
+    with pytest.raises((UserError, OSError), match=re.escape(address)):
+        start_run(changed(colour_experiment, data={"data": address}, run={"out": tmp_path / "r"}), "x", CONSOLE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_starts_from_another_ones_average_with_other_classes(colour_experiment, colours, finished, tmp_path):
+    two = shutil.copytree(colours, tmp_path / "two")
+    for split in ("train", "val"):
+        shutil.rmtree(two / split / "red")
+    run = {"out": tmp_path / "run", "steps": 1, "weights": finished / "checkpoints" / "last.ckpt"}
+    sections = {"model": {"freeze": "c5"}, "data": {"data": str(two)}, "optimizer": {"warmup_epochs": 0}}
+    folder = start_run(changed(colour_experiment, **sections, run=run), "imagenet/botnet50", CONSOLE).folder
+    before, after = load_classifier(finished / "checkpoints" / "last.ckpt"), load_classifier(folder)
+    assert after.classes == ["blue", "green"]
+    for name, value in before.model.network.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(after.model.network.state_dict()[name], value), name
+
+
+def test_a_checkpoint_without_the_average_that_the_run_keeps(colour_experiment, tmp_path):
+    run = {"out": tmp_path / "run", "steps": 3}
+    folder = start_run(changed(colour_experiment, run=run), "imagenet/botnet50", CONSOLE).folder
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("ema_decay: null", "ema_decay: 0.9").replace("steps: 3", "steps: 4"))
+    with pytest.raises(UserError, match="no average of weights"):
+        resume_run(folder, CONSOLE)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(colour_experiment, tmp_path, monkeypatch):
+    losses, batches = ClassificationTask.losses, []
+
+    def diverging(self, model, batch):
+        batches.append(1)
+        found = losses(self, model, batch)
+        return found | {"loss": found["loss"] * (float("nan") if len(batches) == 4 else 1)}
+
+    monkeypatch.setattr(ClassificationTask, "losses", diverging)
+    with pytest.raises(UserError, match="loss is nan at step 3"):
+        start_run(changed(colour_experiment, run={"out": tmp_path / "run"}), "imagenet/botnet50", CONSOLE)
+    content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert content["global_step"] == 2
+    assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
+
+
+@pytest.fixture
+def damaged(colours, tmp_path):
+    """A copy of the images in which so many cannot be read."""
+
+    def damage(number: int):
+        copy = shutil.copytree(colours, tmp_path / "data")
+        for file in sorted((copy / "train" / "green").iterdir())[:number]:
+            file.write_bytes(b"no image")
+        return str(copy)
+
+    return damage
+
+
+def test_one_unreadable_image_is_named_and_left_out(colour_experiment, damaged, seen, tmp_path, caplog):
+    experiment = changed(colour_experiment, data={"data": damaged(1)}, run={"out": tmp_path / "run", "steps": STEPS})
+    assert start_run(experiment, "imagenet/botnet50", CONSOLE).steps == STEPS
+    assert len(seen) == 2 * 23
+    named = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert len(named) == 1
+    assert "green/0.png" in named[0]
+    callbacks = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["callbacks"]
+    assert callbacks["SkippedImages"]["seen"] == 24
+    assert len(callbacks["SkippedImages"]["bad"]) == 1
+
+
+def test_more_unreadable_images_stop_the_run_with_their_names(colour_experiment, damaged, tmp_path):
+    experiment = changed(colour_experiment, data={"data": damaged(2)}, run={"out": tmp_path / "run"})
+    with pytest.raises(UserError, match="more than 1 %") as caught:
+        start_run(experiment, "imagenet/botnet50", CONSOLE)
+    assert "\n" not in str(caught.value)
+    assert all(f"green/{number}.png" in str(caught.value) for number in (0, 1))
+
+
+def test_a_batch_without_any_readable_image_is_passed_over(colour_experiment, damaged, tmp_path):
+    data = {"data": damaged(1), "workers": 0}
+    run = {"out": tmp_path / "run", "batch_size": 1, "steps": 24, "eval_every": 24}
+    experiment = changed(colour_experiment, model={"input_size": 96}, data=data, run=run)
+    assert start_run(experiment, "imagenet/botnet50", CONSOLE).steps == 24
+    assert [row["loss"] for row in rows_of(tmp_path / "run") if row["loss"]].count("0.0") == 1
+
+
+def test_other_classes_in_the_two_splits(colour_experiment, colours, tmp_path):
+    copy = shutil.copytree(colours, tmp_path / "data")
+    (copy / "val" / "red").rename(copy / "val" / "rouge")
+    with pytest.raises(UserError, match="rouge"):
+        start_run(changed(colour_experiment, data={"data": str(copy)}), "imagenet/botnet50", CONSOLE)
+
+
+def test_the_average_takes_in_a_step_once_however_many_batches_it_has(colour_experiment, tmp_path):
+    run = {"out": tmp_path / "run", "steps": 1, "images_per_device": 2}
+    optimizer = {"ema_decay": 0.9, "warmup_epochs": 0}
+    experiment = changed(colour_experiment, run=run, optimizer=optimizer)
+    folder = start_run(experiment, "imagenet/botnet50", CONSOLE).folder
+    pl.seed_everything(experiment.run.seed, verbose=False)
+    start = ClassificationTask(experiment).make_model().state_dict()
+    content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    for name, average in content["ema_state_dict"].items():
+        if average.is_floating_point():
+            first, last = start[name.removeprefix("model.")], content["state_dict"][name]
+            assert torch.allclose(average, 2 / 11 * first + 9 / 11 * last, atol=1e-6), name
