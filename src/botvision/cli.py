@@ -27,7 +27,9 @@ botvision: Bottleneck Transformers for visual recognition
   botvision eval RUN-or-CHECKPOINT --data DIR       COCO's numbers, or accuracy and calibration
   botvision predict RUN-or-CHECKPOINT IMAGE... --out DIR
   botvision attend RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR
+  botvision shards FOLDER --out DIR                 images of classes as WebDataset shards
   botvision bench attention                         the attention layer beside its peers
+  botvision bench data [--data DIR]                 the input pipeline of classification beside torchvision's
 
 --help after a command lists its options, --version prints the version, --debug shows tracebacks.
 """

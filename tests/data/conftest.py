@@ -49,3 +49,27 @@ def coco_mini() -> Path:
     if not COCO_MINI.is_dir():
         pytest.skip(f"needs the photographs of COCO at {COCO_MINI}")
     return COCO_MINI
+
+
+@pytest.fixture
+def write_images() -> Callable[..., None]:
+    """Writes noise into image files, other pixels in each."""
+
+    def write(folder: Path, names: list[str], side: int = 8) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            rng = np.random.default_rng([ord(letter) for letter in f"{folder.name}/{name}"])
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / name)
+
+    return write
+
+
+@pytest.fixture
+def animals(tmp_path: Path, write_images: Callable[..., None]) -> Path:
+    """A data folder of two classes, with five and three images to train on and two of each to evaluate on."""
+    root = tmp_path / "animals"
+    write_images(root / "train" / "cat", [f"c{number}.png" for number in range(5)])
+    write_images(root / "train" / "ant", [f"a{number}.png" for number in range(3)])
+    for name in ("ant", "cat"):
+        write_images(root / "val" / name, ["0.png", "1.png"])
+    return root

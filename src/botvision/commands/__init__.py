@@ -11,6 +11,7 @@ from botvision.commands.demo import demo
 from botvision.commands.evaluate import evaluate
 from botvision.commands.models import models
 from botvision.commands.predict import predict
+from botvision.commands.shards import shards
 from botvision.commands.train import train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -20,5 +21,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "eval": evaluate,
     "predict": predict,
     "attend": attend,
+    "shards": shards,
     "bench": bench,
 }

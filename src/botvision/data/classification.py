@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from botvision.data.class_folders import ClassFolders, find_split_folder
 from botvision.data.idx_files import IdxFiles, has_idx
@@ -55,13 +56,13 @@ class ImageClasses(Dataset):
         class_names: what people call them; the same where nothing says it.
         source: folder, file or URL, for messages.
         labels: int64 (N,).
-        transform: takes and returns an image.
+        transform: makes uint8 (3, H, W) of a Pillow image in RGB; None leaves it the size it has.
     """
 
     def __init__(
         self,
         images: ImageStore,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        transform: Callable[[Any], Tensor] | None = None,
         *,
         limit: int | None = None,
         classes: int | None = None,
@@ -70,7 +71,7 @@ class ImageClasses(Dataset):
 
         Args:
             images: where they lie.
-            transform: of uint8 images (3, H, W).
+            transform: makes uint8 (3, H, W) of a Pillow image in RGB.
             limit: so many images alone: the first of every class, as evenly as the classes allow.
             classes: the first so many classes alone.
 
@@ -106,8 +107,8 @@ class ImageClasses(Dataset):
             image = decode_image(encoded, name)
         except UnreadableImage as error:
             return None, {"path": self.images.name(stored), "reason": str(error)}
-        image = image if self.transform is None else self.transform(image)
-        return image, {"label": int(self.labels[index]), "path": name}
+        pixels = pil_to_tensor(image) if self.transform is None else self.transform(image)
+        return pixels, {"label": int(self.labels[index]), "path": name}
 
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """A random order of the images: int64 (N,).
@@ -127,7 +128,7 @@ class ImageClasses(Dataset):
 def open_classes(
     root: str | Path,
     split: str,
-    transform: Callable[[Tensor], Tensor] | None = None,
+    transform: Callable[[Any], Tensor] | None = None,
     *,
     limit: int | None = None,
     classes: int | None = None,

@@ -63,7 +63,7 @@ class IdxFiles:
 
     def name(self, index: int) -> str:
         """The file, and which of its images."""
-        return f"{self.source}[{index}]"
+        return f"{self.source}/{index}"
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image as a file: portable grey map, which is a line of text before the pixels."""

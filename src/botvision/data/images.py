@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from botvision.errors import UserError
 
@@ -50,14 +49,11 @@ def read_image(path: Path, expected_size: tuple[int, int] | None = None, *, appl
                 f"{path}: the image is {image.height} high and {image.width} wide, "
                 f"but its annotations say {expected_size[0]} and {expected_size[1]}"
             )
-        return torch.from_numpy(_rgb(image)).permute(2, 0, 1)
+        return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1)
 
 
-def decode_image(encoded: bytes, name: str | Path) -> Tensor:
-    """The bytes of an image file as RGB, uint8, shape (3, H, W): what `read_image` gives with `apply_exif`.
-
-    Upright colour and grey JPEGs, nearly all of most data sets, go through torchvision's decoder: the same pixels
-    in less time, as they are not copied out of Pillow's image.
+def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
+    """The bytes of an image file as an RGB image: the pixels that `read_image` gives with `apply_exif`.
 
     Args:
         encoded: the whole file.
@@ -67,9 +63,7 @@ def decode_image(encoded: bytes, name: str | Path) -> Tensor:
         UnreadableImage: the bytes are damaged, of no known format or suspiciously large.
     """
     with _readable(name), Image.open(BytesIO(encoded)) as opened:
-        if opened.format == "JPEG" and opened.mode in ("RGB", "L") and _orientation(opened) == UPRIGHT:
-            return decode_jpeg(torch.frombuffer(bytearray(encoded), dtype=torch.uint8), ImageReadMode.RGB)
-        return torch.from_numpy(_rgb(_turned(opened, None, apply_exif=True))).permute(2, 0, 1)
+        return _rgb(_turned(opened, None, apply_exif=True))
 
 
 def check_image_files(folder: Path, names: Iterable[str]) -> None:
@@ -158,14 +152,14 @@ def _orientation(image: Image.Image) -> int:
         return UPRIGHT
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """Pixels as RGB, uint8, shape (H, W, 3), writable."""
+def _rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB, 8 bits a channel, decoded."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip at 255
-        grey = (np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    return np.array(image.convert("RGB"))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,6 +16,7 @@ NUMBERS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9
 TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le", 18: "utf-32-le"}
 STRUCT, CHAR = 2, 4  # classes of array
 NUMERIC = range(6, 16)
+EMPTY = (2, b"")  # what an array without content may leave out
 
 Value = str | list[float] | list[dict[str, "Value"]] | None
 
@@ -32,8 +33,8 @@ def read_variables(content: bytes) -> dict[str, Value]:
     if content[HEADER_BYTES - 4 : HEADER_BYTES] != b"\x00\x01IM":
         raise ValueError("is no little-endian MATLAB 5 file")
     try:
-        return dict(_array(payload) for kind, payload in _elements(content[HEADER_BYTES:]) if kind == MATRIX)
-    except (struct.error, zlib.error, IndexError, StopIteration, KeyError) as error:
+        return dict([_array(payload) for kind, payload in _elements(content[HEADER_BYTES:]) if kind == MATRIX])
+    except (struct.error, zlib.error, IndexError, KeyError, StopIteration) as error:
         raise ValueError("is damaged or ends early") from error
 
 
@@ -74,9 +75,9 @@ def _array(payload: bytes) -> tuple[str, Value]:
             dict(zip(fields, values[at : at + len(fields)], strict=True)) for at in range(0, len(values), len(fields))
         ]
     if array_class == CHAR:
-        kind, text = next(parts)
+        kind, text = next(parts, EMPTY)
         return name, text.decode(TEXTS[kind])
     if array_class in NUMERIC:
-        kind, numbers = next(parts)
+        kind, numbers = next(parts, EMPTY)
         return name, np.frombuffer(numbers, NUMBERS[kind]).astype(float).tolist()
     return name, None

@@ -75,7 +75,7 @@ class ImageShards:
     def name(self, index: int) -> str:
         """The shard, and the image's file name in it."""
         shard, place = self._find(index)
-        return f"{self.source}/{self._files[shard][0]}: {os.fsdecode(self._open(shard).names[place])}"
+        return f"{self.source}/{self._files[shard][0]}/{os.fsdecode(self._open(shard).names[place])}"
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix.

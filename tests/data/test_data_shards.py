@@ -1,0 +1,282 @@
+"""Shards hold what the data set held, and say what is wrong with them."""
+
+import hashlib
+import json
+import shutil
+import tarfile
+import threading
+from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+import webdataset
+
+from botvision.data import check_same_classes, open_classes, write_shards
+from botvision.data.classification import open_images
+from botvision.errors import UserError
+
+
+@pytest.fixture
+def shards(animals):
+    """The data set in shards of at most three images."""
+    (animals / "words.txt").write_text("ant emmet\n")
+    for split in ("train", "val"):
+        write_shards(open_images(animals, split), animals / "shards", split, samples_per_shard=3, seed=0)
+    return animals / "shards"
+
+
+def facts(dataset) -> Counter:
+    """Label and pixels of every image."""
+    samples = (dataset[number] for number in range(len(dataset)))
+    return Counter((target["label"], hashlib.sha256(image.numpy().tobytes()).hexdigest()) for image, target in samples)
+
+
+def message_of(root, split: str = "train") -> str:
+    with pytest.raises(UserError) as caught:
+        open_classes(root, split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def change_index(folder, change) -> None:
+    file = folder / "train-shards.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_shards_hold_the_same_images_with_the_same_labels(animals, shards):
+    for split in ("train", "val"):
+        original, stored = open_classes(animals, split), open_classes(shards, split)
+        check_same_classes(original, stored)
+        assert stored.class_names == original.class_names == ["emmet", "cat"]
+        assert facts(stored) == facts(original)
+        assert Counter(stored.labels.tolist()) == Counter(original.labels.tolist())
+    assert sorted(path.name for path in shards.iterdir()) == [
+        *(f"train-00000{number}.tar" for number in range(3)),
+        "train-shards.json",
+        *(f"val-00000{number}.tar" for number in range(2)),
+        "val-shards.json",
+    ]
+
+
+def test_webdataset_reads_the_same(animals, shards):
+    content = json.loads((shards / "train-shards.json").read_text())
+    assert [shard["samples"] for shard in content["shards"]] == [3, 3, 2]
+    samples = list(webdataset.WebDataset(str(shards / "train-{000000..000002}.tar"), shardshuffle=False))
+    assert [int(sample["cls"]) for sample in samples] == [
+        label for shard in content["shards"] for label in shard["labels"]
+    ]
+    stored = {path.read_bytes() for path in (animals / "train").rglob("*.png")}
+    assert {sample["png"] for sample in samples} == stored
+    assert all(
+        path.stat().st_size == shard["bytes"] for shard in content["shards"] for path in [shards / shard["name"]]
+    )
+
+
+def test_a_sample_is_named_after_its_image(animals, shards):
+    dataset = open_classes(shards, "train")
+    path = dataset[0][1]["path"]
+    assert path.startswith(f"{shards}/train-000000.tar/00000000-")
+    assert list((animals / "train").rglob(path.partition("00000000-")[2]))
+
+
+def test_the_same_seed_gives_the_same_bytes(animals, tmp_path):
+    def written(name: str, seed: int) -> list[bytes]:
+        write_shards(open_images(animals, "train"), tmp_path / name, "train", samples_per_shard=4, seed=seed)
+        return [path.read_bytes() for path in sorted((tmp_path / name).iterdir())]
+
+    first = written("a", 1)
+    assert written("b", 1) == first
+    assert written("c", 2) != first
+
+
+def test_shards_are_written_from_shards(animals, shards, tmp_path):
+    write_shards(open_images(shards, "train"), tmp_path / "again", "train", samples_per_shard=100, seed=3)
+    assert facts(open_classes(tmp_path / "again", "train")) == facts(open_classes(animals, "train"))
+
+
+def test_limit_and_classes_choose_as_in_folders(animals, shards):
+    assert open_classes(shards, "train", classes=1).classes == ["ant"]
+    limited = open_classes(shards, "train", limit=5)
+    assert Counter(limited.labels.tolist()) == {0: 3, 1: 2}
+    assert facts(limited) <= facts(open_classes(animals, "train"))
+
+
+def test_an_unfinished_writing_leaves_nothing_that_is_read(animals, tmp_path):
+    def interrupt(done: int, total: int) -> None:
+        assert total == 8
+        if done == 5:
+            raise KeyboardInterrupt
+
+    images, out = open_images(animals, "train"), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(images, out, "train", samples_per_shard=3, seed=0, on_image=interrupt)
+    assert [path.name for path in out.iterdir()] == ["train-000000.tar"]
+    assert "holds no train/" in message_of(out)
+    write_shards(images, out, "train", samples_per_shard=3, seed=0)
+    assert len(open_classes(out, "train")) == 8
+    with pytest.raises(UserError, match="there are shards of this split already"):
+        write_shards(images, out, "train", samples_per_shard=3, seed=0)
+    (out / "train-shards.json").unlink()
+    with pytest.raises(UserError, match=r"train-000002.tar: is left of other shards \(1 such\)"):
+        write_shards(images, out, "train", samples_per_shard=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{}/train-{{000000..000002}}.tar", "{0}/train-00000{{0,1}}.tar::{0}/train-000002.tar"]
+)
+def test_patterns_name_shards(animals, shards, pattern):
+    assert facts(open_classes(pattern.format(shards), "train")) == facts(open_classes(animals, "train"))
+
+
+def test_a_pattern_of_some_shards_reads_those(shards):
+    assert len(open_classes(f"{shards}/train-000001.tar", "train")) == 3
+    assert len(open_classes(f"{shards}/{{train,val}}-{{000000..000001}}.tar", "train")) == 6
+    assert len(open_classes(f"{shards}/{{train,val}}-{{000000..000001}}.tar", "val")) == 4
+
+
+def test_a_pattern_that_names_other_shards_is_refused(shards):
+    assert "train-000003.tar: train-shards.json beside it does not list" in message_of(
+        f"{shards}/train-{{000000..000003}}.tar"
+    )
+    assert "names shards val-*.tar in 0 folders" in message_of(f"{shards}/train-000000.tar", "val")
+    assert "cannot be read from pipe://" in message_of("pipe://echo/train-000000.tar")
+
+
+def test_file_urls_are_folders(animals, shards):
+    assert facts(open_classes(shards.as_uri(), "train")) == facts(open_classes(animals, "train"))
+    assert len(open_classes(f"{shards.as_uri()}/train-00000{{0,2}}.tar", "train")) == 5
+
+
+@pytest.fixture
+def served(shards, tmp_path, monkeypatch):
+    """The shards at a URL of this machine, and the paths that were asked for."""
+    if not shutil.which("curl"):
+        pytest.skip("the webdataset library fetches http: URLs with curl")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(shards))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_shards_at_a_url_are_fetched_once(animals, served):
+    url, asked = served
+    dataset = open_classes(url, "train")
+    assert asked == ["/train-shards.json"]
+    assert facts(dataset) == facts(open_classes(animals, "train"))
+    assert facts(open_classes(f"{url}/train-{{000000..000002}}.tar", "train")) == facts(dataset)
+    assert facts(open_classes(url, "train")) == facts(dataset)
+    assert Counter(path for path in asked if path.endswith(".tar")) == {f"/train-00000{n}.tar": 1 for n in range(3)}
+
+
+def test_a_shard_that_cannot_be_fetched_whole_is_named(served, shards):
+    url, _ = served
+    dataset = open_classes(url, "train")
+    (shards / "train-000001.tar").write_bytes((shards / "train-000001.tar").read_bytes()[:-1024])
+    (shards / "train-000002.tar").unlink()
+    assert dataset[0][0] is not None
+    with pytest.raises(UserError, match=r"train-000001.tar: ends early or was changed"):
+        dataset[3]
+    with pytest.raises(UserError, match=r"train-000002.tar: cannot be fetched"):
+        dataset[7]
+    assert "val2-shards.json: cannot be fetched" in message_of(url, "val2")
+
+
+def test_a_shard_that_ends_early_is_named_with_its_sample(shards):
+    path = shards / "train-000001.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+    images = [member for member in members if member.name.endswith(".png")]
+    for cut, last in (
+        (members[0].offset_data, None),
+        (images[0].offset_data + 5, None),
+        (images[1].offset_data - 100, images[0]),
+        (images[1].offset_data + images[1].size, images[1]),
+        (images[2].offset_data + images[2].size - 1, images[1]),
+    ):
+        path.write_bytes(whole[:cut])
+        where = f"after sample {last.name}" if last else "before its first sample"
+        done = 0 if last is None else images.index(last) + 1
+        assert message_of(shards) == f"{path}: ends early, {where} ({done} of 3); copy or write it again"
+    path.write_bytes(whole + bytes(512))
+    assert f"has {len(whole) + 512} bytes, and had {len(whole)}" in message_of(shards)
+    path.unlink()
+    assert message_of(shards) == f"{path}: no such shard (3 are listed); copy it again"
+
+
+def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
+    def swap(content):
+        first, second = content["shards"][0], content["shards"][1]
+        first["name"], second["name"] = second["name"], first["name"]
+        first["labels"], second["labels"] = [0, 0, 0], [1, 1, 1]
+        first["bytes"], second["bytes"] = second["bytes"], first["bytes"]
+
+    change_index(shards, swap)
+    dataset = open_classes(shards, "train")
+    with pytest.raises(UserError, match=r"sample \S+ has label \d in \S+.cls, the list of shards says"):
+        [dataset[number] for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda c: c["shards"][1]["labels"].__setitem__(2, 2),
+            "'train-000001.tar': sample 2 has label 2, not one of 0 to 1",
+        ),
+        (lambda c: c["shards"][1]["labels"].__setitem__(0, -1), "sample 0 has label -1"),
+        (lambda c: c["shards"][0]["labels"].__setitem__(1, "0"), "sample 1 has label '0'"),
+        (lambda c: c["shards"][0]["labels"].pop(), "has 3 samples and 2 labels"),
+        (lambda c: c["shards"][0].__setitem__("name", "../train-000000.tar"), "must be the name of a file beside it"),
+        (lambda c: c["shards"][0].pop("bytes"), "is not a list of shards"),
+        (lambda c: c.pop("classes"), "is not a list of shards"),
+        (lambda c: c["shards"].clear(), "holds no image"),
+    ],
+)
+def test_a_list_of_shards_that_cannot_be_is_named(shards, change, said):
+    change_index(shards, change)
+    message = message_of(shards)
+    assert message.startswith(str(shards))
+    assert said in message
+
+
+def test_a_list_that_is_missing_or_cut_off_is_named(shards):
+    file = shards / "train-shards.json"
+    file.write_text(file.read_text()[:-5])
+    assert message_of(shards).startswith(f"{file}: not valid JSON")
+    file.unlink()
+    assert message_of(shards) == f"{file}: no such file or directory; `botvision shards` writes it beside the shards"
+
+
+def test_a_bad_image_in_a_shard_is_skipped_as_elsewhere(animals, tmp_path):
+    (animals / "train" / "ant" / "a1.png").write_bytes(b"no image")
+    write_shards(open_images(animals, "train"), tmp_path / "out", "train", samples_per_shard=9, seed=0)
+    dataset = open_classes(tmp_path / "out", "train")
+    bad = [about for image, about in map(dataset.__getitem__, range(len(dataset))) if image is None]
+    assert len(bad) == 1
+    assert bad[0]["path"].endswith("-a1.png")
+    assert bad[0]["path"] in bad[0]["reason"]
+
+
+def test_an_epoch_reads_shards_one_after_the_other(tmp_path, write_images):
+    write_images(tmp_path / "d" / "train" / "a", [f"{number}.png" for number in range(400)], side=1)
+    write_shards(open_images(tmp_path / "d", "train"), tmp_path / "s", "train", samples_per_shard=4, seed=0)
+    dataset = open_classes(tmp_path / "s", "train")
+    order = dataset.epoch_order(torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(400))
+    shard_of_place = dataset.images.groups[order]
+    for start in range(0, 400, 40):
+        assert len(set(shard_of_place[start : start + 40].tolist())) <= 10 + 2 * 16  # of 100 shards
+    assert dataset.epoch_order(torch.Generator().manual_seed(1)).tolist() != order.tolist()
