@@ -110,7 +110,7 @@ def test_a_warm_up_as_long_as_the_run(run, images, tmp_path):
 
 def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, images, tmp_path):
     folder = tmp_path / "run"
-    flags = "--warmup-epochs 0 --ema-decay 0.5 --steps 6 --eval-every 6 --lr 2 --out".split()
+    flags = ["--warmup-epochs", "0", "--ema-decay", "0.5", "--steps", "6", "--eval-every", "6", "--lr", "2", "--out"]
     status, out, err = run("train", "imagenet/botnet50_s1", "--data", images, *SMALL, *flags, folder, "--json")
     assert status == 0
     assert "waiting for data" in err

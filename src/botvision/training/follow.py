@@ -71,5 +71,7 @@ class Follow(pl.Callback):
         self.metrics.evaluated(trainer, evaluation.columns, time.perf_counter() - started)
         if trainer.is_global_zero:
             self.task.write(self.folder / "eval", evaluation, trainer.global_step)
-            self.reporter.console.print(f"step {trainer.global_step}: {evaluation.text}", highlight=False)
+            self.reporter.console.print(
+                f"step {trainer.global_step}: {evaluation.text}", highlight=False, soft_wrap=True
+            )
         self.checkpoints.save_best(trainer, evaluation.best)

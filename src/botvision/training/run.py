@@ -64,7 +64,7 @@ def start_run(experiment: Experiment, name: str, console: Console) -> Outcome:
     model = task.make_model()
     if experiment.run.weights:
         report = task.start_from(model, initial_weights(experiment.run.weights))
-        console.print(f"{experiment.run.weights}: {report}", highlight=False)
+        console.print(f"{experiment.run.weights}: {report}", highlight=False, soft_wrap=True)
     devices, machines = processes(pick_device(experiment.run.device))
     per_device(experiment, devices * machines)  # refused before anything is written
     folder = experiment.run.out or Path("runs")
@@ -93,7 +93,7 @@ def resume_run(folder: Path, console: Console) -> Outcome:
     done = int(content["global_step"])
     steps = total_steps(experiment, len(task.train_set))
     if done >= steps:
-        console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False)
+        console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
         return Outcome(folder, done, False, read_scores(folder))
     return fit(Job(task, task.make_model(), folder, checkpoint=last), console)
 
