@@ -1,0 +1,232 @@
+"""The two Triton programs of the backward pass; ``kernel_programs.py`` has the forward one and says how they work.
+
+Neither adds in memory what another one wrote: every sum has one program, and the same order in every run. The weights
+of the softmax are computed again from the log-sum-exp, so that nothing of size N x N has to be kept.
+"""
+
+# Triton takes an annotation for a type of its own; only its constants can have one.
+# ruff: noqa: ANN001, ANN201
+# mypy: allow-untyped-defs
+
+import triton
+import triton.language as tl
+
+from botvision.attention.kernel_programs import (
+    LOG2_E,
+    entry,
+    load_positions,
+    load_vectors,
+    offset,
+    spread,
+    store_vectors,
+)
+
+
+@triton.jit
+def query_gradient_program(
+    grad_out,
+    q,
+    k,
+    v,
+    vertical,
+    horizontal,
+    out,
+    log_sum,
+    delta,
+    grad_q,
+    grad_vertical,
+    grad_horizontal,
+    grad_out_strides,
+    q_strides,
+    k_strides,
+    v_strides,
+    vertical_strides,
+    horizontal_strides,
+    out_strides,
+    grad_q_strides,
+    grad_vertical_strides,
+    grad_horizontal_strides,
+    heads,
+    queries,
+    height,
+    width,
+    scale,
+    QK_WIDTH: tl.constexpr,
+    V_WIDTH: tl.constexpr,
+    QK_BLOCK: tl.constexpr,
+    V_BLOCK: tl.constexpr,
+    QUERIES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    FULL_QUERIES: tl.constexpr,
+    FULL_PATCHES: tl.constexpr,
+):
+    """Gradients of one block of queries and of their position terms, and delta = out . grad_out for the other program.
+
+    With ds the gradient of a logit: grad_q = scale * ds k; grad_vertical and grad_horizontal are sums of ds over the
+    keys of a row and of a column.
+    """
+    blocks = tl.cdiv(queries, QUERIES)
+    head = tl.program_id(0) // blocks
+    first = tl.program_id(0) % blocks * QUERIES
+    query = tl.arange(0, QUERIES)
+    is_query = (first + query < queries) | FULL_QUERIES
+    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
+    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+
+    q = entry(q, q_strides, head, heads, first)
+    k = entry(k, k_strides, head, heads, 0)
+    v = entry(v, v_strides, head, heads, 0)
+    vertical = entry(vertical, vertical_strides, head, heads, first)
+    horizontal = entry(horizontal, horizontal_strides, head, heads, first)
+    out = entry(out, out_strides, head, heads, first)
+    grad_out = entry(grad_out, grad_out_strides, head, heads, first)
+    grad_q = entry(grad_q, grad_q_strides, head, heads, first)
+    grad_vertical = entry(grad_vertical, grad_vertical_strides, head, heads, first)
+    grad_horizontal = entry(grad_horizontal, grad_horizontal_strides, head, heads, first)
+    log_sum += tl.cast(head, tl.int64) * queries + first
+    delta += tl.cast(head, tl.int64) * queries + first
+
+    q_tile = load_vectors(q, q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
+    out_tile = load_vectors(out, out_strides, query, is_query, V_WIDTH, V_BLOCK)
+    grad_out_tile = load_vectors(grad_out, grad_out_strides, query, is_query, V_WIDTH, V_BLOCK)
+    total = tl.load(log_sum + query, mask=is_query, other=float("inf"))
+    inner = tl.sum(out_tile.to(tl.float32) * grad_out_tile.to(tl.float32), 1)
+    tl.store(delta + query, inner, mask=is_query)
+
+    grad_q_tile = tl.zeros([QUERIES, QK_BLOCK], tl.float32)
+    for left in range(0, width, COLUMNS):
+        across = load_positions(horizontal, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        across = (across - total[:, None]) * LOG2_E
+        grad_across = tl.zeros([QUERIES, COLUMNS], tl.float32)
+        # What the patches to the left have added to grad_vertical is read below by other threads than wrote it.
+        tl.debug_barrier()
+        for top in range(0, height, ROWS):
+            down = load_positions(vertical, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
+            key = key_y * width + key_x
+            is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+            corner = top * width + left
+            k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
+
+            logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
+            weights = tl.exp2(logits + spread(down * LOG2_E, across))
+            grad_weights = tl.dot(grad_out_tile, tl.trans(v_tile), input_precision="ieee")
+            grad_logits = weights * (grad_weights - inner[:, None])
+            grad_q_tile = tl.dot(grad_logits.to(k_tile.dtype), k_tile, grad_q_tile, input_precision="ieee")
+
+            grad_patch = tl.reshape(grad_logits, (QUERIES, ROWS, COLUMNS))
+            grad_across += tl.sum(grad_patch, 1)
+            row = top + tl.arange(0, ROWS)
+            place = grad_vertical + query[:, None] * grad_vertical_strides[2] + row[None, :]
+            is_row = is_query[:, None] & ((row < height) | FULL_PATCHES)[None, :]
+            before = tl.load(place, mask=is_row & (left > 0), other=0.0)
+            tl.store(place, before + tl.sum(grad_patch, 2), mask=is_row)
+        store_vectors(
+            grad_horizontal + left, grad_horizontal_strides, query, is_query, grad_across, width - left, COLUMNS
+        )
+    store_vectors(grad_q, grad_q_strides, query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
+
+
+@triton.jit
+def key_gradient_program(
+    grad_out,
+    q,
+    k,
+    v,
+    vertical,
+    horizontal,
+    log_sum,
+    delta,
+    grad_k,
+    grad_v,
+    grad_out_strides,
+    q_strides,
+    k_strides,
+    v_strides,
+    vertical_strides,
+    horizontal_strides,
+    grad_k_strides,
+    grad_v_strides,
+    heads,
+    queries,
+    height,
+    width,
+    scale,
+    QK_WIDTH: tl.constexpr,
+    V_WIDTH: tl.constexpr,
+    QK_BLOCK: tl.constexpr,
+    V_BLOCK: tl.constexpr,
+    QUERIES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    FULL_QUERIES: tl.constexpr,
+    FULL_PATCHES: tl.constexpr,
+):
+    """Gradients of the keys and values of one patch: grad_v = weights^T grad_out, grad_k = scale * ds^T q.
+
+    Everything is laid out with the keys first: so the weights and ds come out of one product as the next one takes
+    them. Queries past the end get the weight 0, as their log-sum-exp is read as +inf.
+    """
+    patches_across = tl.cdiv(width, COLUMNS)
+    patches = tl.cdiv(height, ROWS) * patches_across
+    head = tl.program_id(0) // patches
+    patch = tl.program_id(0) % patches
+    top = patch // patches_across * ROWS
+    left = patch % patches_across * COLUMNS
+    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
+    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+    key = key_y * width + key_x
+    is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+    corner = top * width + left
+    query = tl.arange(0, QUERIES)
+
+    q = entry(q, q_strides, head, heads, 0)
+    k = entry(k, k_strides, head, heads, corner)
+    v = entry(v, v_strides, head, heads, corner)
+    vertical = entry(vertical, vertical_strides, head, heads, 0)
+    horizontal = entry(horizontal, horizontal_strides, head, heads, 0)
+    grad_out = entry(grad_out, grad_out_strides, head, heads, 0)
+    grad_k = entry(grad_k, grad_k_strides, head, heads, corner)
+    grad_v = entry(grad_v, grad_v_strides, head, heads, corner)
+    log_sum += tl.cast(head, tl.int64) * queries
+    delta += tl.cast(head, tl.int64) * queries
+
+    k_tile = load_vectors(k, k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
+    v_tile = load_vectors(v, v_strides, key, is_key, V_WIDTH, V_BLOCK)
+    grad_k_tile = tl.zeros([ROWS * COLUMNS, QK_BLOCK], tl.float32)
+    grad_v_tile = tl.zeros([ROWS * COLUMNS, V_BLOCK], tl.float32)
+    # With a path around the loop, the assembler may see accumulators that were never in a tensor core, and then has the
+    # products of the loop wait for each other.
+    tl.assume(queries > 0)
+    for first in range(0, queries, QUERIES):
+        is_query = (first + query < queries) | FULL_QUERIES
+        q_tile = load_vectors(q + offset(first, q_strides), q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
+        grad_out_tile = load_vectors(
+            grad_out + offset(first, grad_out_strides), grad_out_strides, query, is_query, V_WIDTH, V_BLOCK
+        )
+        logits = tl.dot(k_tile, tl.trans(q_tile), input_precision="ieee") * scale
+
+        # Loaded only here, and delta below, as registers are short while a product runs.
+        down_start = vertical + offset(first, vertical_strides)
+        across_start = horizontal + offset(first, horizontal_strides)
+        down = load_positions(down_start, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
+        across = load_positions(across_start, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        total = tl.load(log_sum + first + query, mask=is_query, other=float("inf"))
+        logits += spread_keys_first(tl.trans(down) - total[None, :], tl.trans(across))
+        weights = tl.exp2(logits * LOG2_E)
+        grad_v_tile = tl.dot(weights.to(v_tile.dtype), grad_out_tile, grad_v_tile, input_precision="ieee")
+
+        grad_weights = tl.dot(v_tile, tl.trans(grad_out_tile), input_precision="ieee")
+        inner = tl.load(delta + first + query, mask=is_query, other=0.0)
+        grad_logits = weights * (grad_weights - inner[None, :])
+        grad_k_tile = tl.dot(grad_logits.to(q_tile.dtype), q_tile, grad_k_tile, input_precision="ieee")
+    store_vectors(grad_k, grad_k_strides, key, is_key, grad_k_tile * scale, QK_WIDTH, QK_BLOCK)
+    store_vectors(grad_v, grad_v_strides, key, is_key, grad_v_tile, V_WIDTH, V_BLOCK)
+
+
+@triton.jit
+def spread_keys_first(down, across):
+    """:func:`spread` for (ROWS, queries) and (COLUMNS, queries): (ROWS * COLUMNS, queries)."""
+    patch = down[:, None, :] + across[None, :, :]
+    return tl.reshape(patch, (down.shape[0] * across.shape[0], down.shape[1]))

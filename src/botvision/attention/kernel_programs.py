@@ -1,0 +1,149 @@
+"""The Triton programs of the GPU path: what runs on the card. ``kernel.py`` launches them and says what they compute.
+
+Keys are walked in patches of ROWS x COLUMNS of the map, not in runs of consecutive positions. What the positions add
+to a patch of logits is then the sum of a (queries, ROWS) and a (queries, COLUMNS) tile: small enough to load for
+every patch, and for all patches below each other the second one stays in registers. Where a patch sticks out of the
+map these two small tiles are -inf, instead of every logit. Patches of 8 columns or a multiple cost nothing to spread
+and to sum: the tensor cores hand each thread whole runs of 8 columns, so no logit has to change threads.
+
+Two constants say that nothing sticks out, FULL_QUERIES and FULL_PATCHES: the masks then vanish from the program, and
+their registers with them. Head widths are padded with zeros to QK_BLOCK and V_BLOCK, powers of two.
+
+Softmax in base 2: a logit carries a factor log2(e) before exp2, which is what the hardware has.
+"""
+
+# Triton takes an annotation for a type of its own; only its constants can have one.
+# ruff: noqa: ANN001, ANN201
+# mypy: allow-untyped-defs
+
+import triton
+import triton.language as tl
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+LOG_2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def forward_program(
+    q,
+    k,
+    v,
+    vertical,
+    horizontal,
+    out,
+    log_sum,
+    q_strides,
+    k_strides,
+    v_strides,
+    vertical_strides,
+    horizontal_strides,
+    out_strides,
+    heads,
+    queries,
+    height,
+    width,
+    scale,
+    QK_WIDTH: tl.constexpr,
+    V_WIDTH: tl.constexpr,
+    QK_BLOCK: tl.constexpr,
+    V_BLOCK: tl.constexpr,
+    QUERIES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    FULL_QUERIES: tl.constexpr,
+    FULL_PATCHES: tl.constexpr,
+):
+    """Softmax over all keys for one block of queries of one head, patch by patch, with a running maximum and sum."""
+    blocks = tl.cdiv(queries, QUERIES)
+    head = tl.program_id(0) // blocks
+    first = tl.program_id(0) % blocks * QUERIES
+    query = tl.arange(0, QUERIES)
+    is_query = (first + query < queries) | FULL_QUERIES
+    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
+    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+
+    q = entry(q, q_strides, head, heads, first)
+    k = entry(k, k_strides, head, heads, 0)
+    v = entry(v, v_strides, head, heads, 0)
+    vertical = entry(vertical, vertical_strides, head, heads, first)
+    horizontal = entry(horizontal, horizontal_strides, head, heads, first)
+
+    q_tile = load_vectors(q, q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
+    largest = tl.full([QUERIES], float("-inf"), tl.float32)
+    total = tl.zeros([QUERIES], tl.float32)
+    result = tl.zeros([QUERIES, V_BLOCK], tl.float32)
+    for left in range(0, width, COLUMNS):
+        across = load_positions(horizontal, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        across *= LOG2_E
+        for top in range(0, height, ROWS):
+            down = load_positions(vertical, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
+            key = key_y * width + key_x
+            is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+            corner = top * width + left
+            k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
+
+            logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
+            logits += spread(down * LOG2_E, across)
+            highest = tl.maximum(largest, tl.max(logits, 1))
+            # Where all logits so far are -inf, -inf minus -inf would be NaN. The maximum ignores a NaN among the
+            # logits, but the exponential of that NaN reaches the sum and the result.
+            shift = tl.where(highest == float("-inf"), 0.0, highest)
+            weights = tl.exp2(logits - shift[:, None])
+            shrink = tl.exp2(largest - shift)
+            total = total * shrink + tl.sum(weights, 1)
+            result = tl.dot(weights.to(v_tile.dtype), v_tile, result * shrink[:, None], input_precision="ieee")
+            largest = highest
+
+    out = entry(out, out_strides, head, heads, first)
+    store_vectors(out, out_strides, query, is_query, result / total[:, None], V_WIDTH, V_BLOCK)
+    log_sum += tl.cast(head, tl.int64) * queries + first
+    tl.store(log_sum + query, (largest + tl.log2(total)) * LOG_2, mask=is_query)
+
+
+@triton.jit
+def entry(pointer, strides, head, heads, position):
+    """Where a position of a head (one of all B * heads) begins; in 64 bits, as large batches need it."""
+    batch = tl.cast(head // heads, tl.int64) * strides[0]
+    return pointer + batch + tl.cast(head % heads, tl.int64) * strides[1] + offset(position, strides)
+
+
+@triton.jit
+def offset(position, strides):
+    """Elements from a head's first position to this one."""
+    return tl.cast(position, tl.int64) * strides[2]
+
+
+@triton.jit
+def load_vectors(pointer, strides, position, is_there, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The (positions, BLOCK) vectors of some positions, 0 past their width and for positions that are not there."""
+    column = tl.arange(0, BLOCK)
+    place = pointer + position[:, None] * strides[2] + column[None, :]
+    return tl.load(place, mask=is_there[:, None] & ((column < WIDTH) | (WIDTH == BLOCK))[None, :], other=0.0)
+
+
+@triton.jit
+def store_vectors(pointer, strides, position, is_there, vectors, width, BLOCK: tl.constexpr):
+    """Write what ``load_vectors`` reads, in the dtype of the memory."""
+    column = tl.arange(0, BLOCK)
+    place = pointer + position[:, None] * strides[2] + column[None, :]
+    tl.store(place, vectors.to(pointer.dtype.element_ty), mask=is_there[:, None] & (column < width)[None, :])
+
+
+@triton.jit
+def load_positions(pointer, strides, query, is_query, start, length, COUNT: tl.constexpr, FULL: tl.constexpr):
+    """What rows (or columns) ``start``.. of the map add to each query's logits, (queries, COUNT) in float32.
+
+    Lines past the map's end take their keys out of the softmax with -inf; in a FULL patch there are none.
+    """
+    line = start + tl.arange(0, COUNT)
+    is_there = is_query[:, None] & ((line < length) | FULL)[None, :]
+    place = pointer + query[:, None] * strides[2] + line[None, :]
+    return tl.load(place, mask=is_there, other=float("-inf")).to(tl.float32)
+
+
+@triton.jit
+def spread(down, across):
+    """(queries, ROWS) of a patch's rows plus (queries, COLUMNS) of its columns: (queries, ROWS * COLUMNS)."""
+    patch = down[:, :, None] + across[:, None, :]
+    return tl.reshape(patch, (down.shape[0], down.shape[1] * across.shape[1]))

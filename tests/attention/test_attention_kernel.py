@@ -1,0 +1,345 @@
+"""The Triton programs: run by Triton's interpreter or a card and compared with float64, and compiled for cards.
+
+The interpreter has to be asked for before Triton is imported, and compiling for a card that is not there needs another
+driver, so both happen in a process of their own, once for all tests: this file as a program. What it hands back is
+checked case by case below.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from botvision.attention import kernel
+from botvision.attention.kernel import kernel_backward, kernel_forward, kernel_serves, patch_shape
+
+HALF = (torch.float16, torch.bfloat16)
+GRADIENTS = ("q", "k", "v", "vertical", "horizontal")
+
+
+class Case(NamedTuple):
+    """Attention of some queries to a map; all keys' own positions where no number of queries is given."""
+
+    size: tuple[int, int]
+    width: int = 32
+    value_width: int | None = None
+    queries: int | None = None
+    dtype: torch.dtype = torch.float32
+    layout: str = "contiguous"
+    lines_dtype: torch.dtype | None = None
+    put: tuple[str, tuple[int | slice, ...], float] | None = None
+
+
+CASES = {
+    "square": Case((14, 14)),
+    "one key": Case((1, 1), 64),
+    "oblong, width 48": Case((5, 7), 48),
+    "wide, values wider": Case((3, 17), 64, value_width=128),
+    "tall, values narrower": Case((20, 4), 128, value_width=64),
+    "width 96, fewer queries": Case((6, 9), 96, queries=21),
+    "more queries": Case((4, 5), 16, queries=150),
+    "no padding": Case((8, 16), queries=64),
+    "rows of several patches": Case((3, 70)),
+    "channels last": Case((6, 10), 48, layout="channels last"),
+    "vectors not contiguous": Case((6, 10), layout="transposed"),
+    "gradient of a sum": Case((4, 9), layout="expanded gradient"),
+    "float16": Case((14, 14), 64, dtype=torch.float16),
+    "bfloat16": Case((10, 18), 128, dtype=torch.bfloat16),
+    "bfloat16 with float32 lines": Case((9, 20), 48, dtype=torch.bfloat16, lines_dtype=torch.float32),
+    "no weight on a whole patch": Case((20, 7), put=("vertical", (0, 0, 3, slice(17)), -math.inf)),
+    "NaN in a query": Case((5, 7), put=("q", (0, 1, 3, 2), math.nan)),
+    "NaN in a key": Case((5, 7), put=("k", (0, 0, 30, 0), math.nan)),
+    "NaN in a value": Case((5, 7), put=("v", (0, 1, 0, 5), math.nan)),
+    "NaN in a line": Case((5, 7), dtype=torch.float16, put=("horizontal", (0, 0, 4, 6), math.nan)),
+}
+
+PLACES = [
+    "interpreter",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")),
+]
+
+
+def operands(case: Case) -> list[torch.Tensor]:
+    """q, k, v, vertical, horizontal and the gradient of the output, of one image and two heads."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = case.size
+    queries, keys, values = case.queries or height * width, height * width, case.value_width or case.width
+    shapes = [(queries, case.width), (keys, case.width), (keys, values), (queries, height), (queries, width)]
+    tensors = [torch.randn(1, 2, *shape, generator=generator) for shape in [*shapes, (queries, values)]]
+    lines_dtype = case.lines_dtype or case.dtype
+    dtypes = [case.dtype, case.dtype, case.dtype, lines_dtype, lines_dtype, case.dtype]
+    tensors = [tensor.to(dtype) for tensor, dtype in zip(tensors, dtypes, strict=True)]
+    if case.put:
+        name, index, number = case.put
+        tensors[GRADIENTS.index(name)][index] = number
+    if case.layout == "channels last":  # q, k and v side by side in every position
+        together = torch.cat(tensors[:3], dim=-1).transpose(1, 2).contiguous().transpose(1, 2)
+        tensors[:3] = together.split(case.width, dim=-1)
+    if case.layout == "transposed":
+        tensors = [tensor.transpose(-1, -2).contiguous().transpose(-1, -2) for tensor in tensors]
+    if case.layout == "expanded gradient":
+        tensors[-1] = tensors[-1][:, :1, :1, :1].expand_as(tensors[-1])
+    return tensors
+
+
+def by_kernel(case: Case, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The output, the log-sum-exp and the five gradients as the programs compute them."""
+    *inputs, grad_out = (tensor.to(device) for tensor in operands(case))
+    scale = case.width**-0.5
+    out, log_sum = kernel_forward(*inputs, scale)
+    grads = kernel_backward(grad_out, *inputs, out, log_sum, scale)
+    return {"out": out, "log_sum": log_sum, **dict(zip(GRADIENTS, grads, strict=True))}
+
+
+def by_definition(case: Case) -> dict[str, torch.Tensor]:
+    """The same from the matrix of logits and autograd, in float64."""
+    *inputs, grad_out = (tensor.double() for tensor in operands(case))
+    q, k, v, vertical, horizontal = inputs = [tensor.requires_grad_() for tensor in inputs]
+    logits = torch.einsum("bnid,bnjd->bnij", q, k) * case.width**-0.5
+    rows = torch.arange(case.size[0]).repeat_interleave(case.size[1])
+    columns = torch.arange(case.size[1]).repeat(case.size[0])
+    logits = logits + vertical[..., rows] + horizontal[..., columns]
+    out = torch.einsum("bnij,bnje->bnie", logits.softmax(dim=-1), v)
+    grads = torch.autograd.grad(out, inputs, grad_out)
+    return {"out": out.detach(), "log_sum": logits.logsumexp(-1).detach(), **dict(zip(GRADIENTS, grads, strict=True))}
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory) -> dict[str, dict[str, torch.Tensor] | str]:
+    """Every case by Triton's interpreter: the tensors, or the traceback of what went wrong."""
+    return in_process_of_its_own("interpret", tmp_path_factory.mktemp("kernel"), TRITON_INTERPRET="1")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> dict[str, dict[str, dict[str, int]] | str]:
+    """What the compiler says of every program in COMPILED, by case and program."""
+    folder = tmp_path_factory.mktemp("kernel")
+    return in_process_of_its_own("compile", folder, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(folder / "cache"))
+
+
+def in_process_of_its_own(job: str, folder: Path, **environment: str) -> dict:
+    """Run this file as a program, and return what it saved."""
+    pytest.importorskip("triton")
+    command = [sys.executable, __file__, job, str(folder / "results.pt")]
+    run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return torch.load(folder / "results.pt")
+
+
+def computed(name: str, place: str, interpreted: dict) -> dict[str, torch.Tensor]:
+    result = interpreted[name] if place == "interpreter" else by_kernel(CASES[name], place)
+    assert not isinstance(result, str), result
+    return {key: tensor.cpu() for key, tensor in result.items()}
+
+
+def relative_error(tensor: torch.Tensor, expected: torch.Tensor) -> float:
+    """Of norms; gradients that cancel, as all do that pass the softmax of a single key, count as 1 at least."""
+    return ((tensor.double() - expected).norm() / expected.norm().clamp(min=1)).item()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("NaN")])
+def test_outputs_and_gradients_are_the_definitions(name, place, interpreted):
+    case = CASES[name]
+    expected, result = by_definition(case), computed(name, place, interpreted)
+    errors = {key: relative_error(result[key], expected[key]) for key in expected}
+    assert max(errors.values()) < (1e-2 if case.dtype in HALF else 1e-5), errors
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("NaN")])
+def test_nan_reaches_what_depends_on_it(name, place, interpreted):
+    expected, result = by_definition(CASES[name]), computed(name, place, interpreted)
+    assert expected["out"].isnan().any()
+    assert not expected["out"].isnan().all()
+    for key in expected:
+        torch.testing.assert_close(result[key].isnan(), expected[key].isnan(), msg=key)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["square", "bfloat16 with float32 lines", "channels last"])
+def test_results_have_the_dtypes_and_shapes_of_what_they_belong_to(name, place, interpreted):
+    result = computed(name, place, interpreted)
+    for key, tensor in zip(GRADIENTS, operands(CASES[name]), strict=False):
+        assert (result[key].dtype, result[key].shape) == (tensor.dtype, tensor.shape)
+    assert result["out"].dtype == CASES[name].dtype
+    assert result["log_sum"].dtype == torch.float32
+    assert result["out"].transpose(1, 2).is_contiguous()  # channels last, as the network goes on
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
+@pytest.mark.parametrize("name", ["bfloat16", "rows of several patches"])
+def test_two_runs_on_a_card_are_equal_to_the_bit(name):
+    first, second = by_kernel(CASES[name], "cuda"), by_kernel(CASES[name], "cuda")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
+@pytest.mark.parametrize("side", [64, 80])
+def test_large_maps_on_a_card(side):
+    case = Case((side, side), 128, dtype=torch.bfloat16, layout="channels last", lines_dtype=torch.float32)
+    expected, result = by_definition(case), by_kernel(case, "cuda")
+    errors = {key: relative_error(result[key].cpu(), expected[key]) for key in expected}
+    assert max(errors.values()) < 1e-2, errors
+
+
+@pytest.mark.parametrize(("batch", "queries"), [(0, 6), (2, 0)])
+def test_nothing_is_computed_of_nothing(batch, queries):
+    shapes = [(queries, 32), (6, 32), (6, 16), (queries, 2), (queries, 3)]
+    inputs = [torch.randn(batch, 4, *shape) for shape in shapes]
+    out, log_sum = kernel_forward(*inputs, 1.0)
+    assert (out.shape, log_sum.shape) == ((batch, 4, queries, 16), (batch, 4, queries))
+    for tensor, grad in zip(inputs, kernel_backward(out, *inputs, out, log_sum, 1.0), strict=True):
+        torch.testing.assert_close(grad, torch.zeros_like(tensor))
+
+
+def test_it_serves_what_it_can_compute(monkeypatch):
+    def serves(width=64, value_width=64, dtype=torch.bfloat16):
+        return kernel_serves(torch.empty(1, 1, 4, width, dtype=dtype), torch.empty(1, 1, 4, value_width, dtype=dtype))
+
+    monkeypatch.setattr(kernel, "has_triton", lambda: True)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    assert not serves()  # a processor
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert serves()
+    assert serves(16, 128)
+    assert serves(dtype=torch.float32)
+    assert not serves(dtype=torch.float64)
+    assert not serves(width=8)
+    assert not serves(value_width=129)
+    monkeypatch.setattr(kernel, "has_triton", lambda: False)
+    assert not serves()
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (14, 14), (20, 20), (24, 24), (40, 40), (64, 64), (80, 80), (3, 100), (100, 3)]
+)
+@pytest.mark.parametrize("keys", [32, 64, 128])
+def test_patches_are_of_all_keys_and_pad_no_more_than_they_must(size, keys):
+    def padded(rows, columns):
+        return -(-size[0] // rows) * rows * -(-size[1] // columns) * columns
+
+    rows, columns = patch_shape(keys, *size)
+    assert rows * columns == keys
+    assert padded(rows, columns) == min(padded(keys // other, other) for other in (8, 16, 32, 64) if other <= keys)
+    if min(size) >= 64:
+        assert padded(rows, columns) == size[0] * size[1]
+
+
+KIB = 1024
+COMPILED = {
+    "80x80 for Hopper": (Case((80, 80), 128, dtype=torch.bfloat16, lines_dtype=torch.float32), (9, 0)),
+    "20x25 for Hopper": (Case((20, 25), 96, dtype=torch.bfloat16), (9, 0)),
+    "64x64 for A100": (Case((64, 64), 128, dtype=torch.bfloat16, lines_dtype=torch.float32), (8, 0)),
+    "float32 for A100": (Case((20, 25), 64), (8, 0)),
+}
+SHARED_MEMORY = {(9, 0): 227 * KIB, (8, 0): 99 * KIB}
+"""What a program may have on the smallest card of the family (A100 alone: 163 KB)."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["forward_program", "query_gradient_program", "key_gradient_program"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_programs_compile_and_fit_a_card(name, program, compiled):
+    result = compiled[name]
+    assert not isinstance(result, str), result
+    assert result[program]["shared"] <= SHARED_MEMORY[COMPILED[name][1]]
+    # Spilling a little of what the inner loop hardly touches is the price of large tiles; where the compiler gives
+    # up, it is thousands of bytes.
+    assert result[program]["stack"] <= 512
+    # Products that wait for each other announce each one to the tensor cores; those that overlap, a row of them.
+    assert result[program]["serialised"] == 0
+
+
+def compile_for(case: Case, generation: tuple[int, int]) -> dict[str, dict[str, int]]:
+    """Shared memory, registers and spilled bytes of the three programs, compiled through the launchers themselves."""
+    from triton import knobs
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime.driver import driver
+
+    from botvision.attention import kernel_gradients, kernel_programs
+
+    class AbsentCard:
+        """Says which card to compile for."""
+
+        def get_current_target(self) -> GPUTarget:
+            return GPUTarget("cuda", 10 * generation[0] + generation[1], 32)
+
+        def get_current_device(self) -> tuple[int, int]:
+            return generation  # compiled programs are kept by device
+
+        def get_current_stream(self, device) -> int:
+            return 0
+
+    driver.set_active(AbsentCard())
+    kernel.capability = lambda device: generation
+    found = {}
+
+    def launch_of(program):
+        def compile_only(*args, grid, warmup, **options):
+            found[program.fn.__name__] = type(program).run(program, *args, grid=grid, warmup=True, **options)
+
+        return compile_only
+
+    for program in (
+        kernel_programs.forward_program,
+        kernel_gradients.query_gradient_program,
+        kernel_gradients.key_gradient_program,
+    ):
+        program.run = launch_of(program)
+    by_kernel(case, "meta")
+    return {name: resources(program, knobs.nvidia) for name, program in found.items()}
+
+
+def resources(program, tools) -> dict[str, int]:
+    """What one compiled program takes of a card."""
+    cubin = Path(os.environ["TRITON_CACHE_DIR"]) / "program.cubin"
+    cubin.write_bytes(program.asm["cubin"])
+    usage = subprocess.check_output([tools.cuobjdump.path, "--dump-resource-usage", str(cubin)], text=True)
+    numbers = dict(word.split(":") for word in usage.split() if word.startswith(("REG:", "STACK:")))
+    code = subprocess.check_output([tools.nvdisasm.path, "-c", str(cubin)], text=True)
+    products, announced = code.count(" HGMMA."), code.count(" WARPGROUP.ARRIVE")
+    return {
+        "shared": program.metadata.shared,
+        "registers": int(numbers["REG"]),
+        "stack": int(numbers["STACK"]),
+        "serialised": int(products > 0 and announced >= products),
+    }
+
+
+def multiply_bfloat16_in_the_interpreter() -> None:
+    """Triton's interpreter (3.9) multiplies the bit patterns of bfloat16 matrices, as whole numbers."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    create_dot = InterpreterBuilder.create_dot
+
+    def as_float(handle):
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle
+        return TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    InterpreterBuilder.create_dot = lambda self, a, b, *rest: create_dot(self, as_float(a), as_float(b), *rest)
+
+
+def attempt(compute, *args) -> dict | str:
+    try:
+        return compute(*args)
+    except Exception:
+        return traceback.format_exc()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "interpret":
+        multiply_bfloat16_in_the_interpreter()
+        results = {name: attempt(by_kernel, case) for name, case in CASES.items()}
+    else:
+        results = {name: attempt(compile_for, *case) for name, case in COMPILED.items()}
+    torch.save(results, sys.argv[2])
