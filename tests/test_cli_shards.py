@@ -62,6 +62,7 @@ def test_one_split_and_json(run, folder, tmp_path):
         (("--samples-per-shard", 0), "--samples-per-shard must be at least 1"),
         (("--seed", -1), "--seed must be at least 0"),
         (("--split", "test"), "it must be one of train, val"),
+        (("--split",), "--split needs train, val or both"),
         (("--shards", 3), "unknown option --shards"),
     ],
 )

@@ -100,8 +100,9 @@ def test_an_unreadable_image_is_told_with_its_reason(animals):
 
 def test_folders_that_cannot_be_meant_are_refused(animals, tmp_path):
     assert "no such folder" in message_of(tmp_path / "nothing")
-    assert "holds no train/; put" in message_of(animals / "train")
+    assert "holds no train/; give" in message_of(animals / "train")
     assert "holds no val/ or validation/ or valid/ or test/" in message_of(animals / "train", "val")
+    assert message_of(animals, "test") == "a data set for classification has the splits train and val, not 'test'"
     (animals / "empty" / "train").mkdir(parents=True)
     assert "neither class folders nor images" in message_of(animals / "empty")
 

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from botvision.commands.report import stderr
 from botvision.data import write_shards
 from botvision.data.classification import ImageClasses, check_same_classes, open_images
+from botvision.errors import UserError
 from botvision.flags import parse
 from botvision.training.config import at_least
 from botvision.training.progress import Reporter
@@ -40,6 +41,8 @@ def shards(argv: Sequence[str]) -> int:
     arguments = parse(ShardsArguments, "shards", argv)
     at_least(1, {"--samples-per-shard": arguments.samples_per_shard})
     at_least(0, {"--seed": arguments.seed})
+    if not arguments.split:
+        raise UserError("--split needs train, val or both")
     splits = {split: ImageClasses(open_images(arguments.data, split)) for split in arguments.split}
     if len(splits) > 1:
         check_same_classes(splits["train"], splits["val"])

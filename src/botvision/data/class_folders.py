@@ -95,9 +95,7 @@ def find_split_folder(root: Path, split: str) -> Path:
     names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give one that holds train/ and val/, with a folder a class in each")
-    raise UserError(
-        f"{root}: holds no {names}; put the class folders of this split into {root / SPLIT_FOLDERS[split][0]}"
-    )
+    raise UserError(f"{root}: holds no {names}; give the folder that holds train/ and val/, a folder a class in each")
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:

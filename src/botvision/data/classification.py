@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from botvision.data.class_folders import ClassFolders, find_split_folder
+from botvision.data.class_folders import SPLIT_FOLDERS, ClassFolders, find_split_folder
 from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_image
 from botvision.data.shard_index import has_shards
@@ -154,6 +154,8 @@ def open_classes(
 
 def open_images(root: str | Path, split: str) -> ImageStore:
     """Where the images of a split lie; see `open_classes`."""
+    if split not in SPLIT_FOLDERS:
+        raise UserError(f"a data set for classification has the splits {' and '.join(SPLIT_FOLDERS)}, not {split!r}")
     if has_shards(root):
         return ImageShards(root, split)
     root = Path(root)
