@@ -9,6 +9,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from botvision.benchmark import bench_attention, timings_table
+from botvision.commands.bench_data import run_bench_data
 from botvision.errors import UserError
 from botvision.flags import parse
 from botvision.training.config import at_least
@@ -38,7 +39,9 @@ class BenchArguments:
 
 
 def bench(argv: Sequence[str]) -> int:
-    """`botvision bench attention`."""
+    """`botvision bench attention` and `botvision bench data`."""
+    if argv[:1] == ["data"]:
+        return run_bench_data(argv[1:])
     arguments = parse(BenchArguments, "bench", argv)
     counts = ("batch", "heads", "head_width", "repeats")
     at_least(1, {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in counts})
