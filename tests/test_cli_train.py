@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +129,26 @@ def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, 
     assert json.loads(out)["top1"] == scores["top1"]
     status, out, _ = run("train", "imagenet/botnet50_s1", "--data", images, *SMALL, *flags, tmp_path / "other")
     assert "top-1 (%)" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_path, number):
+    """As a terminal, `timeout` and schedulers send it: to the processes that read images too."""
+    flags = f"--data {images} --steps 3000 --warmup-epochs 0 --eval-every 3000 --out {tmp_path / 'run'}".split()
+    words = [sys.executable, "-m", "botvision", "train", "imagenet/botnet50", *SMALL, *flags, "--workers", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    said = ""
+    while "training, step 1/" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    if sys.platform == "linux":  # what reads images has a group of its own
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert any(os.getpgid(int(child)) == int(child) for child in children)
+    os.killpg(process.pid, number)
+    _, rest = process.communicate(timeout=100)
+    assert process.returncode == 130, said + rest
+    assert "go on with: botvision train --resume" in rest
+    assert "Traceback" not in rest
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()

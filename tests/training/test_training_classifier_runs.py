@@ -20,7 +20,7 @@ from botvision.data import eval_crop, open_classes
 from botvision.errors import UserError
 from botvision.evaluation import evaluate_classifier
 from botvision.training.classification import ClassificationTask
-from botvision.training.run import resume_run, start_run
+from botvision.training.run import raise_explained, resume_run, start_run
 from botvision.training.run_folder import read_run
 
 CONSOLE = Console(stderr=True)
@@ -261,3 +261,23 @@ def test_the_average_takes_in_a_step_once_however_many_batches_it_has(colour_exp
         if average.is_floating_point():
             first, last = start[name.removeprefix("model.")], content["state_dict"][name]
             assert torch.allclose(average, 2 / 11 * first + 9 / 11 * last, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "expected"),
+    [
+        (SystemExit(), False, KeyboardInterrupt),
+        (RuntimeError("a worker is gone"), True, KeyboardInterrupt),
+        (RuntimeError("a bug"), False, RuntimeError),
+        (UserError("a full disk"), True, UserError),
+    ],
+)
+def test_what_ended_a_run(error, asked, expected):
+    with pytest.raises(expected) as caught:
+        raise_explained(error, asked, 8)
+    assert caught.type is expected
+
+
+def test_a_full_gpu_is_answered_with_the_flag_that_helps():
+    with pytest.raises(UserError, match="8 images at once; give a smaller --images-per-device"):
+        raise_explained(torch.OutOfMemoryError("CUDA out of memory"), False, 8)

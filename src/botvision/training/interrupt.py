@@ -1,5 +1,6 @@
 """Ctrl-C ends a run after the step in hand, with a checkpoint."""
 
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -7,6 +8,15 @@ from typing import Any
 import pytorch_lightning as pl
 
 from botvision.training.checkpoints import SaveCheckpoints, stepped
+
+
+def stand_apart(worker: int) -> None:
+    """In a process that reads images: leave the group of the run.
+
+    A terminal's Ctrl-C, `timeout` and schedulers send their signal to the whole group. The run answers it; without the
+    processes that read for it, it could not finish its step.
+    """
+    os.setpgrp()
 
 
 class StopOnSignal(pl.Callback):

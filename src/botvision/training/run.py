@@ -5,7 +5,7 @@ import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -21,7 +21,7 @@ from botvision.training.classification import ClassificationTask
 from botvision.training.config import Experiment, kind_of
 from botvision.training.detection import DetectionTask
 from botvision.training.follow import Follow
-from botvision.training.interrupt import StopOnSignal
+from botvision.training.interrupt import StopOnSignal, stand_apart
 from botvision.training.metrics import Metrics
 from botvision.training.module import TrainingModule
 from botvision.training.processes import first_process, pick_device, processes
@@ -140,7 +140,9 @@ def fit(job: Job, console: Console) -> Outcome:
     trainer = make_trainer(task.experiment)
     batches = run_batches(job, trainer)
     steps = total_steps(task.experiment, len(task.train_set))
-    loader = TimedLoader(training_loader(task.train_set, batches, task.experiment.data.workers))
+    reading = training_loader(task.train_set, batches, task.experiment.data.workers)
+    reading.worker_init_fn = stand_apart
+    loader = TimedLoader(reading)
     module = TrainingModule(task, job.model.train(), steps)  # the network itself knows which parts stay in test
     if run.compile:
         task.to_compile(job.model).compile()  # in place, so that names of weights stay
@@ -156,15 +158,21 @@ def fit(job: Job, console: Console) -> Outcome:
         except BaseException as error:
             if job.checkpoint is None and trainer.global_step == 0 and first_process():
                 shutil.rmtree(job.folder, ignore_errors=True)  # no step was made: there is nothing to keep
-            if isinstance(error, SystemExit):  # the engine's answer to a second Ctrl-C
-                raise KeyboardInterrupt from error
-            if isinstance(error, torch.OutOfMemoryError):
-                raise UserError(
-                    f"the GPU's memory does not hold {batches.batch_size} images at once; give a smaller "
-                    "--images-per-device: gradients then accumulate to the same --batch-size"
-                ) from error
-            raise
+            raise_explained(error, interrupt.asked, batches.batch_size)
     return Outcome(job.folder, trainer.global_step, interrupt.stopped, follow.scores)
+
+
+def raise_explained(error: BaseException, asked_to_stop: bool, images: int) -> NoReturn:
+    """Raise what ended a run as its user is to see it: an interruption, what to mend, or the error itself."""
+    # The engine answers a second Ctrl-C by leaving; processes that read images for an evaluation do not survive one.
+    if isinstance(error, SystemExit) or (asked_to_stop and isinstance(error, RuntimeError)):
+        raise KeyboardInterrupt from error
+    if isinstance(error, torch.OutOfMemoryError):
+        raise UserError(
+            f"the GPU's memory does not hold {images} images at once; give a smaller --images-per-device: "
+            "gradients then accumulate to the same --batch-size"
+        ) from error
+    raise error
 
 
 def run_batches(job: Job, trainer: pl.Trainer) -> RunBatches:
