@@ -20,7 +20,8 @@ from botvision.data import eval_crop, open_classes
 from botvision.errors import UserError
 from botvision.evaluation import evaluate_classifier
 from botvision.training.classification import ClassificationTask
-from botvision.training.run import raise_explained, resume_run, start_run
+from botvision.training.detection import DetectionTask
+from botvision.training.run import initial_weights, raise_explained, resume_run, start_run
 from botvision.training.run_folder import read_run
 
 CONSOLE = Console(stderr=True)
@@ -174,6 +175,17 @@ def test_a_run_starts_from_another_ones_average_with_other_classes(colour_experi
     for name, value in before.model.network.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(after.model.network.state_dict()[name], value), name
+
+
+def test_a_detector_starts_from_the_run_of_a_classifier(tiny_experiment, finished):
+    """As the paper trains its detectors: from ImageNet; here without anything between."""
+    task = DetectionTask(tiny_experiment)
+    model = task.make_model()
+    report = task.start_from(model, initial_weights(finished))
+    assert report.unused == ["fc.weight", "fc.bias"]
+    assert report.at_random == []
+    classifier = load_classifier(finished).model.network.state_dict()
+    assert all(torch.equal(value, classifier[name]) for name, value in model.backbone.body.state_dict().items())
 
 
 def test_a_checkpoint_without_the_average_that_the_run_keeps(colour_experiment, tmp_path):

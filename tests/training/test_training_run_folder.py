@@ -57,6 +57,7 @@ def test_metrics_have_every_step_and_every_evaluation(rows, tiny_experiment):
     for row in (row for row in rows if row["loss"]):
         assert float(row["loss"]) == pytest.approx(sum(float(row[name]) for name in LOSSES), rel=1e-5)
         assert float(row["images_per_second"]) > 0
+        assert 0 <= float(row["data_wait"]) <= 1
         assert float(row["memory_mb"]) > 100
         assert float(row["epoch"]) == int(row["step"]) * 4 / 8
 

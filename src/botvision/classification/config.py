@@ -1,11 +1,14 @@
 """A classifier as data: a network of the catalogue, and the little that recipes change of it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from botvision.errors import UserError
 from botvision.limits import AT_LEAST_1, BELOW_1, check_limits
 from botvision.models import NetworkConfig
 from botvision.models.catalogue import model_config
+
+Freeze = Literal["none", "stem", "c2", "c3", "c4", "c5"]
 
 LIMITS = {
     "depths": AT_LEAST_1,
@@ -32,12 +35,14 @@ class ClassifierConfig:
     """Chance to skip the last block in training, growing linearly from 0 at the first; by default the model's own."""
     dropout: float | None = None
     """Chance to drop a feature in front of the classifier, in training; by default the model's own."""
-    freeze: Literal["none", "stem", "c2", "c3", "c4", "c5"] = "none"
+    freeze: Freeze = "none"
     """Keep the network up to this stage as it was loaded, its batch norm included; c5 trains the classifier alone."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no classifier can be built with."""
         check_limits(self, LIMITS)
+        if self.freeze not in get_args(Freeze):
+            raise UserError(f"--freeze must be one of {', '.join(get_args(Freeze))}, got {self.freeze!r}")
 
     def network(self) -> NetworkConfig:
         """The network that this names.

@@ -174,7 +174,7 @@ class RunConfig:
     threads: int | None = None
     """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None
-    """Start from these weights: a ResNet in torchvision's layout, a checkpoint of a run, or timm/NAME."""
+    """Start from these weights: a ResNet in torchvision's layout, a run or its checkpoint, or timm/NAME."""
     eval_every: int | None = None
     """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: int = 500

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from botvision.checkpoint import Kind, read_checkpoint
+from botvision.checkpoint import Kind, checkpoint_of, read_checkpoint
 from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import read_state_dict
@@ -115,7 +115,7 @@ def initial_weights(source: Path) -> dict[str, Tensor]:
         UserError: not there, or not readable.
     """
     prefixes = ("model.", "network.")  # of the training module, and of a classifier
-    state = read_state_dict(source)
+    state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
     for prefix in prefixes:
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
