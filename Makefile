@@ -17,7 +17,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/botvision bench attention
+	$(BIN)/botvision bench attention --out runs/bench
 
 # The marker is written last, so that an interrupted installation starts again.
 .venv/installed: pyproject.toml

@@ -1,111 +1,229 @@
-"""How long the attention layer takes beside its peers, in interleaved runs of one process."""
+"""What the attention layer takes beside its peers: time in interleaved runs of one process, and memory.
 
+A layer is compared as a whole, projections included. All ways have the same weights and the same channels-last input:
+none is slower with it than with PyTorch's default layout, and ours and the stock kernel are faster.
+"""
+
+import copy
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
-from botvision.attention import definition_attention, folded_attention, relative_attention
+from botvision.attention import definition_attention
+from botvision.benchmark.memory import freed_at_once, peak_memory
+from botvision.benchmark.peers import WAYS, OtherOperator, Size
+from botvision.errors import UserError
+from botvision.layers import MHSA2d
 
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From q, k, v of shape (B, heads, H*W, d) to the same shape."""
+CHECKED_SIZE = (20, 24)
+"""Map on which every way is compared with the definition: oblong, and large enough for ours to take blocks."""
+TOLERANCE = {torch.float32: 5e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
+"""Of the largest number. Wide enough for what rounding does (GPUs round float32 convolutions), far too narrow for
+another definition; the tests compare closely."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """One way to attend, on one map."""
+class Setting:
+    """What every way is given."""
 
-    size: tuple[int, int]
-    name: str
-    forward_ms: float
-    """Median."""
-    both_ms: float
-    """Forward and backward; median."""
+    batch: int
+    heads: int
+    head_width: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def layer(self, size: Size) -> MHSA2d:
+        """Our layer, at random, for a map of (H, W)."""
+        layer = MHSA2d(self.heads * self.head_width, size, self.heads)
+        return layer.to(self.device, self.dtype)
+
+    def maps(self, size: Size) -> Tensor:
+        """(B, C, H, W) at random, channels last."""
+        shape = (self.batch, self.heads * self.head_width, *size)
+        return torch.randn(shape, dtype=self.dtype, device=self.device).contiguous(memory_format=torch.channels_last)
 
 
-def ways(size: tuple[int, int], head_width: int, device: torch.device) -> dict[str, Attention]:
-    """The ways that are compared; "plain" attends without positions, which nothing exact can be expected to beat."""
-    height, width = size
-    rel_height = torch.randn(2 * height - 1, head_width, device=device, requires_grad=True)
-    rel_width = torch.randn(2 * width - 1, head_width, device=device, requires_grad=True)
-    tables: dict[str, Any] = {"rel_height": rel_height, "rel_width": rel_width, "size": size}
-    scale = head_width**-0.5
-    return {
-        "botvision": partial(relative_attention, **tables),
-        "definition": partial(definition_attention, **tables, scale=scale),
-        "folded": partial(folded_attention, **tables, scale=scale),
-        "plain": F.scaled_dot_product_attention,
-    }
+@dataclass(frozen=True)
+class Row:
+    """One way, on one map; None for what it cannot do, and ``note`` says why."""
+
+    size: Size
+    way: str
+    inference_ms: float | None
+    """Forward pass without a graph; median."""
+    training_ms: float | None
+    """Forward and backward pass, gradients of input and weights; median."""
+    inference_mib: float | None
+    """The most memory that the pass holds at once, beyond what was there before."""
+    training_mib: float | None
+    difference: float | None
+    """From the definition in float64, of the largest number: outputs and gradients of the input on a 20x24 map. None
+    for attention without positions."""
+    note: str
+
+
+@dataclass
+class Trial:
+    """One pass of one layer, measured again and again until it turns out not to run."""
+
+    call: Callable[[], None]
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)
+    peak: int | None = None
+    note: str = ""
+
+    def measure_memory(self) -> None:
+        """One call for its memory."""
+        self.peak = peak_memory(self.call, self.device)
+
+    def measure_time(self) -> None:
+        """One call for its time."""
+        started = now(self.device)
+        self.call()
+        self.seconds.append(now(self.device) - started)
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do it, unless it failed before; a lack of memory or of an implementation is noted."""
+        if self.note:
+            return
+        try:
+            action()
+        except NotImplementedError as error:
+            self.note = str(error).partition(". ")[0]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.note = "out of memory"
+
+    def ms(self) -> float | None:
+        """The median."""
+        return None if self.note else 1e3 * statistics.median(self.seconds)
+
+    def mib(self) -> float | None:
+        """The peak."""
+        return None if self.note or self.peak is None else self.peak / 2**20
 
 
 def bench_attention(
-    sizes: list[tuple[int, int]], *, batch: int, heads: int, head_width: int, repeats: int, device: torch.device
-) -> list[Timing]:
-    """Time every way on every map; the ways take turns, so that a busy moment of the machine meets all of them.
+    sizes: list[Size], names: list[str], setting: Setting, repeats: int, say: Callable[[str], None]
+) -> list[Row]:
+    """Measure every way on every map; the ways take turns, so that a busy moment of the machine meets all of them.
 
     Args:
         sizes: (H, W) of the maps.
-        batch, heads, head_width: of q, k and v, float32.
+        names: of :data:`~botvision.benchmark.peers.WAYS`; what is not installed is left out.
+        setting: the layer, its input, and where to run.
         repeats: turns; medians are reported.
-        device: where to run.
+        say: takes a line about what is left out and what is being measured.
+
+    Raises:
+        UserError: a way that computes something else than the definition.
     """
-    timings = []
-    for size in sizes:
-        candidates = ways(size, head_width, device)
-        # (B, N, 3, heads, d) is what a channels-last 1x1 convolution leaves: heads with a contiguous last axis.
-        projected = torch.randn(batch, size[0] * size[1], 3, heads, head_width, device=device)
-        q, k, v = (part.requires_grad_() for part in projected.permute(2, 0, 3, 1, 4).unbind(0))
-        forward: dict[str, list[float]] = {name: [] for name in candidates}
-        both: dict[str, list[float]] = {name: [] for name in candidates}
-        for turn in range(repeats + 1):
-            for name, attend in candidates.items():
-                one, two = time_once(attend, q, k, v)
-                if turn:  # the first turn warms caches up
-                    forward[name].append(one)
-                    both[name].append(two)
-        timings += [
-            Timing(size, name, 1e3 * statistics.median(forward[name]), 1e3 * statistics.median(both[name]))
-            for name in candidates
-        ]
-    return timings
+    names = list(installed(names, say))
+    with freed_at_once():
+        differences = {name: check(name, setting) for name in names}
+        memory = []
+        for size in sizes:
+            say(f"memory, {size[0]}x{size[1]}")
+            memory.append(try_on_map(size, names, setting, Trial.measure_memory, 1))
+    rows = []
+    for size, peaks in zip(sizes, memory, strict=True):
+        say(f"time, {size[0]}x{size[1]}")
+        times = try_on_map(size, names, setting, Trial.measure_time, repeats)
+        rows += [row(size, name, peaks[name], times[name], differences[name]) for name in names]
+    return rows
 
 
-def time_once(attend: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[float, float]:
-    """Seconds of one forward pass without a graph, and of one forward and backward pass."""
-    started = now(q.device)
+def installed(names: list[str], say: Callable[[str], None]) -> Iterator[str]:
+    """Those of the ways whose package is there."""
+    for name in names:
+        if WAYS[name].is_installed():
+            yield name
+        else:
+            say(f"{name} is left out: {WAYS[name].package} is not installed (pip install 'botvision[bench]')")
+
+
+def try_on_map(
+    size: Size, names: list[str], setting: Setting, measure: Callable[[Trial], None], turns: int
+) -> dict[str, tuple[Trial, Trial]]:
+    """Measure inference and training of each way, in turns."""
+    weights, x = setting.layer(size), setting.maps(size).requires_grad_()
+    grad = torch.randn_like(x)
+    pairs = {}
+    for name in names:
+        layer = WAYS[name].build(weights, size).to(x)
+        pairs[name] = Trial(partial(infer, layer, x), x.device), Trial(partial(train, layer, x, grad), x.device)
+    trials = [trial for pair in pairs.values() for trial in pair]
+    for trial in trials:
+        trial.attempt(trial.call)  # compiles, and warms caches up
+    for _ in range(turns):
+        for trial in trials:
+            trial.attempt(partial(measure, trial))
+    return pairs
+
+
+def row(
+    size: Size, name: str, memory: tuple[Trial, Trial], times: tuple[Trial, Trial], difference: float | None
+) -> Row:
+    """What the trials of one way found."""
+    notes = {"inference": times[0].note or memory[0].note, "training": times[1].note or memory[1].note}
+    note = ", ".join(f"no {what}: {why}" for what, why in notes.items() if why)
+    return Row(size, name, times[0].ms(), times[1].ms(), memory[0].mib(), memory[1].mib(), difference, note)
+
+
+def infer(layer: nn.Module, x: Tensor) -> None:
+    """A forward pass without a graph."""
     with torch.no_grad():
-        attend(q, k, v)
-    middle = now(q.device)
-    torch.autograd.grad(attend(q, k, v).sum(), (q, k, v))
-    return middle - started, now(q.device) - middle
+        layer(x)
+
+
+def train(layer: nn.Module, x: Tensor, grad: Tensor) -> None:
+    """A forward and a backward pass; attention without positions leaves its tables unused."""
+    torch.autograd.grad(layer(x), [x, *layer.parameters()], grad, allow_unused=True)
+
+
+def check(name: str, setting: Setting) -> float | None:
+    """How far a way is from the definition in float64; None for one without positions.
+
+    Raises:
+        UserError: it computes something else.
+    """
+    if not WAYS[name].has_positions:
+        return None
+    weights, x = setting.layer(CHECKED_SIZE), setting.maps(CHECKED_SIZE)
+    exact = copy.deepcopy(weights).double()
+    operator = partial(definition_attention, scale=setting.head_width**-0.5)
+    wanted = results(OtherOperator(exact, CHECKED_SIZE, operator).to(exact.qkv.weight), x.double())
+    found = results(WAYS[name].build(weights, CHECKED_SIZE).to(x), x)
+    worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=False))
+    if not worst <= TOLERANCE[setting.dtype]:
+        raise UserError(f"{name} computes something else than the definition, {worst:.2g} away; leave it out (--ways)")
+    return worst
+
+
+def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """Output, and gradient of the input where there is a backward pass."""
+    with torch.no_grad():
+        out = layer(x)
+    try:
+        grad = torch.autograd.grad(layer(x.requires_grad_()).square().sum(), x)
+    except NotImplementedError:
+        return [out]
+    return [out, *grad]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no memory left; of the processor's only the words tell."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def now(device: torch.device) -> float:
-    """The time, once the device has done all its work."""
+    """The time in seconds, once the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def timings_table(timings: list[Timing]) -> Table:
-    """The timings, with their ratio to plain attention on the same map."""
-    table = Table("map", "way", "forward (ms)", "/ plain", "forward + backward (ms)", "/ plain")
-    plain = {timing.size: timing for timing in timings if timing.name == "plain"}
-    for timing in timings:
-        floor = plain[timing.size]
-        table.add_row(
-            f"{timing.size[0]}x{timing.size[1]}",
-            timing.name,
-            f"{timing.forward_ms:.1f}",
-            f"{timing.forward_ms / floor.forward_ms:.2f}",
-            f"{timing.both_ms:.1f}",
-            f"{timing.both_ms / floor.both_ms:.2f}",
-        )
-    return table

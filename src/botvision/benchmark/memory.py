@@ -1,0 +1,76 @@
+"""The most memory that a call holds at once, beyond what was there before it."""
+
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+PROCESS = Path("/proc/self")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of the GNU C library (malloc.h)."""
+LEAST_MAPPED = 2**16
+"""Bytes from which a buffer is given back at once: larger ones are mappings of their own."""
+USUAL_MAPPED = 2**25
+"""What that library comes to by itself in a process that has freed large buffers."""
+
+
+def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a call takes at its peak; run it once before, so that what libraries keep for good is not counted.
+
+    On a GPU: what PyTorch has allocated there. On a processor: the growth of the process's resident memory, as Linux
+    counts it, so that buffers inside the matrix libraries count too; good to about half a MiB inside
+    :func:`freed_at_once`. None where the system does not tell.
+    """
+    if device.type != "cuda":
+        return _resident_peak(call)
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _resident_peak(call: Callable[[], object]) -> int | None:
+    if not _can_tell():
+        return None
+    ctypes.CDLL(None).malloc_trim(0)
+    (PROCESS / "clear_refs").write_text("5")  # the peak starts again from what is resident now
+    before = _resident("VmRSS")
+    call()
+    return max(0, _resident("VmHWM") - before)
+
+
+@contextmanager
+def freed_at_once() -> Iterator[None]:
+    """Have the C library give every freed buffer back to the system at once, so that the process is as large as needed.
+
+    Otherwise it keeps them and, where they do not fit the next buffer, grows beside them. For a process that has not
+    freed large buffers before; afterwards it is as a process that has.
+    """
+    if not _can_tell():
+        yield
+        return
+    gc.collect()
+    library = ctypes.CDLL(None)
+    library.mallopt(M_MMAP_THRESHOLD, LEAST_MAPPED)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, USUAL_MAPPED)
+        library.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MAPPED)
+
+
+def _can_tell() -> bool:
+    """Whether this is Linux, with the GNU C library."""
+    return (PROCESS / "clear_refs").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
+
+
+def _resident(field: str) -> int:
+    """Bytes of a field of the process's status."""
+    lines = (PROCESS / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024

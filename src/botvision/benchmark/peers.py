@@ -1,0 +1,155 @@
+"""The ways to compute the attention layer that the benchmark compares: whole layers, all with the same weights."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
+
+from botvision.attention import definition_attention, folded_attention
+from botvision.attention.definition import position_logits
+from botvision.layers import MHSA2d
+from botvision.version import __version__
+
+Size = tuple[int, int]
+Operator = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Size], Tensor]
+"""q, k, v (B, heads, H*W, d), rel_height, rel_width and (H, W) -> (B, heads, H*W, d)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute the layer."""
+
+    build: Callable[[MHSA2d, Size], nn.Module]
+    """From our layer and the map's (H, W): a module (B, C, H, W) -> (B, C, H, W) with the same weights."""
+    package: str = "torch"
+    """The distribution that it comes from."""
+    has_positions: bool = True
+    """Whether it computes what the definition does."""
+
+    def is_installed(self) -> bool:
+        """Whether its package is there, without importing it."""
+        return find_spec(self.package.replace("-", "_")) is not None
+
+
+class OtherOperator(MHSA2d):
+    """Our projections around another operator.
+
+    Args:
+        layer: whose weights are copied.
+        size: (H, W) of the map.
+        operator: what attends.
+    """
+
+    def __init__(self, layer: MHSA2d, size: Size, operator: Operator) -> None:
+        super().__init__(layer.qkv.in_channels, size, layer.heads)
+        self.load_state_dict(layer.state_dict())
+        self.operator = operator
+
+    def attend(self, parts: list[Tensor], size: Size) -> Tensor:
+        """[q, k, v] -> (B, heads, H*W, d)."""
+        q, k, v = parts
+        rel_height, rel_width = self.tables()
+        return self.operator(q, k, v, rel_height, rel_width, size)
+
+
+def ours(layer: MHSA2d, size: Size) -> nn.Module:
+    """The layer itself."""
+    return layer
+
+
+def definition(layer: MHSA2d, size: Size) -> nn.Module:
+    """The formula as it is written, with the whole matrix."""
+    return OtherOperator(layer, size, partial(definition_attention, scale=layer.head_width**-0.5))
+
+
+def folded(layer: MHSA2d, size: Size) -> nn.Module:
+    """The positions as further channels of q and k, through PyTorch's stock kernel."""
+    return OtherOperator(layer, size, partial(folded_attention, scale=layer.head_width**-0.5))
+
+
+def flex(layer: MHSA2d, size: Size) -> nn.Module:
+    """FlexAttention, with a score function that looks the two position terms up."""
+    # Compiled code serves one map here, and PyTorch keeps only a few before it stops compiling.
+    torch.compiler.reset()
+    attend = torch.compile(flex_attention, dynamic=False) if can_compile(layer.qkv.weight.device) else flex_attention
+
+    def operator(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
+        if torch.is_grad_enabled() and q.device.type == "cpu":
+            # It would say so itself, and leave compiled code behind that is slower in inference.
+            raise NotImplementedError("FlexAttention has no backward pass on a processor")
+        scaled = q * q.shape[-1] ** -0.5
+        vertical, horizontal = position_logits(scaled, rel_height, rel_width, size, size)
+        width = size[1]
+
+        def score(logit: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return logit + vertical[batch, head, query, key // width] + horizontal[batch, head, query, key % width]
+
+        return attend(q, k, v, score_mod=score)
+
+    return OtherOperator(layer, size, operator)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether there is a compiler for what PyTorch generates: Triton on a GPU, C++ on a processor."""
+    if device.type == "cuda":
+        return find_spec("triton") is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def plain(layer: MHSA2d, size: Size) -> nn.Module:
+    """PyTorch's stock kernel without positions, which nothing exact can be expected to beat by much."""
+
+    def operator(q: Tensor, k: Tensor, v: Tensor, *_: object) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+    return OtherOperator(layer, size, operator)
+
+
+def timm_layer(layer: MHSA2d, size: Size) -> nn.Module:
+    """timm's BottleneckAttn, which scales q before the content term alone: its tables hold the scale instead."""
+    from timm.layers.bottleneck_attn import BottleneckAttn
+
+    peer = BottleneckAttn(layer.qkv.in_channels, feat_size=size, num_heads=layer.heads, dim_head=layer.head_width)
+    rel_height, rel_width = (table * layer.head_width**-0.5 for table in layer.tables())
+    tables = {"pos_embed.height_rel": rel_height, "pos_embed.width_rel": rel_width}
+    peer.load_state_dict({"qkv.weight": layer.qkv.weight, **tables})
+    return peer
+
+
+def bottleneck_transformer_pytorch(layer: MHSA2d, size: Size) -> nn.Module:
+    """The attention layer of the package bottleneck-transformer-pytorch, with its relative positions."""
+    from bottleneck_transformer_pytorch.bottleneck_transformer_pytorch import Attention
+
+    channels, width = layer.qkv.in_channels, layer.head_width
+    peer = Attention(dim=channels, fmap_size=size, heads=layer.heads, dim_head=width, rel_pos_emb=True)
+    rel_height, rel_width = layer.tables()
+    tables = {"pos_emb.rel_height": rel_height, "pos_emb.rel_width": rel_width}
+    peer.load_state_dict({"to_qkv.weight": layer.qkv.weight, **tables})
+    return peer
+
+
+WAYS = {
+    "botvision": Way(ours),
+    "definition": Way(definition),
+    "folded": Way(folded),
+    "timm": Way(timm_layer, "timm"),
+    "bt-pytorch": Way(bottleneck_transformer_pytorch, "bottleneck-transformer-pytorch"),
+    "flex": Way(flex),
+    "plain": Way(plain, has_positions=False),
+}
+"""By the names that the command line takes."""
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that these ways come from."""
+    found = {"botvision": __version__, "torch": str(torch.__version__)}
+    packages = [WAYS[name].package for name in names if WAYS[name].is_installed()]
+    return found | {package: version(package) for package in packages if package not in found}
