@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from botvision.attention import definition_attention
-from botvision.attention.kernel import has_triton
+from botvision.attention.kernel import HAS_TRITON
 from botvision.attention.operator import operator_attention
 
 CASES = {
@@ -44,7 +44,7 @@ def with_gradients(attend, name, *, exact=False):
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
     """Results by case, of the operator with the interpreter on."""
-    if not has_triton():
+    if not HAS_TRITON:
         pytest.skip("Triton is not installed")
     path = tmp_path_factory.mktemp("interpreted") / "results.pt"
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

@@ -203,7 +203,7 @@ def test_it_serves_what_it_can_compute(monkeypatch):
     def serves(width=64, value_width=64, dtype=torch.bfloat16):
         return kernel_serves(torch.empty(1, 1, 4, width, dtype=dtype), torch.empty(1, 1, 4, value_width, dtype=dtype))
 
-    monkeypatch.setattr(kernel, "has_triton", lambda: True)
+    monkeypatch.setattr(kernel, "HAS_TRITON", True)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     assert not serves()  # a processor
     monkeypatch.setenv("TRITON_INTERPRET", "1")
@@ -213,7 +213,7 @@ def test_it_serves_what_it_can_compute(monkeypatch):
     assert not serves(dtype=torch.float64)
     assert not serves(width=8)
     assert not serves(value_width=129)
-    monkeypatch.setattr(kernel, "has_triton", lambda: False)
+    monkeypatch.setattr(kernel, "HAS_TRITON", False)
     assert not serves()
 
 

@@ -2,13 +2,20 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from botvision.attention import absolute_attention, content_attention, definition_attention, relative_attention
+from botvision.attention import (
+    absolute_attention,
+    content_attention,
+    definition_attention,
+    folded_attention,
+    relative_attention,
+)
 from botvision.attention.operation import attention
-from botvision.attention.operator import SMALL, choose, operator_attention
+from botvision.attention.operator import SMALL, choose, operator_attention, stock_attention
 
 SIZE = (21, 23)
 
@@ -31,6 +38,12 @@ def test_the_map_of_these_tests_is_one_that_the_operator_serves():
     assert choose(*given[:4], SIZE) is operator_attention
 
 
+def test_sizes_may_be_numpys_numbers_and_lists():
+    given = operands((3, 4))
+    expected = relative_attention(*given, size=(3, 4))
+    torch.testing.assert_close(relative_attention(*given, size=list(np.array([3, 4]))), expected)
+
+
 @pytest.mark.slow
 def test_pytorchs_own_check_of_operators():
     given = operands(dtype=torch.float32)
@@ -46,6 +59,34 @@ def test_first_and_second_derivatives_are_those_of_differences():
 
     assert torch.autograd.gradcheck(small, given)
     assert torch.autograd.gradgradcheck(small, given)
+
+
+def test_third_derivatives_are_the_definitions():
+    def loss(attend, given):
+        return attend(*given, (2, 3), 0.7, (2, 3)).square().sum()
+
+    third = []
+    for compute in (operator_attention, definition_attention):
+        given = operands((2, 3), batch=1, heads=1, width=3, value_width=2)
+        (first,) = torch.autograd.grad(loss(compute, given), given[0], create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), given[0], create_graph=True)
+        third.append(torch.autograd.grad(second.square().sum(), given)[0])
+    torch.testing.assert_close(third[0], third[1])
+
+
+def test_gradients_of_gradients_and_many_at_once_by_torch_func():
+    given = [tensor.detach() for tensor in operands((2, 3), batch=1, heads=1, width=3, value_width=2)]
+
+    def small(q, *rest):
+        return operator_attention(q, *rest, (2, 3), 0.7, (2, 3)).square().sum()
+
+    def by_definition(q, *rest):
+        return definition_attention(q, *rest, (2, 3), 0.7).square().sum()
+
+    second = torch.func.jacrev(torch.func.jacrev(small))(*given)
+    torch.testing.assert_close(second, torch.func.jacrev(torch.func.jacrev(by_definition))(*given))
+    vectorized = torch.autograd.functional.hessian(lambda q: small(q, *given[1:]), given[0], vectorize=True)
+    torch.testing.assert_close(vectorized, second)
 
 
 def test_vmap_is_one_call_after_the_other():
@@ -88,6 +129,13 @@ def test_one_graph_compiled_for_every_size_with_gradients():
     def any_size(q, k, v, rel_height, rel_width, height, width):
         return relative_attention(q, k, v, rel_height, rel_width, size=(height, width))
 
+    graphs = []
+
+    def count(graph, example):
+        graphs.append(graph)
+        return graph
+
+    torch.compile(any_size, fullgraph=True, dynamic=True, backend=count)(*operands(dtype=torch.float32), *SIZE)
     compiled = torch.compile(any_size, fullgraph=True, dynamic=True, backend="aot_eager")
     for size in [(21, 23), (22, 30), (25, 20)]:
         given = operands(size, dtype=torch.float32)
@@ -99,6 +147,7 @@ def test_one_graph_compiled_for_every_size_with_gradients():
             strict=True,
         ):
             torch.testing.assert_close(ours, theirs)
+    assert len(graphs) == 1
 
 
 def test_an_exported_program_has_the_operator_as_one_node_and_open_batches():
@@ -140,8 +189,6 @@ def test_keys_of_a_part_of_the_map_are_that_part_of_the_whole():
         q, k[:, :, :10], v[:, :, :10], rel_height, rel_width, size=(4, 5), key_size=(2, 5), scale=1.0
     )
     content = q @ k.transpose(2, 3)
-    nothing = torch.zeros_like(v)
-    nothing[:, :, 10:] = -1e30  # what lies outside: left out of the softmax below
     position = definition_logits(q, rel_height, rel_width, (4, 5))
     logits = (content + position)[..., :10]
     torch.testing.assert_close(found, logits.softmax(-1) @ v[:, :, :10])
@@ -166,6 +213,48 @@ def test_absolute_and_content_attention_are_their_formulas(size):
     torch.testing.assert_close(content_attention(q, k, v), expected)
 
 
+@pytest.mark.parametrize("size", [(14, 14), (19, 20), (20, 20)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_precision_is_the_same_on_both_sides_of_the_choice(size, dtype):
+    given = operands(size, batch=1, heads=2, width=32, value_width=32, dtype=dtype)
+    upstream = torch.randn(1, 2, size[0] * size[1], 32, dtype=dtype)
+    out = relative_attention(*given, size=size)
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    expected = definition_attention(*exact, size, 32**-0.5)
+    found = [out, *torch.autograd.grad(out, given, upstream)]
+    wanted = [expected, *torch.autograd.grad(expected, exact, upstream.double())]
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.double() - theirs).norm() <= tolerance * theirs.norm()
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "value_width", "dtype", "kind", "way"),
+    [
+        ((40, 40), 128, 128, torch.float16, "qk+qr", folded_attention),
+        ((64, 64), 128, 128, torch.float16, "qk+qr", folded_attention),  # 256: as wide as stock kernels go
+        ((80, 80), 128, 128, torch.float16, "qk+qr", operator_attention),
+        ((64, 64), 128, 128, torch.float16, "qr", folded_attention),
+        ((100, 100), 8, 250, torch.float16, "qk+qr", operator_attention),
+        ((14, 14), 32, 32, torch.float64, "qk+qr", operator_attention),
+        ((14, 14), 32, 32, torch.float64, "qk", operator_attention),
+        ((80, 80), 128, 128, torch.bfloat16, "qk", stock_attention),
+    ],
+)
+def test_without_the_kernel_a_device_takes_what_its_stock_kernels_can(size, width, value_width, dtype, kind, way):
+    positions = size[0] * size[1]
+    q = torch.empty(1, 4, positions, width, dtype=dtype, device="meta")
+    v = torch.empty(1, 4, positions, value_width, dtype=dtype, device="meta")
+    table = None if kind == "qk" else torch.empty(2 * size[0] - 1, width, dtype=dtype, device="meta")
+    assert choose(q, None if kind == "qr" else q, v, table, size) is way
+
+
+def test_float64_stays_under_autocast():
+    given = operands((3, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert relative_attention(*given, size=(3, 4)).dtype == torch.float64
+
+
 def test_the_slow_path_is_logged(caplog):
     given = operands((2, 2), batch=1)
     with caplog.at_level(logging.DEBUG, logger="botvision"):
@@ -176,15 +265,30 @@ def test_the_slow_path_is_logged(caplog):
     assert "second derivatives" in caplog.text
 
 
+def test_a_device_without_the_kernel_says_so(caplog):
+    given = [torch.empty(tensor.shape, dtype=torch.float16, device="meta") for tensor in operands((14, 14))]
+    with caplog.at_level(logging.DEBUG, logger="botvision"):
+        relative_attention(*given, size=(14, 14))
+    assert "on meta in the folded form" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"key_size": (4, 4)}, r"key_size \(4, 4\) is 16 positions, but k has 6; give the map of k"),
+        ({"key_size": (4, 4)}, r"key_size \(4, 4\) is 16 positions, but k has 6"),
         ({"key_size": 6}, r"key_size must be \(H, W\), two whole numbers of at least 1, got 6"),
-        ({"q": torch.zeros(2, 3, 6, 4, dtype=torch.int64)}, "q must hold vectors of floating-point numbers"),
-        ({"q": torch.zeros(2, 3, 6, 0)}, "q must hold vectors"),
+        ({"q": torch.zeros(2, 3, 6, 4, dtype=torch.int64)}, "q is torch.int64, it should be one of torch.float64"),
+        ({"q": torch.zeros(2, 3, 6, 0)}, r"q has shape \(2, 3, 6, 0\), so no numbers in a vector"),
         ({"k": torch.zeros(1, 3, 6, 4)}, r"k has shape \(1, 3, 6, 4\), it should begin with q's \(2, 3\)"),
         ({"v": torch.zeros(2, 6, 4)}, "v must be"),
+        ({"k": None}, "k should be a tensor, got NoneType"),
+        ({"rel_height": None}, "rel_height should be a tensor, got NoneType"),
+        ({"scale": torch.tensor(1.0)}, "scale should be a number, got Tensor; multiply q by a tensor instead"),
+        ({"scale": "1"}, "scale should be a number, got str"),
+        (
+            {"k": torch.zeros(2, 3, 8, 4), "v": torch.zeros(2, 3, 8, 4)},
+            r"k has 8 positions, .* give key_size=\(H', W'\)",
+        ),
         ({"rel_width": torch.zeros(5, 4, device="meta")}, "rel_width is torch.float32 on meta, it should be"),
     ],
 )

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from botvision.attention import (
+    blocks,
     definition_attention,
     folded_attention,
     position_attention,
@@ -103,17 +104,31 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_a_large_map_never_has_the_matrix_of_all_pairs():
+def test_a_large_map_never_has_the_matrix_of_all_pairs(monkeypatch):
     size, heads, head_width = (40, 52), 2, 8
     given = operands(size, head_width, batch=1, heads=heads, dtype=torch.float32)
-    leaves = [tensor.requires_grad_() for tensor in given]
     positions = size[0] * size[1]
+    monkeypatch.setattr(blocks, "BLOCK_LOGITS", positions * blocks.LEAST_QUERIES)
+    maps = blocks.Maps(size, size, 1.0)
+    with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
+        out = blocks.blocked_attention(*given, maps)
+        blocks.blocked_backward(torch.ones_like(out), *given, out, maps)
+    assert seen.elements == blocks.LEAST_QUERIES * positions
     with Largest() as seen:
-        relative_attention(*leaves, size=size).sum().backward()
-    assert seen.elements <= heads * positions * (head_width + sum(size))
-    with Largest() as seen:
-        definition_attention(*leaves, size, 1.0)
+        definition_attention(*given, size, 1.0)
     assert seen.elements == heads * positions**2
+    with Largest() as seen:
+        folded_attention(*given, size, 1.0)
+    assert seen.elements <= heads * positions * (head_width + sum(size) + 8)
+
+
+def test_what_is_kept_for_the_backward_pass_is_what_came_in_and_out():
+    size = (21, 23)
+    given = [tensor.requires_grad_() for tensor in operands(size, 8, batch=1, heads=2)]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
+        relative_attention(*given, size=size)
+    assert max(kept) == given[0].numel()
 
 
 def test_the_public_operator_takes_tables_of_other_sizes():

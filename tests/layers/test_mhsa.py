@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 
@@ -129,3 +130,32 @@ def test_a_state_dict_of_another_layer_is_refused(other):
 def test_what_cannot_be_built_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         MHSA2d(**({"channels": 8, "size": (4, 4)} | arguments))
+
+
+def test_tables_are_found_by_name_when_something_registers_one_again():
+    layer = MHSA2d(8, (6, 6), heads=2)
+    x = torch.randn(1, 8, 6, 6)
+    before = layer(x)
+    prune.identity(layer, "rel_height")
+    torch.testing.assert_close(layer(x), before)
+    layer.rel_height_mask.zero_()
+    assert (layer(x) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"channels": 0}, "channels must be a whole number, at least 1, got 0"),
+        ({"out_channels": 0}, "out_channels must be"),
+        ({"head_width": 0}, "head_width must be"),
+        ({"head_width": -3}, "head_width must be"),
+    ],
+)
+def test_widths_that_cannot_be_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        MHSA2d(**{"channels": 8, "size": (3, 3)} | given)
+
+
+def test_a_map_without_batch_is_refused():
+    with pytest.raises(ValueError, match=r"the feature map must be \(B, C, H, W\), got shape \(8, 3, 3\)"):
+        MHSA2d(8, (3, 3))(torch.zeros(8, 3, 3))

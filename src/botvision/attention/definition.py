@@ -6,6 +6,7 @@ It builds the whole (N, M) matrix of logits. Nothing else in the project is allo
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from botvision.attention.tables import relative_rows
@@ -108,9 +109,11 @@ def position_logits_backward(
 
 
 def sum_distances(rows: Tensor) -> Tensor:
-    """(L, L', d) for every pair of coordinates -> (L + L' - 1, d), those of one distance added up."""
+    """(L, L', d) for every pair of coordinates -> (L + L' - 1, d), those of one distance added up, in a fixed order.
+
+    Behind L' rows of numbers and L rows of zeros, each query begins one place later than the one before it: read with
+    one place less a query, the same distances stand in one column.
+    """
     queries, keys = rows.shape[:2]
-    query = torch.arange(queries, device=rows.device)
-    key = torch.arange(keys, device=rows.device)
-    index = key[None, :] - query[:, None] + queries - 1
-    return rows.new_zeros(queries + keys - 1, rows.shape[-1]).index_add_(0, index.flatten(), rows.flatten(0, 1))
+    apart = F.pad(rows.flip(0), (0, 0, 0, queries)).flatten(0, 1)  # the last query's distances begin with the first
+    return apart[: queries * (queries + keys - 1)].unflatten(0, (queries, queries + keys - 1)).sum(0)

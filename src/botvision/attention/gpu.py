@@ -47,7 +47,7 @@ def backward(
     out: Tensor,
     log_sum: Tensor,
     maps: Maps,
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v, rel_height and rel_width.
 
     Args:
@@ -72,7 +72,9 @@ def backward(
             grad[some] = part
         for total, part in zip(table_sums, of_tables, strict=True):
             total += part
-    return [*grads, *(total.to(q.dtype) for total in table_sums)]
+    of_q, of_k, of_v = grads
+    of_height, of_width = (total.to(q.dtype) for total in table_sums)
+    return of_q, of_k, of_v, of_height, of_width
 
 
 def parts(q: Tensor, maps: Maps) -> Iterator[slice]:

@@ -10,7 +10,6 @@ missing from others.
 """
 
 import os
-from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -18,6 +17,8 @@ import torch
 from torch import Tensor
 
 SERVED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+HAS_TRITON = find_spec("triton") is not None
+"""Whether it is installed; it is not imported here."""
 NARROWEST, WIDEST = 16, 128
 """Head widths of queries and of values that the programs can hold in registers."""
 
@@ -58,13 +59,7 @@ def kernel_serves(q: Tensor, v: Tensor) -> bool:
     installed; also on the CPU where the environment asks for Triton's interpreter (slow, for tests).
     """
     widths_fit = all(NARROWEST <= tensor.shape[-1] <= WIDEST for tensor in (q, v))
-    return q.dtype in SERVED_DTYPES and widths_fit and has_triton() and (is_capable(q.device) or is_interpreted())
-
-
-@cache
-def has_triton() -> bool:
-    """Whether Triton is installed, without importing it."""
-    return find_spec("triton") is not None
+    return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted())
 
 
 def is_interpreted() -> bool:
@@ -77,7 +72,6 @@ def is_capable(device: torch.device) -> bool:
     return device.type == "cuda" and torch.version.cuda is not None and capability(device) >= MINIMUM_CAPABILITY
 
 
-@cache
 def capability(device: torch.device) -> tuple[int, int]:
     """Generation of an NVIDIA card; Hopper's for the interpreter, which runs anything."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)

@@ -41,13 +41,15 @@ def attention(
         size, key_size: (H, W) and (H', W'), which the tables fit exactly.
 
     Returns:
-        (B, heads, H*W, e), and the logarithm of the sum in each softmax, (B, heads, H*W) float32 on a GPU; blocks do
-        without it and leave it empty.
+        (B, heads, H*W, e), and the logarithm of the sum in each softmax, (B, heads, H*W) in float32; blocks do without
+        it and leave it 0.
     """
     maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
     with as_given(q):
         if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
             return gpu.forward(q, k, v, rel_height, rel_width, maps)
+        if q.device.type != "cpu":
+            logger.debug("attention on %s in blocks: the Triton kernel does not serve %s", q.device, q.dtype)
         return blocked_attention(q, k, v, rel_height, rel_width, maps), logarithms(q)
 
 
@@ -63,7 +65,7 @@ def as_given(q: Tensor) -> torch.autocast:
 
 def logarithms(q: Tensor) -> Tensor:
     """What the second result is made of."""
-    return q.new_empty(q.shape[:3] if q.is_cuda else (0,), dtype=torch.float32)
+    return q.new_zeros(q.shape[:3], dtype=torch.float32)
 
 
 @torch.library.custom_op("botvision::attention_backward", mutates_args=())
@@ -79,21 +81,23 @@ def attention_backward(
     size: list[int],
     key_size: list[int],
     scale: float,
-) -> list[Tensor]:
-    """Gradients of :func:`attention`, of those of its tensors that are there, in their order."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`attention`: of q, k, v, rel_height and rel_width; nothing, as a tensor, of what is None."""
     maps = Maps((size[0], size[1]), (key_size[0], key_size[1]), scale)
     with as_given(q):
         if k is not None and rel_height is not None and rel_width is not None and kernel_serves(q, v):
             return gpu.backward(grad_out, q, k, v, rel_height, rel_width, out, log_sum, maps)
         grads = blocked_backward(grad_out, q, k, v, rel_height, rel_width, out, maps)
-    return [grad for grad in grads if grad is not None]
+    of_q, of_k, of_v, of_height, of_width = (q.new_empty(0) if grad is None else grad for grad in grads)
+    return of_q, of_k, of_v, of_height, of_width
 
 
 @attention_backward.register_fake
-def _(grad_out: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
     q, k, v, *tables = inputs[:INPUTS]
-    grads = [empty_output(tensor, tensor) for tensor in (q, k, v) if tensor is not None]
-    return grads + [torch.empty_like(table) for table in tables if table is not None]
+    nothing = q.new_empty(0)
+    of_vectors = [nothing if tensor is None else empty_output(tensor, tensor) for tensor in (q, k, v)]
+    return *of_vectors, *(nothing if table is None else torch.empty_like(table) for table in tables)
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -110,32 +114,40 @@ def backward(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Any, ...]:  # noqa: AN
     return *in_place_of(inputs, grads), None, None, None
 
 
-def keep_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
+def keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
     """Keep what a second derivative needs."""
     ctx.save_for_backward(*inputs[: 1 + INPUTS])
     ctx.rest = inputs[-3:]
 
 
-def double_backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:  # noqa: ANN401
-    """Gradients of :func:`attention_backward`, through the definition: exact, with the whole matrix in memory."""
+def double_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+    """Gradients of :func:`attention_backward`, through the definition: exact, with the whole matrix in memory.
+
+    They can be differentiated again, as often as wanted.
+    """
     size, key_size, scale = ctx.rest
     grad_out, *inputs = ctx.saved_tensors
+    there = [index for index, tensor in enumerate(inputs) if tensor is not None]
     logger.debug("second derivatives of attention: computed by the definition, with its whole matrix")
-    with torch.enable_grad():
-        leaves: list[Any] = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
-        given = [leaf for leaf in leaves if leaf is not None]
-        grad_out = grad_out.detach().requires_grad_()
-        q, k, v, rel_height, rel_width = leaves
-        out = definition_attention(q, k, v, rel_height, rel_width, size, scale, key_size)
-        first = torch.autograd.grad(out, given, grad_out, create_graph=True)
-    of_out, *second = torch.autograd.grad(first, [grad_out, *given], grads, allow_unused=True)
-    return of_out, *in_place_of(inputs, second), None, None, None, None, None
+
+    def forward(*given: Tensor) -> Tensor:
+        whole: Any = dict(zip(there, given, strict=True))
+        q, k, v, rel_height, rel_width = (whole.get(index) for index in range(INPUTS))
+        return definition_attention(q, k, v, rel_height, rel_width, size, scale, key_size)
+
+    def first(grad_out: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        return torch.func.vjp(forward, *given)[1](grad_out)
+
+    with as_given(grad_out):
+        pull_back = torch.func.vjp(first, grad_out, *(inputs[index] for index in there))[1]
+        of_out, *second = pull_back(tuple(grads[index] for index in there))
+    of_inputs = dict(zip(there, second, strict=True))
+    return of_out, *(of_inputs.get(index) for index in range(INPUTS)), None, None, None, None, None
 
 
-def in_place_of(inputs: list[Tensor | None], grads: list[Any]) -> list[Any]:
-    """Gradients in the places of the tensors that they are of, None in those of the others."""
-    left = iter(grads)
-    return [None if tensor is None else next(left) for tensor in inputs]
+def in_place_of(inputs: list[Tensor | None], grads: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """Gradients, None in place of those of what is None."""
+    return [None if tensor is None else grad for tensor, grad in zip(inputs, grads, strict=True)]
 
 
 # For exported programs, in which the operators stand by themselves.
@@ -163,42 +175,44 @@ class Attention(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
         """One call after the other."""
-        results = [Attention.apply(*one) for one in each(info.batch_size, in_dims, arguments)]
-        return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
+        return one_by_one(Attention, info.batch_size, in_dims, arguments)
 
 
 class AttentionBackward(torch.autograd.Function):
     """The backward operator, likewise."""
 
     setup_context = staticmethod(keep_backward)
+    backward = staticmethod(double_backward)
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         """:func:`attention_backward`."""
-        return tuple(attention_backward(*arguments))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-        """Second derivatives."""
-        return double_backward(ctx, list(grads))
+        return attention_backward(*arguments)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401
         """One call after the other."""
-        results = [AttentionBackward.apply(*one) for one in each(info.batch_size, in_dims, arguments)]
-        grads = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
-        return grads, (0,) * len(grads)
+        return one_by_one(AttentionBackward, info.batch_size, in_dims, arguments)
 
 
-def each(count: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
-    """The arguments of each call that ``vmap`` makes one of; each may have tables, and gradients, of its own."""
-    return [
+def one_by_one(
+    function: type[torch.autograd.Function],
+    count: int,
+    in_dims: tuple[Any, ...],
+    arguments: tuple[Any, ...],
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """The calls that ``vmap`` makes one of: each may have tables, and gradients, of its own."""
+    logger.debug("attention under vmap: %d calls, one after the other", count)
+    calls = [
         [
             argument.select(dim, index) if isinstance(dim, int) else argument
             for argument, dim in zip(arguments, in_dims, strict=True)
         ]
         for index in range(count)
     ]
+    results = zip(*(function.apply(*call) for call in calls), strict=True)
+    stacked = tuple(torch.stack(parts) for parts in results)
+    return stacked, (0,) * len(stacked)
 
 
 Shape = tuple[int, ...]

@@ -14,7 +14,7 @@ from botvision.attention import (
     position_attention,
     relative_attention,
 )
-from botvision.attention.operator import is_map_size
+from botvision.attention.operator import map_size
 from botvision.errors import UserError
 
 ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")
@@ -59,7 +59,10 @@ class MHSA2d(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        out_channels = out_channels or channels
+        out_channels = channels if out_channels is None else out_channels
+        for name, count in {"channels": channels, "out_channels": out_channels, "head_width": head_width}.items():
+            if count is not None and (not isinstance(count, int) or count < 1):
+                raise UserError(f"{name} must be a whole number, at least 1, got {count!r}")
         if not isinstance(heads, int) or heads < 1:
             raise UserError(f"heads must be a whole number, at least 1, got {heads!r}")
         if out_channels % heads:
@@ -68,17 +71,16 @@ class MHSA2d(nn.Module):
             raise UserError(f"unknown kind of attention {kind!r}, the kinds are {', '.join(ATTENTION_KINDS)}")
         self.heads = heads
         self.kind = kind
-        self.head_width = head_width or out_channels // heads
+        self.head_width = out_channels // heads if head_width is None else head_width
+        self.table_names: tuple[str, ...] = ()
         queries = [self.head_width * heads] * (1 if kind == "qr_relative" else 2)
         self.widths = [*queries, out_channels]
         self.qkv = nn.Conv2d(channels, sum(self.widths), kernel_size=1, bias=bias)
         if kind != "qk":
             if size is None:
                 raise UserError(f"attention {kind!r} has position tables and needs the size they are made for")
-            if not is_map_size(size):
-                raise UserError(f"size must be (H, W), two whole numbers of at least 1, got {size!r}")
-            names = ("abs_height", "abs_width") if kind == "qk+qr_absolute" else ("rel_height", "rel_width")
-            for name, length in zip(names, size, strict=True):
+            self.table_names = ("abs_height", "abs_width") if kind == "qk+qr_absolute" else ("rel_height", "rel_width")
+            for name, length in zip(self.table_names, map_size("size", size), strict=True):
                 rows = length if kind == "qk+qr_absolute" else 2 * length - 1
                 self.register_parameter(name, nn.Parameter(torch.empty(rows, self.head_width)))
         self.reset_parameters()
@@ -94,7 +96,7 @@ class MHSA2d(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401
         """Adapt tables that were made for another size; PyTorch refuses whatever else is of another shape."""
         adapted = []
-        for name, table in self.named_parameters(recurse=False):
+        for name, table in zip(self.table_names, self.tables(), strict=True):
             given = state_dict.get(prefix + name)
             if given is None or given.ndim != 2 or given.shape[1:] != table.shape[1:] or len(given) == len(table):
                 continue
@@ -112,12 +114,18 @@ class MHSA2d(nn.Module):
             logger.warning("position tables were made for another size and are adapted: %s", ", ".join(adapted))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def tables(self) -> list[nn.Parameter]:
+    def tables(self) -> list[Tensor]:
         """The position tables of height and width; none for ``kind="qk"``."""
-        return list(self.parameters(recurse=False))
+        return [getattr(self, name) for name in self.table_names]  # by name: pruning and the like re-register them
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend from every position to every position: (B, C, H, W) -> (B, C', H, W)."""
+        """Attend from every position to every position: (B, C, H, W) -> (B, C', H, W).
+
+        Raises:
+            UserError: anything else than four axes.
+        """
+        if x.ndim != 4:
+            raise UserError(f"the feature map must be (B, C, H, W), got shape {tuple(x.shape)}")
         height, width = x.shape[2:]
         # In channels-last memory these are views, and the last axis of each head is contiguous, which the stock
         # attention kernels need to take their fast path.
