@@ -12,3 +12,7 @@ class UserError(ValueError):
         if "Original Traceback" in message:
             message = message.strip().splitlines()[-1].partition(": ")[2]
         super().__init__(message)
+
+
+class NotFiniteError(UserError):
+    """A loss or an answer of a network is infinite or no number: its weights have blown up."""

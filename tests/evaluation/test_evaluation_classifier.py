@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import (
 )
 
 from botvision.classification import Classifier, ClassifierConfig
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.evaluation import confusion_matrix, evaluate_classifier, most_confused, write_classification
 from botvision.evaluation.classifier import calibration_error, classification_scores, judge, own_label
 from botvision.evaluation.confusion import save_confusion
@@ -100,6 +100,15 @@ def test_progress_is_told_and_the_mode_of_the_model_is_kept(model):
         assert model.training is mode
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert told == [(2, 5), (4, 5), (5, 5)] * 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_answers_that_are_not_finite_are_refused(model, value):
+    broken = Classifier(model.config, CLASSES)
+    with torch.no_grad():
+        broken.network.fc.bias[3] = value
+    with pytest.raises(NotFiniteError, match=r"answer to 000\.jpg is not finite: .* blown up"):
+        evaluate_classifier(broken, Noise(2), batch_size=2)
 
 
 def test_unreadable_images_are_left_out_and_counted(model):

@@ -34,7 +34,7 @@ def show_scores(scores: dict[str, Any], as_json: bool, classes: bool = False) ->
     if not first_process():
         return
     if as_json:
-        print(json.dumps(scores))
+        print(json.dumps(scores, allow_nan=False))
         return
     if "top1" in scores:
         tables: list[Table] = [classification_table(scores)]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from botvision.classification import Classifier
 from botvision.data.loading import evaluation_loader
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.evaluation.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.evaluation.sharing import gather, own_share
 from botvision.files import whole_file, write_text
@@ -66,6 +66,7 @@ def evaluate_classifier(
 
     Raises:
         UserError: a label that is none of the model's, too many unreadable images, or none to score.
+        NotFiniteError: an answer of the model is infinite or no number.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     rows, skipped = classify_all(model, loader, on_image, right_labels or own_label)
@@ -94,6 +95,7 @@ def classify_all(
             if targets:
                 # In float64: probabilities that float32 rounds to 1 would all have a loss of 0.
                 logits = model(batch["images"].to(model.pixel_mean.device)).cpu().double()
+                check_finite(logits, targets)
                 rows += judge(logits, targets, right_labels)
             skipped += batch["skipped"]
             done += len(targets) + len(batch["skipped"])
@@ -101,6 +103,16 @@ def classify_all(
     finally:
         model.train(was_training)
     return rows, skipped
+
+
+def check_finite(logits: Tensor, targets: Sequence[Target]) -> None:
+    """Refuse logits (B, K) that cannot be scored; their mean over a data set would be no number, and say nothing."""
+    for row, target in zip(logits, targets, strict=True):
+        if not row.isfinite().all():
+            raise NotFiniteError(
+                f"the network's answer to {target['path']} is not finite: the weights of this checkpoint have blown "
+                "up, only an earlier one is of use"
+            )
 
 
 def judge(logits: Tensor, targets: Sequence[Target], right_labels: RightLabels) -> list[dict[str, Any]]:
@@ -181,7 +193,7 @@ def write_classification(
             writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
     save_confusion(matrix, class_names, folder / "confusion.png")
     content = {**about, **scores, "most_confused": most_confused(matrix, class_names)}
-    write_text(folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def classification_table(scores: dict[str, Any]) -> Table:

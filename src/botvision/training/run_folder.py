@@ -89,8 +89,8 @@ def environment() -> dict[str, Any]:
 
 def write_evaluation(folder: Path, scores: dict[str, Any], results: list[dict[str, Any]], **about: Any) -> None:  # noqa: ANN401
     """Write ``metrics.json`` and ``detections.json`` (COCO's results format)."""
-    write_text(folder / "detections.json", json.dumps(results) + "\n")
-    write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2) + "\n")
+    write_text(folder / "detections.json", json.dumps(results, allow_nan=False) + "\n")
+    write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:
