@@ -197,20 +197,55 @@ def test_a_checkpoint_without_the_average_that_the_run_keeps(colour_experiment, 
         resume_run(folder, CONSOLE)
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(colour_experiment, tmp_path, monkeypatch):
-    losses, batches = ClassificationTask.losses, []
+@pytest.fixture
+def diverging_at(monkeypatch):
+    """The loss of a batch is no number."""
 
-    def diverging(self, model, batch):
-        batches.append(1)
-        found = losses(self, model, batch)
-        return found | {"loss": found["loss"] * (float("nan") if len(batches) == 4 else 1)}
+    def arrange(wanted: int) -> None:
+        losses, batches = ClassificationTask.losses, []
 
-    monkeypatch.setattr(ClassificationTask, "losses", diverging)
+        def diverging(self, model, batch):
+            batches.append(1)
+            found = losses(self, model, batch)
+            return found | {"loss": found["loss"] * (float("nan") if len(batches) == wanted else 1)}
+
+        monkeypatch.setattr(ClassificationTask, "losses", diverging)
+
+    return arrange
+
+
+@pytest.mark.parametrize("save_every", [1, 2])
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(colour_experiment, diverging_at, tmp_path, save_every):
+    diverging_at(4)  # by the weights of step 3, which are written already where every step is
+    run = {"out": tmp_path / "run", "save_every": save_every, "eval_every": 100}
+    with pytest.raises(UserError, match=f"loss is nan at step 3; .* --weights {tmp_path / 'run'}, and --lr") as caught:
+        start_run(changed(colour_experiment, run=run), "imagenet/botnet50", CONSOLE)
+    assert "\n" not in str(caught.value)
+    assert [file.name for file in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+    follow_it = {"out": tmp_path / "again", "weights": tmp_path / "run", "steps": 3}
+    assert start_run(changed(colour_experiment, run=follow_it), "imagenet/botnet50", CONSOLE).steps == 3
+
+
+def test_a_blow_up_that_shows_after_a_resume_keeps_the_last_good_checkpoint(
+    colour_experiment, interrupt_at, diverging_at, tmp_path
+):
+    interrupt_at(3)
+    run = {"out": tmp_path / "run", "eval_every": 100}
+    assert start_run(changed(colour_experiment, run=run), "imagenet/botnet50", CONSOLE).steps == 3
+    diverging_at(1)
     with pytest.raises(UserError, match="loss is nan at step 3"):
-        start_run(changed(colour_experiment, run={"out": tmp_path / "run"}), "imagenet/botnet50", CONSOLE)
-    content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert content["global_step"] == 2
-    assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
+        resume_run(tmp_path / "run", CONSOLE)
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+
+def test_weights_that_blow_up_at_the_last_step_are_neither_scored_nor_kept(colour_experiment, tmp_path):
+    sections = {"optimizer": {"lr": 1e38, "warmup_epochs": 0}, "run": {"out": tmp_path / "run", "steps": 1}}
+    with pytest.raises(UserError, match=r"blown up.*start it anew with --lr smaller than 1e\+38") as caught:
+        start_run(changed(colour_experiment, **sections), "imagenet/botnet50", CONSOLE)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from botvision.checkpoint import read_checkpoint
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.files import whole_file
 
 
@@ -36,6 +36,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 class SaveCheckpoints(pl.Callback):
     """Keeps ``checkpoints/last.ckpt`` up to date, and ``checkpoints/best.ckpt`` where a score got better.
 
+    The step that blows a network up has a finite loss; only the next loss shows what became of the weights. Until then
+    the checkpoint before stays as ``before.ckpt``, and is the last one again where that loss is not finite.
+
     Args:
         folder: of the checkpoints.
         every: steps between two writes of last.ckpt; each evaluation, the one at the end included, asks for one too.
@@ -43,19 +46,51 @@ class SaveCheckpoints(pl.Callback):
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder
+        self.last, self.before = folder / "last.ckpt", folder / "before.ckpt"
         self.every = every
         self.best = float("-inf")
+        self.saved_step = 0
+        self.in_doubt = self.before.is_file()
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write last.ckpt now."""
-        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
+        """Write last.ckpt, unless it is of this step already."""
+        if self.saved_step != trainer.global_step:
+            self.write_last(trainer)
+
+    def write_last(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt; the one before stays until :meth:`trust_last`."""
+        new = self.folder / "new.ckpt"
+        trainer.save_checkpoint(new, weights_only=False)
+        if trainer.is_global_zero:
+            if self.last.is_file() and not self.in_doubt:
+                self.last.replace(self.before)
+            new.replace(self.last)
+        self.saved_step, self.in_doubt = trainer.global_step, True
+
+    def trust_last(self, trainer: pl.Trainer) -> None:
+        """The weights of last.ckpt have given something finite."""
+        if self.in_doubt and trainer.is_global_zero:
+            self.before.unlink(missing_ok=True)
+        self.in_doubt = False
+
+    def on_before_backward(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """A loss came through :meth:`TrainingModule.training_step`, so it is finite."""
+        self.trust_last(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take weights back that have blown up."""
+        if isinstance(exception, NotFiniteError) and self.in_doubt and trainer.is_global_zero:
+            if self.before.is_file():
+                self.before.replace(self.last)
+            else:
+                self.last.unlink(missing_ok=True)
 
     def save_best(self, trainer: pl.Trainer, score: float) -> None:
         """Write best.ckpt if this score beats every one before; last.ckpt too, so that a resumed run knows of it."""
         if score > self.best:
             self.best = score
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
-            self.save_last(trainer)
+            self.write_last(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write last.ckpt when it is due."""

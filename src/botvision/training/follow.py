@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
+from botvision.errors import NotFiniteError
 from botvision.training.checkpoints import SaveCheckpoints, stepped
 from botvision.training.metrics import Metrics
 from botvision.training.module import TrainingModule
@@ -60,10 +62,16 @@ class Follow(pl.Callback):
             self.evaluate(trainer, pl_module)
 
     def evaluate(self, trainer: pl.Trainer, module: TrainingModule) -> None:
-        """Score the model as it is now, and keep it as the best one if it is."""
+        """Score the model as it is now, and keep it as the best one if it is.
+
+        Raises:
+            NotFiniteError: its weights, or its answers, are infinite or no numbers.
+        """
         started = time.perf_counter()
+        model = module.scored_model
+        check_weights(model)  # a detector of such weights finds nothing, and would only score badly
         evaluation = self.task.evaluate(
-            module.scored_model,
+            model,
             self.batch_size,
             lambda done, total: self.reporter.show("evaluating, image", done, total),
         )
@@ -75,3 +83,11 @@ class Follow(pl.Callback):
                 f"step {trainer.global_step}: {evaluation.text}", highlight=False, soft_wrap=True
             )
         self.checkpoints.save_best(trainer, evaluation.best)
+        self.checkpoints.trust_last(trainer)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise a NotFiniteError that names the first weight, or statistic, that is infinite or no number."""
+    for name, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise NotFiniteError(f"the weights have blown up: {name} is not finite")

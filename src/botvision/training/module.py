@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from botvision.data.loading import Batch, mixed_seed
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.training.average import WeightAverage
 from botvision.training.task import Task
 
@@ -49,15 +49,11 @@ class TrainingModule(pl.LightningModule):
         """The "loss", and all numbers of the task, detached, as "shown".
 
         Raises:
-            UserError: the loss is not a finite number.
+            NotFiniteError: the loss is infinite or no number.
         """
         losses = self.task.losses(self.model, batch)
         if not torch.isfinite(losses["loss"]):
-            raise UserError(
-                f"the loss is {losses['loss'].item()} at step {self.global_step}: lower --lr (now "
-                f"{self.task.experiment.optimizer.lr}) or set --clip-norm; checkpoints/last.ckpt, if there is one, "
-                "is from before it"
-            )
+            raise NotFiniteError(f"the loss is {losses['loss'].item()} at step {self.global_step}")
         return {"loss": losses["loss"], "shown": {name: value.detach() for name, value in losses.items()}}
 
     def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from botvision.checkpoint import Kind, checkpoint_of, read_checkpoint
 from botvision.data.loading import RunBatches, training_loader
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
 from botvision.training.classification import ClassificationTask
@@ -156,10 +156,20 @@ def fit(job: Job, console: Console) -> Outcome:
         try:
             trainer.fit(module, loader, ckpt_path=job.checkpoint, weights_only=True)
         except BaseException as error:
-            if job.checkpoint is None and trainer.global_step == 0 and first_process():
-                shutil.rmtree(job.folder, ignore_errors=True)  # no step was made: there is nothing to keep
+            if not save.last.is_file() and first_process():
+                shutil.rmtree(job.folder, ignore_errors=True)  # it cannot be resumed, and would only be in the way
+            if isinstance(error, NotFiniteError):
+                raise NotFiniteError(f"{error}; {mend_of_a_blow_up(job)}") from error
             raise_explained(error, interrupt.asked, batches.batch_size)
     return Outcome(job.folder, trainer.global_step, interrupt.stopped, follow.scores)
+
+
+def mend_of_a_blow_up(job: Job) -> str:
+    """What to do about it. Going on with the run would only repeat it: its settings and its draws are its own."""
+    smaller = f"--lr smaller than {job.task.experiment.optimizer.lr}, or with --clip-norm"
+    if (job.folder / "checkpoints" / "last.ckpt").is_file():
+        return f"start a new run from its good weights: --weights {job.folder}, and {smaller}"
+    return f"start it anew with {smaller}"
 
 
 def raise_explained(error: BaseException, asked_to_stop: bool, images: int) -> NoReturn:
