@@ -137,7 +137,6 @@ def collect(name: str, model: str, seed: int, run: Path) -> dict[str, Any]:
         "seed": seed,
         "scores": {key: scores[key] for key in ("top1", "top5", "loss", "ece", "images", "skipped")},
         "curve": [{"step": int(row["step"]), "top1": float(row["val_top1"])} for row in rows if row["val_top1"]],
-        "images_per_second": statistics.median(float(row["images_per_second"]) for row in rows if row["lr"]),
         "config": config,
         "environment": environment,
     }
@@ -172,12 +171,13 @@ def page(results: list[dict[str, Any]], options: argparse.Namespace) -> str:
         "",
         f"Width {options.width} of the stem (64 in the paper), {options.input_size} x {options.input_size} pixels, "
         f"{options.epochs} epochs; at most {options.images} training and {options.val_images} other images of a class, "
-        f"at most {options.classes} classes. Made by `examples/compare_classifiers.py`, whose `recipe` says the rest.",
+        f"at most {options.classes} classes; a short run, no reproduction of the paper. Made by",
+        f"`examples/compare_classifiers.py`, whose `recipe` says the rest, with {shown(options)}.",
         "",
         f"Where: {device}; {where['platform']}; torch {where['torch']}, torchvision {where['torchvision']}, "
         f"Python {where['python']}. Settings, environment and every evaluation: [results.json](results.json).",
         "",
-        "| images | classes | model | seeds | top-1 (%) | top-5 (%) | calibration error | images/s in training |",
+        "| data | classes | model | seeds | images scored | top-1 (%) | top-5 (%) | calibration error |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups = defaultdict(list)
@@ -186,13 +186,29 @@ def page(results: list[dict[str, Any]], options: argparse.Namespace) -> str:
     for (name, model), runs in groups.items():
         top1, top5 = (spread([100 * run["scores"][key] for run in runs]) for key in ("top1", "top5"))
         ece = spread([run["scores"]["ece"] for run in runs], digits=3)
-        speed = statistics.median(run["images_per_second"] for run in runs)
+        count = runs[0]["scores"]["images"]
         seeds = ", ".join(str(run["seed"]) for run in runs)
-        lines.append(
-            f"| {name} | {options.classes_of[name]} | {model} | {seeds} | {top1} | {top5} | {ece} | {speed:.0f} |"
-        )
+        lines.append(f"| {name} | {options.classes_of[name]} | {model} | {seeds} | {count} | {top1} | {top5} | {ece} |")
     chances = ", ".join(f"{100 / count:g} % on {name}" for name, count in options.classes_of.items())
-    return "\n".join([*lines, "", f"Chance is {chances}.", "", "![top-1 by step](curves.png)", ""])
+    errors = ", ".join(f"{standard_error(results, name):.1f} points on {name}" for name in options.classes_of)
+    closing = (
+        f"Chance is {chances}. Which images are scored is itself a draw: one standard error of a run's top-1 is "
+        f"{errors}. Differences of that size say nothing."
+    )
+    return "\n".join([*lines, "", closing, "", "![top-1 by step](curves.png)", ""])
+
+
+def standard_error(results: list[dict[str, Any]], name: str) -> float:
+    """Of a top-1 on this data set's images, in percent points: the largest of all runs."""
+    scores = [result["scores"] for result in results if result["data"] == name]
+    return max(100 * (score["top1"] * (1 - score["top1"]) / score["images"]) ** 0.5 for score in scores)
+
+
+def shown(options: argparse.Namespace) -> str:
+    """The options that say what was run, as they were given or by default."""
+    names = ("classes", "images", "val_images", "width", "input_size", "epochs")
+    flags = [f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names]
+    return f"`{' '.join([*flags, '--seeds', *map(str, options.seeds)])}`"
 
 
 def spread(numbers: list[float], digits: int = 1) -> str:
