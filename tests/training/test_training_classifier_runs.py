@@ -197,6 +197,61 @@ def test_a_checkpoint_without_the_average_that_the_run_keeps(colour_experiment, 
         resume_run(folder, CONSOLE)
 
 
+@pytest.mark.parametrize("error", [UserError("an image is cut off"), KeyboardInterrupt()])
+def test_a_run_whose_last_evaluation_failed_is_finished_by_a_resume(
+    colour_experiment, finished, tmp_path, monkeypatch, error
+):
+    out = tmp_path / "run"
+    sections = EVERYTHING | {"run": {**EVERYTHING["run"], "steps": STEPS, "eval_every": STEPS, "out": out}}
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "evaluate", fail)
+        with pytest.raises(type(error)):
+            start_run(changed(colour_experiment, **sections), "imagenet/botnet50", CONSOLE)
+    assert not (out / "checkpoints" / "best.ckpt").exists()
+    outcome = resume_run(out, CONSOLE)
+    assert (outcome.steps, outcome.stopped) == (STEPS, False)
+    for name in ("metrics.json", "predictions.csv"):
+        assert (out / "eval" / name).read_text() == (finished / "eval" / name).read_text()
+    assert json.loads((out / "eval" / "metrics.json").read_text()).items() >= outcome.scores.items()
+    assert rows_of(out)[-1] == rows_of(finished)[-1]
+    assert sorted(file.name for file in (out / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert read_checkpoint(out / "checkpoints" / "best.ckpt")["global_step"] == STEPS
+    assert resume_run(out, CONSOLE).scores == outcome.scores
+
+
+def test_a_signal_in_the_last_step_stops_nothing(colour_experiment, interrupt_at, tmp_path, capfd):
+    interrupt_at(4)
+    outcome = start_run(changed(colour_experiment, run={"out": tmp_path / "run"}), "imagenet/botnet50", CONSOLE)
+    assert (outcome.steps, outcome.stopped) == (4, False)
+    assert outcome.scores
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(colour_experiment, tmp_path, monkeypatch):
+    losses, out, refused = ClassificationTask.losses, tmp_path / "run", []
+
+    def meanwhile(self, model, batch):
+        if (out / "checkpoints" / "last.ckpt").exists():
+            with pytest.raises(UserError) as caught:
+                resume_run(out, CONSOLE)
+            refused.append(str(caught.value))
+        return losses(self, model, batch)
+
+    monkeypatch.setattr(ClassificationTask, "losses", meanwhile)
+    assert start_run(changed(colour_experiment, run={"out": out}), "imagenet/botnet50", CONSOLE).steps == 4
+    assert refused == [f"{out} is being trained by another process"] * 2
+    assert not (out / ".lock").exists()
+
+
+def test_the_lock_of_a_killed_process_locks_nothing(colour_experiment, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / ".lock").touch()
+    assert resume_run(folder, CONSOLE).steps == STEPS
+
+
 @pytest.fixture
 def diverging_at(monkeypatch):
     """The loss of a batch is no number."""

@@ -1,6 +1,7 @@
 """A run that is interrupted and resumed ends as one that never was, bit for bit."""
 
 import csv
+import json
 import os
 import signal
 from dataclasses import replace
@@ -142,7 +143,8 @@ def test_a_complete_run_is_left_as_it_is(uninterrupted, capsys):
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     outcome = resume_run(folder, CONSOLE)
     assert (outcome.steps, outcome.stopped) == (STEPS, False)
-    assert outcome.scores["step"] == STEPS
+    written = json.loads((folder / "eval" / "metrics.json").read_text())
+    assert written == {"step": STEPS, **outcome.scores}
     assert "complete" in capsys.readouterr().err
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 

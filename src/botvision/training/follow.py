@@ -77,13 +77,13 @@ class Follow(pl.Callback):
         )
         self.scores = evaluation.scores
         self.metrics.evaluated(trainer, evaluation.columns, time.perf_counter() - started)
-        if trainer.is_global_zero:
+        self.checkpoints.save_best(trainer, evaluation.best)
+        self.checkpoints.trust_last(trainer)
+        if trainer.is_global_zero:  # last of all: it says that the evaluation is complete
             self.task.write(self.folder / "eval", evaluation, trainer.global_step)
             self.reporter.console.print(
                 f"step {trainer.global_step}: {evaluation.text}", highlight=False, soft_wrap=True
             )
-        self.checkpoints.save_best(trainer, evaluation.best)
-        self.checkpoints.trust_last(trainer)
 
 
 def check_weights(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from botvision.training.checkpoints import SaveCheckpoints, stepped
+from botvision.training.module import TrainingModule
 
 
 def stand_apart(worker: int) -> None:
@@ -43,9 +44,11 @@ class StopOnSignal(pl.Callback):
             raise KeyboardInterrupt
         self.asked = True
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop between two steps, all processes at the same one."""
-        if stepped(trainer) and trainer.strategy.reduce_boolean_decision(self.asked, all=False):
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: TrainingModule, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Stop between two steps, all processes at the same one; after the last one there is nothing to stop."""
+        if not stepped(trainer) or trainer.global_step >= pl_module.steps:
+            return
+        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             self.checkpoints.save_last(trainer)
             self.stopped = True
             trainer.should_stop = True

@@ -39,7 +39,7 @@ class Metrics(pl.Callback):
         self.every = task.experiment.run.log_every
         self.images_per_step = task.experiment.run.batch_size
         self.images_per_epoch = len(task.train_set)
-        self.columns = (*COLUMNS, *task.columns, *task.score_columns)
+        self.columns = columns_of(task)
         self.steps = steps
         self.loader = loader
         self.sums: dict[str, torch.Tensor] = {}
@@ -101,8 +101,7 @@ class Metrics(pl.Callback):
     def write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         """One line of the table, and one point of each curve."""
         if trainer.is_global_zero:
-            with self.table.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerow({"step": trainer.global_step, **values})
+            add_row(self.table, self.columns, {"step": trainer.global_step, **values})
             for name, value in values.items():
                 self.writer.add_scalar(name, value, trainer.global_step)
 
@@ -114,6 +113,17 @@ class Metrics(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files of a run that fails too: what they hold back in memory would be lost."""
         self.teardown(trainer, pl_module, "fit")
+
+
+def columns_of(task: Task) -> tuple[str, ...]:
+    """The columns of ``metrics.csv``."""
+    return (*COLUMNS, *task.columns, *task.score_columns)
+
+
+def add_row(table: Path, columns: Sequence[str], values: dict[str, float]) -> None:
+    """Write one more line of the table."""
+    with table.open("a", newline="") as file:
+        csv.DictWriter(file, columns).writerow(values)
 
 
 def continue_table(table: Path, columns: Sequence[str], step: int) -> None:

@@ -1,7 +1,6 @@
 """A run: its folder, and the training from the first step, or from the last checkpoint, to the end."""
 
 import logging
-import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +19,14 @@ from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
 from botvision.training.classification import ClassificationTask
 from botvision.training.config import Experiment, kind_of
 from botvision.training.detection import DetectionTask
+from botvision.training.end import evaluate_end
 from botvision.training.follow import Follow
 from botvision.training.interrupt import StopOnSignal, stand_apart
 from botvision.training.metrics import Metrics
 from botvision.training.module import TrainingModule
 from botvision.training.processes import first_process, pick_device, processes
 from botvision.training.progress import Reporter
-from botvision.training.run_folder import describe_run, read_run, read_scores, run_folder
+from botvision.training.run_folder import alone_in, describe_run, read_run, read_scores, run_folder
 from botvision.training.settings import check, per_device, total_steps
 from botvision.training.skipped import SkippedImages
 from botvision.training.task import Task
@@ -70,21 +70,31 @@ def start_run(experiment: Experiment, name: str, console: Console) -> Outcome:
     folder = experiment.run.out or Path("runs")
     if first_process():  # of several processes the first makes the folder and writes all files
         folder = run_folder(experiment.run.out, name)
-        describe_run(folder, name, experiment)
-    return fit(Job(task, model, folder, checkpoint=None), console)
+    with alone_in(folder):
+        if first_process():
+            describe_run(folder, name, experiment)
+        return fit(Job(task, model, folder, checkpoint=None), console)
 
 
 def resume_run(folder: Path, console: Console) -> Outcome:
     """Go on with a run from its last checkpoint; a run that is complete is left as it is.
 
     Raises:
-        UserError: no run folder, a damaged checkpoint or configuration, or one that does not belong to the other.
+        UserError: no run folder, a damaged checkpoint or configuration, one that does not belong to the other, or a run
+            that another process is training.
     """
     _, experiment = read_run(folder)
     check(experiment)
     last = folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
         raise UserError(f"{last} is not there: the run ended before its first checkpoint, start it anew")
+    with alone_in(folder):
+        return go_on(experiment, folder, console)
+
+
+def go_on(experiment: Experiment, folder: Path, console: Console) -> Outcome:
+    """Train the rest of a run, or only evaluate it where nothing else is left."""
+    last = folder / "checkpoints" / "last.ckpt"
     content = read_checkpoint(last)
     task = TASKS[kind_of(experiment)](experiment)
     expected = {part: value for part, value in task.description().items() if part != "version"}
@@ -93,8 +103,10 @@ def resume_run(folder: Path, console: Console) -> Outcome:
     done = int(content["global_step"])
     steps = total_steps(experiment, len(task.train_set))
     if done >= steps:
-        console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
-        return Outcome(folder, done, False, read_scores(folder))
+        scores = read_scores(folder, done)
+        state = "is complete" if scores else "lacks its last evaluation alone"
+        console.print(f"{folder} {state}: {done} of {steps} steps", highlight=False, soft_wrap=True)
+        return Outcome(folder, done, False, scores or evaluate_end(task, folder, console))
     return fit(Job(task, task.make_model(), folder, checkpoint=last), console)
 
 
@@ -156,8 +168,6 @@ def fit(job: Job, console: Console) -> Outcome:
         try:
             trainer.fit(module, loader, ckpt_path=job.checkpoint, weights_only=True)
         except BaseException as error:
-            if not save.last.is_file() and first_process():
-                shutil.rmtree(job.folder, ignore_errors=True)  # it cannot be resumed, and would only be in the way
             if isinstance(error, NotFiniteError):
                 raise NotFiniteError(f"{error}; {mend_of_a_blow_up(job)}") from error
             raise_explained(error, interrupt.asked, batches.batch_size)

@@ -3,7 +3,10 @@
 import json
 import os
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,44 @@ import pytorch_lightning as pl
 import torch
 import torchvision
 import yaml
+from filelock import FileLock, Timeout
 
 from botvision.errors import UserError
 from botvision.files import write_text
 from botvision.training.config import Experiment, from_plain, to_plain
+from botvision.training.processes import first_process
 from botvision.version import __version__
+
+ABOUT_SCORES = ("step", "most_confused")
+"""What eval/metrics.json has beside the scores."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other process train a run meanwhile; where that fails before there is a checkpoint, the folder goes.
+
+    The lock is the system's own, on an open file, so it ends with the process that holds it, however that ends.
+
+    Raises:
+        UserError: another process trains it.
+    """
+    if not first_process():  # of several processes of a run the first stands for all
+        yield
+        return
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder} is being trained by another process") from error
+    try:
+        yield
+    except BaseException:
+        if not (folder / "checkpoints" / "last.ckpt").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # it cannot be resumed, and would only be in the way
+        raise
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def describe_run(folder: Path, name: str, experiment: Experiment) -> None:
@@ -93,7 +129,10 @@ def write_evaluation(folder: Path, scores: dict[str, Any], results: list[dict[st
     write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")
 
 
-def read_scores(folder: Path) -> dict[str, Any] | None:
-    """The scores that a run's last evaluation wrote, if there are any."""
+def read_scores(folder: Path, step: int) -> dict[str, Any] | None:
+    """The scores that the evaluation of a step wrote; None if the last one that came to its end was of another."""
     file = folder / "eval" / "metrics.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    if content.get("step") != step:
+        return None
+    return {name: value for name, value in content.items() if name not in ABOUT_SCORES}
