@@ -177,6 +177,35 @@ def test_a_run_starts_from_another_ones_average_with_other_classes(colour_experi
             assert torch.equal(after.model.network.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize(
+    ("lacks", "works"), [("layer4.0.conv3.weight", "c4"), ("layer2.0.bn1.running_mean", "c2"), ("conv1.", "none")]
+)
+def test_what_the_weights_do_not_hold_is_not_frozen(colour_experiment, finished, tmp_path, lacks, works):
+    state = {name: value for name, value in initial_weights(finished).items() if not name.startswith(lacks)}
+    state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "weights.pth")
+    run = {"out": tmp_path / "run", "steps": 1, "weights": tmp_path / "weights.pth"}
+    experiment = changed(colour_experiment, model={"freeze": "c5"}, optimizer={"warmup_epochs": 0}, run=run)
+    with pytest.raises(UserError, match=f"keep {lacks}.* at random.*--freeze {works}$"):
+        start_run(experiment, "x", CONSOLE)
+    assert not (tmp_path / "run").exists()
+    assert start_run(changed(experiment, model={"freeze": works}), "x", CONSOLE).steps == 1
+
+
+def test_a_detector_freezes_its_stem_only_where_that_was_loaded(tiny_experiment, finished, tmp_path):
+    experiment = changed(tiny_experiment, model={"freeze_stem": True})
+    with pytest.raises(UserError, match="--freeze-stem needs --weights"):
+        DetectionTask(experiment)
+    task = DetectionTask(changed(experiment, run={"weights": finished}))
+    state = initial_weights(finished)
+    task.start_from(task.make_model(), state)
+    del state["layer1.0.conv1.weight"]
+    for prefix in ("", "backbone.body."):
+        given = {prefix + name: value for name, value in state.items() if not name.startswith("fc.")}
+        with pytest.raises(UserError, match=rf"--freeze-stem would keep {prefix}layer1\.0\.conv1\.weight at random"):
+            task.start_from(task.make_model(), given)
+
+
 def test_a_detector_starts_from_the_run_of_a_classifier(tiny_experiment, finished):
     """As the paper trains its detectors: from ImageNet; here without anything between."""
     task = DetectionTask(tiny_experiment)

@@ -12,6 +12,8 @@ from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from botvision.classification import Classifier
 from botvision.classification.checkpoint import describe
+from botvision.classification.classifier import STAGES
+from botvision.classification.config import Freeze
 from botvision.data import check_same_classes, eval_crop, open_classes, train_augmentation
 from botvision.data.loading import Batch
 from botvision.errors import UserError
@@ -21,7 +23,7 @@ from botvision.models import LoadReport, load_weights
 from botvision.training.config import ClassificationData, ClassificationExperiment
 from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.settings import total_steps
-from botvision.training.task import Evaluation, Task
+from botvision.training.task import Evaluation, Task, first_at_random
 
 
 class ClassificationTask(Task):
@@ -73,7 +75,9 @@ class ClassificationTask(Task):
 
     def start_from(self, model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         """Put initial weights into the network; its last layer stays at random where classes are of another number."""
-        return load_weights(model.network, state)  # type: ignore[arg-type]
+        report = load_weights(model.network, state)  # type: ignore[arg-type]
+        check_frozen(self.experiment.model.freeze, report)
+        return report
 
     def to_compile(self, model: nn.Module) -> nn.Module:
         """The network, without the normalisation of the images."""
@@ -117,6 +121,19 @@ class ClassificationTask(Task):
         """Scores, predictions and the confusion matrix."""
         names = self.train_set.class_names
         write_classification(folder, evaluation.scores, evaluation.results, names, step=step)
+
+
+def check_frozen(freeze: Freeze, report: LoadReport) -> None:
+    """Refuse to freeze a stage that was not loaded as a whole: it would stay at random."""
+    stages = list(STAGES)
+    frozen = stages[: stages.index(freeze) + 1] if freeze != "none" else []
+    for works, stage in zip(["none", *stages], frozen, strict=False):
+        name = first_at_random(report, STAGES[stage])
+        if name:
+            raise UserError(
+                f"--freeze {freeze} would keep {name} at random, which the weights do not hold; "
+                f"the most that these weights allow is --freeze {works}"
+            )
 
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from botvision.classification.classifier import STAGES
 from botvision.data import CocoDetection, eval_transform, train_transform
 from botvision.data.loading import Batch
 from botvision.detection import MaskRCNN
@@ -17,14 +18,18 @@ from botvision.models import LoadReport, load_weights
 from botvision.training.config import DetectionExperiment
 from botvision.training.run_folder import write_evaluation
 from botvision.training.schedule import sgd, step_schedule
-from botvision.training.task import Evaluation, Task
+from botvision.training.task import Evaluation, Task, first_at_random
+
+FROZEN = STAGES["stem"] + STAGES["c2"]
+"""What ``freeze_stem`` freezes."""
 
 
 class DetectionTask(Task):
     """A detection experiment with its data.
 
     Raises:
-        UserError: no data folder given, something wrong in it, or splits with other classes.
+        UserError: no data folder given, something wrong in it, splits with other classes, or parts frozen that nothing
+            was loaded into.
     """
 
     kind = "detection"
@@ -35,6 +40,8 @@ class DetectionTask(Task):
         data, size = experiment.data, experiment.model.input_size
         if data.data is None:
             raise UserError("--data is missing: a folder in COCO's layout, with annotations/ and the images")
+        if experiment.model.freeze_stem and experiment.run.weights is None:
+            raise UserError("--freeze-stem needs --weights: it would keep what is at random")
         self.experiment = experiment
         self.train_set = CocoDetection(
             data.data, data.train_split, train_transform(size, data.jitter, data.flip), limit=data.train_images
@@ -58,7 +65,11 @@ class DetectionTask(Task):
     def start_from(self, model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         """Put initial weights into the whole detector, or into its backbone where they are a network's."""
         whole = any(name.startswith("backbone.") for name in state)
-        return load_weights(model if whole else model.backbone.body, state)  # type: ignore[union-attr, arg-type]
+        report = load_weights(model if whole else model.backbone.body, state)  # type: ignore[union-attr, arg-type]
+        name = first_at_random(report, (f"backbone.body.{part}" if whole else part for part in FROZEN))
+        if self.experiment.model.freeze_stem and name:
+            raise UserError(f"--freeze-stem would keep {name} at random, which the weights do not hold; leave it out")
+        return report
 
     def to_compile(self, model: nn.Module) -> nn.Module:
         """The backbone: what stands on it is of another size in every image."""

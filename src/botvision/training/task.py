@@ -1,7 +1,7 @@
 """What tells one kind of training from another; everything else, from the run folder to the signals, is shared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,11 @@ class Task(ABC):
 
     @abstractmethod
     def start_from(self, model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
-        """Put initial weights where they belong."""
+        """Put initial weights where they belong.
+
+        Raises:
+            UserError: weights that do not fit, or parts frozen that they do not hold.
+        """
 
     @abstractmethod
     def to_compile(self, model: nn.Module) -> nn.Module:
@@ -86,3 +90,10 @@ class Task(ABC):
     @abstractmethod
     def write(self, folder: Path, evaluation: Evaluation, step: int) -> None:
         """Write scores and results."""
+
+
+def first_at_random(report: LoadReport, parts: Iterable[str]) -> str | None:
+    """The first tensor in some parts of a network that was not loaded; the counts of batch norms do not matter."""
+    starts = tuple(f"{part}." for part in parts)
+    names = (name for name in report.at_random if not name.endswith("num_batches_tracked"))
+    return next((name for name in names if name.startswith(starts)), None)
