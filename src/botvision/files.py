@@ -1,9 +1,30 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from botvision.errors import UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""A full disk, a file over the limit of its size, a user's share of the disk used up."""
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Name the file that there is no room for, which the system does not do.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise UserError(f"could not write {path} ({error.strerror}); free some space") from error
+        raise
 
 
 @contextmanager
@@ -11,12 +32,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes ``path`` when all went well, and is removed when not.
 
     The folder is made where it is missing. The temporary name keeps the suffix, which tells writers the format.
+
+    Raises:
+        UserError: there is no room for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with room_for(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -15,7 +15,9 @@ from rich.console import Console
 from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.detection.checkpoint import load_detector
 from botvision.errors import UserError
+from botvision.files import write_text
 from botvision.training.checkpoints import SaveCheckpoints, WholeCheckpoints
+from botvision.training.metrics import add_row
 from botvision.training.run import start_run
 
 
@@ -68,6 +70,25 @@ def test_a_disk_that_fills_up_during_a_run_ends_it_with_one_line(tiny_experiment
     assert [name for name in names_in(folder) if "tmp" in name] == []
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file) if row["loss"]] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("room", [2000, 20_000])  # for the description of the run, and for no checkpoint
+def test_a_disk_too_full_for_the_first_checkpoint_leaves_no_folder(tiny_experiment, tmp_path, room):
+    run = replace(tiny_experiment.run, out=tmp_path / "run")
+    with full_disk(room), pytest.raises(UserError, match=r"could not write .*; free some space$") as caught:
+        start_run(replace(tiny_experiment, run=run), "tiny", Console(stderr=True))
+    one_line(caught)
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_that_there_is_no_room_for_is_named(tmp_path):
+    with full_disk(100), pytest.raises(UserError) as caught:
+        write_text(tmp_path / "metrics.json", "x" * 1000)
+    assert one_line(caught) == f"could not write {tmp_path / 'metrics.json'} (File too large); free some space"
+    assert names_in(tmp_path) == []
+    with full_disk(100), pytest.raises(UserError) as caught:
+        add_row(tmp_path / "metrics.csv", ("step",), {"step": "x" * 1000})
+    assert one_line(caught) == f"could not write {tmp_path / 'metrics.csv'} (File too large); free some space"
 
 
 class Recorder:

@@ -24,9 +24,11 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             with whole_file(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:
+        except (UserError, RuntimeError) as error:  # the second is what torch makes of a full disk
             reason = str(error).splitlines()[0]
-            raise UserError(f"could not write {path} ({reason}); the one before it is kept, free some space") from error
+            what = reason if isinstance(error, UserError) else f"could not write {path} ({reason}); free some space"
+            last = Path(path).with_name("last.ckpt")
+            raise UserError(f"{what}; {last} is kept" if last.is_file() else what) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401
         """Read a checkpoint without running any code in it; errors as in ``read_checkpoint``."""

@@ -4,7 +4,7 @@ import csv
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from botvision.files import whole_file
+from botvision.files import room_for, whole_file
 from botvision.training.checkpoints import stepped
 from botvision.training.task import Task
 from botvision.training.waiting import TimedLoader
@@ -120,9 +120,9 @@ def columns_of(task: Task) -> tuple[str, ...]:
     return (*COLUMNS, *task.columns, *task.score_columns)
 
 
-def add_row(table: Path, columns: Sequence[str], values: dict[str, float]) -> None:
+def add_row(table: Path, columns: Sequence[str], values: Mapping[str, Any]) -> None:
     """Write one more line of the table."""
-    with table.open("a", newline="") as file:
+    with room_for(table), table.open("a", newline="") as file:
         csv.DictWriter(file, columns).writerow(values)
 
 
