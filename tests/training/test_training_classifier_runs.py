@@ -373,6 +373,35 @@ def test_a_batch_without_any_readable_image_is_passed_over(colour_experiment, da
     assert [row["loss"] for row in rows_of(tmp_path / "run") if row["loss"]].count("0.0") == 1
 
 
+def test_a_batch_of_one_image_teaches_where_the_last_map_has_one_position(colour_experiment, damaged, seen, tmp_path):
+    run = {"out": tmp_path / "run", "batch_size": 2, "steps": 12, "eval_every": 12}
+    sections = {"model": {"input_size": 32}, "data": {"data": damaged(1)}, "run": run}
+    assert start_run(changed(colour_experiment, **sections), "imagenet/botnet50", CONSOLE).steps == 12
+    assert len(seen) == 23  # one of the twelve batches had one image
+    assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path / "run") if row["loss"])
+
+
+def test_one_image_alone_has_the_loss_of_the_same_image_twice(colour_experiment):
+    task = ClassificationTask(colour_experiment)
+    model = task.make_model().train()
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    one, two = (
+        task.losses(model, {"images": image.repeat(count, 1, 1, 1), "targets": [{"label": 1}] * count, "skipped": []})
+        for count in (1, 2)
+    )
+    assert one["loss"].item() == pytest.approx(two["loss"].item(), rel=1e-6)
+
+
+def test_one_class_alone_is_refused(colour_experiment, colours, tmp_path):
+    copy = shutil.copytree(colours, tmp_path / "data")
+    for split in ("train", "val"):
+        (copy / split / "all").mkdir()
+        for name in ("blue", "green", "red"):
+            (copy / split / name).rename(copy / split / "all" / name)
+    with pytest.raises(UserError, match="one class alone, 'all'"):
+        start_run(changed(colour_experiment, data={"data": str(copy)}, run={"out": tmp_path / "r"}), "x", CONSOLE)
+
+
 def test_other_classes_in_the_two_splits(colour_experiment, colours, tmp_path):
     copy = shutil.copytree(colours, tmp_path / "data")
     (copy / "val" / "red").rename(copy / "val" / "rouge")

@@ -30,8 +30,8 @@ class ClassificationTask(Task):
     """A classification experiment with its data.
 
     Raises:
-        UserError: no data folder given, something wrong in it, splits with other classes, a warm-up that is longer than
-            the run, or parts frozen that nothing was loaded into.
+        UserError: no data folder given, something wrong in it, splits with other classes, one class alone, a warm-up
+            that is longer than the run, or parts frozen that nothing was loaded into.
     """
 
     kind = "classification"
@@ -55,6 +55,11 @@ class ClassificationTask(Task):
         self.train_set = open_classes(data.data, data.train_split, augmentation, limit=data.train_images)
         self.val_set = open_classes(data.data, data.val_split, eval_crop(size), limit=data.val_images)
         check_same_classes(self.train_set, self.val_set)
+        if len(self.train_set.classes) < 2:
+            raise UserError(
+                f"{data.data}: {data.train_split} has one class alone, {self.train_set.class_names[0]!r}: there is "
+                "nothing to tell apart; --data needs train/ and val/, in each a folder for every class"
+            )
         self.ema_decay = experiment.optimizer.ema_decay
         self.warmup = math.ceil(experiment.optimizer.warmup_epochs * len(self.train_set) / experiment.run.batch_size)
         steps = total_steps(experiment, len(self.train_set))
@@ -98,7 +103,8 @@ class ClassificationTask(Task):
             return nothing_to_learn(model, self.experiment.model.image_size, device)
         labels = torch.tensor([target["label"] for target in batch["targets"]], device=device)
         images, labels = self.mix(batch["images"].to(device), labels)
-        logits = model(images).float()
+        # One image alone would be refused by a batch norm on a map of one position; twice the same changes no gradient.
+        logits = model(images if len(images) > 1 else images.repeat(2, 1, 1, 1)).float()[: len(images)]
         loss = F.cross_entropy(logits, labels, label_smoothing=self.experiment.optimizer.label_smoothing)
         strongest = labels if labels.ndim == 1 else labels.argmax(dim=1)
         return {"loss": loss, "top1": (logits.argmax(dim=1) == strongest).float().mean()}
