@@ -69,6 +69,14 @@ def test_the_small_version_of_a_table_keeps_its_recipe(run):
     assert (config["data"]["randaugment"], config["optimizer"]["label_smoothing"]) == ([2, 10], 0.1)
 
 
+@pytest.mark.parametrize("experiment", ["imagenet/botnet50 --smoke", "demo/botnet50"])
+def test_epochs_are_instead_of_the_steps_of_an_experiment(run, experiment):
+    assert printed_config(run, *experiment.split())["run"]["steps"] > 1
+    for epochs in ("--epochs 3", "--epochs=3"):
+        config = printed_config(run, *experiment.split(), *epochs.split())
+        assert (config["run"]["epochs"], config["run"]["steps"]) == (3, None)
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -92,6 +100,7 @@ def test_the_small_version_of_a_table_keeps_its_recipe(run):
         ("imagenet/botnet50 --ema-decay 1", "--ema-decay must be"),
         ("imagenet/botnet50 --warmup-epochs -1", "--warmup-epochs must be"),
         ("imagenet/botnet50 --dropout 1", "--dropout must be"),
+        ("imagenet/botnet50 --steps 4 --epochs=1", "--steps and --epochs both"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_and_writes_nothing(run, tmp_path, monkeypatch, words, named):

@@ -2,10 +2,10 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from tyro.conf import OmitArgPrefixes
@@ -88,7 +88,17 @@ def read_arguments(name: str, words: Sequence[str]) -> TrainArguments | TrainCla
 
 
 def parse_flags(name: str, words: Sequence[str], default: Arguments) -> Arguments:
-    """The arguments that the flags make of the default ones."""
+    """The arguments that the flags make of the default ones; the length of a run is the one that was given.
+
+    Raises:
+        UserError: --steps and --epochs, which both say how long a run is.
+    """
+    given = {word.partition("=")[0] for word in words}
+    if {"--steps", "--epochs"} <= given:
+        raise UserError("--steps and --epochs both say how long the run is; give one of them")
+    if "--epochs" in given:  # instead of the experiment's own steps, which would win
+        experiment: Any = default.experiment
+        default = replace(default, experiment=replace(experiment, run=replace(experiment.run, steps=None)))
     return parse(Annotated[type(default), OmitArgPrefixes], f"train {name}", words, default=default)
 
 

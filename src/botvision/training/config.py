@@ -158,7 +158,7 @@ class RunConfig:
     out: Path | None = None
     """Folder of the run; runs/<experiment> by default, with a number behind it where that is taken."""
     epochs: float = 12
-    """Passes over the training images; of COCO, 12 is the 1x schedule, 24 is 2x, 36 is 3x, 72 is 6x."""
+    """Passes over the training images; where the experiment counts in steps, epochs given here are instead of them."""
     steps: int | None = None
     """Optimiser steps, instead of epochs."""
     batch_size: int = 64
