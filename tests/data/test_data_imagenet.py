@@ -134,4 +134,4 @@ def test_a_list_that_does_not_fit_is_named(imagenet):
     file.write_text(f"{names[0]} 0\n")
     assert f"{names[1]}: {file} has no class for it (3 such images)" in message_of(imagenet)
     file.write_bytes(b"\xff\xfe")
-    assert "not text at byte 0" in message_of(imagenet)
+    assert "not text in UTF-8 at byte 0" in message_of(imagenet)

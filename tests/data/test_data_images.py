@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from botvision.data import read_image
+from botvision.data import decode_image, read_image
 from botvision.errors import UserError
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -95,9 +95,14 @@ def test_a_truncated_file_is_named(tmp_path, name):
 
 
 def test_files_that_are_no_images_are_named(tmp_path):
-    (tmp_path / "a.jpg").write_text("no image")
-    assert "cannot be read as an image" in message_of(tmp_path / "a.jpg")
-    assert "cannot be read as an image" in message_of(tmp_path)
+    for content, reason in (("no image", "of no known image format"), ("", "is empty")):
+        path = tmp_path / "a.jpg"
+        path.write_text(content)
+        assert message_of(path) == f"{path}: cannot be read as an image ({reason}); replace the file"
+        with pytest.raises(UserError) as caught:
+            decode_image(path.read_bytes(), path)
+        assert str(caught.value) == message_of(path)
+    assert message_of(tmp_path) == f"{tmp_path}: cannot be read as an image (Is a directory); replace the file"
     assert "no such image file" in message_of(tmp_path / "b.jpg")
     path = save(tmp_path / "c.tiff", np.ones((2, 2), dtype=np.float32))
     assert "floating-point" in message_of(path)

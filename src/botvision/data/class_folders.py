@@ -1,19 +1,22 @@
 """One folder a class, as ImageNet, CIFAR exports and torchvision's ImageFolder have it: finding the images."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from botvision.data.imagenet import flat_labels
+from botvision.data.imagenet import flat_labels, text_lines
 from botvision.data.images import UnreadableImage
 from botvision.errors import UserError
 from botvision.pictures import IMAGE_SUFFIXES as PICTURE_SUFFIXES
 
+logger = logging.getLogger("botvision")
+
 IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".gif", ".pgm", ".ppm"}
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
-"""Names that the folder of a split may have, the first that is there counts."""
+"""Names that the folder of a split may have, the first that is there counts; any other split has its own name."""
 NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
 """Files beside the splits in which every line is a class, a blank and what people call it."""
 
@@ -46,6 +49,7 @@ class ClassFolders:
         inside = folder.resolve()
         self.classes = sorted(entry.name for entry in _visible(folder, inside) if entry.is_dir())
         if self.classes:
+            self._warn_of_strays()
             names = [sorted(_image_names(folder / name, inside)) for name in self.classes]
             self._refuse_empty(names)
             self.labels = np.repeat(np.arange(len(names)), [len(of_class) for of_class in names])
@@ -76,11 +80,21 @@ class ClassFolders:
         except OSError as error:
             raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
 
+    def _warn_of_strays(self) -> None:
+        strays = [entry for entry in os.scandir(self._folder) if entry.is_file() and _is_image(entry.name)]
+        if strays:
+            logger.warning("%s: left out the images that lie in no class folder (%d)", self._folder, len(strays))
+
     def _refuse_empty(self, names: list[list[str]]) -> None:
         empty = [name for name, of_class in zip(self.classes, names, strict=True) if not of_class]
         if empty:
             more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
             raise UserError(f"{self._folder / empty[0]}: holds no image{more}; fill the class folder or remove it")
+
+
+def folder_names(split: str) -> tuple[str, ...]:
+    """Names that the folder of a split may have."""
+    return SPLIT_FOLDERS.get(split, (split,))
 
 
 def find_split_folder(root: Path, split: str) -> Path:
@@ -89,10 +103,10 @@ def find_split_folder(root: Path, split: str) -> Path:
     Raises:
         UserError: it is not there.
     """
-    for name in SPLIT_FOLDERS[split]:
+    for name in folder_names(split):
         if (root / name).is_dir():
             return root / name
-    names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
+    names = " or ".join(f"{name}/" for name in folder_names(split))
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give one that holds train/ and val/, with a folder a class in each")
     raise UserError(f"{root}: holds no {names}; give the folder that holds train/ and val/, a folder a class in each")
@@ -102,11 +116,14 @@ def class_names(root: Path, classes: list[str]) -> list[str]:
     """What people call the classes, from one of `NAME_FILES` in the data folder; the classes' own names otherwise.
 
     Of several names, separated by commas, the first.
+
+    Raises:
+        UserError: such a file is not text in UTF-8.
     """
     for name in NAME_FILES:
         file = root / name
         if file.is_file():
-            lines = (line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines())
+            lines = (line.split(maxsplit=1) for line in text_lines(file))
             called = {parts[0]: parts[1].split(",")[0].strip() for parts in lines if len(parts) == 2}
             return [called.get(one, one) for one in classes]
     return list(classes)
@@ -116,12 +133,16 @@ def _image_names(folder: Path, inside: Path, prefix: str = "") -> Iterator[str]:
     """Paths of the images in a folder and the folders below it, relative to it."""
     for entry in _visible(folder, inside):
         if not entry.is_dir():
-            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+            if _is_image(entry.name):
                 yield prefix + entry.name
         elif entry.is_symlink():  # followed, it could lead round in a circle
             raise UserError(f"{entry.path}: is a link to a folder inside a class; put the folder itself there")
         else:
             yield from _image_names(folder / entry.name, inside, f"{prefix}{entry.name}/")
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
@@ -135,7 +156,8 @@ def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+                what = "folder" if entry.is_dir() else "file"
                 raise UserError(
-                    f"{entry.path}: is a link to a place outside the image folder {inside}; put the file itself there"
+                    f"{entry.path}: is a link to a place outside the image folder {inside}; put the {what} itself there"
                 )
             yield entry

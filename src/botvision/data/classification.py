@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from botvision.data.class_folders import SPLIT_FOLDERS, ClassFolders, find_split_folder
+from botvision.data.class_folders import ClassFolders, find_split_folder
 from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_image
 from botvision.data.shard_index import has_shards
@@ -101,12 +101,12 @@ class ImageClasses(Dataset):
             UserError: a shard is damaged or cannot be fetched.
         """
         stored = int(self._indices[index])
+        name = self.images.name(stored)
         try:
             encoded, _ = self.images.encoded(stored)
-            name = self.images.name(stored)
             image = decode_image(encoded, name)
-        except UnreadableImage as error:
-            return None, {"path": self.images.name(stored), "reason": str(error)}
+        except UnreadableImage as error:  # its message starts with the name, which whoever shows both would repeat
+            return None, {"path": name, "reason": str(error).removeprefix(f"{name}: ")}
         pixels = pil_to_tensor(image) if self.transform is None else self.transform(image)
         return pixels, {"label": int(self.labels[index]), "path": name}
 
@@ -143,7 +143,7 @@ def open_classes(
 
     Args:
         root: folder, URL or pattern.
-        split: `train` or `val`.
+        split: `train`, `val`, or the name of another folder or of other shards.
         transform, limit, classes: see `ImageClasses`.
 
     Raises:
@@ -154,8 +154,6 @@ def open_classes(
 
 def open_images(root: str | Path, split: str) -> ImageStore:
     """Where the images of a split lie; see `open_classes`."""
-    if split not in SPLIT_FOLDERS:
-        raise UserError(f"a data set for classification has the splits {' and '.join(SPLIT_FOLDERS)}, not {split!r}")
     if has_shards(root):
         return ImageShards(root, split)
     root = Path(root)

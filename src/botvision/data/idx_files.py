@@ -77,6 +77,8 @@ def has_idx(root: Path) -> bool:
 
 
 def _file(root: Path, split: str, kind: str) -> Path:
+    if split not in PREFIXES:
+        raise UserError(f"{root}: idx files have the splits {' and '.join(PREFIXES)}, not {split!r}")
     name = f"{PREFIXES[split]}-{kind}-ubyte"
     for file in (root / f"{name}.gz", root / name):
         if file.is_file():

@@ -61,7 +61,7 @@ def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
     classes = sorted(wnid for wnid, _ in synsets.values())
     place = {wnid: label for label, wnid in enumerate(classes)}
     truth_file = devkit / TRUTH_FILE
-    lines = _lines(truth_file)
+    lines = text_lines(truth_file)
     label_of_line = []
     for number, line in enumerate(lines, start=1):
         if not line.strip().isdigit() or int(line) not in synsets:
@@ -97,7 +97,7 @@ def _leaf_synsets(file: Path) -> dict[int, tuple[str, str]]:
 def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatLabels:
     """By the file's name, with or without its suffix; what follows the class on a line is left out."""
     entries: dict[str, tuple[str, int]] = {}
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(text_lines(file), start=1):
         parts = re.split(r"[,\s]+", line.strip())
         if len(parts) >= 2 and parts[0] != "ImageId":
             entries[Path(parts[0]).stem] = (parts[1], number)
@@ -129,13 +129,18 @@ def _class_folders(train: Path) -> list[str]:
     return sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _lines(file: Path) -> list[str]:
+def text_lines(file: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        UserError: it cannot be read, or is not in UTF-8.
+    """
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not text at byte {error.start}; it must be lines of text in UTF-8") from error
+        raise UserError(f"{file}: not text in UTF-8 at byte {error.start}; save it in that encoding") from error
 
 
 def _report_missing(folder: Path, found: int, file: Path, listed: int) -> None:

@@ -1,17 +1,21 @@
 """Image files: reading any of them as RGB, and finding the missing ones before a long run does."""
 
+import logging
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from botvision.errors import UserError
+
+logger = logging.getLogger("botvision")
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -42,7 +46,7 @@ def read_image(path: Path, expected_size: tuple[int, int] | None = None, *, appl
         UnreadableImage: the file is missing, damaged, of no known format or suspiciously large.
         UserError: it is not of `expected_size`.
     """
-    with _readable(path), Image.open(path) as opened:
+    with _readable(path), Image.open(_stream(path.read_bytes())) as opened:
         image = _turned(opened, expected_size, apply_exif)
         if expected_size is not None and _size(image) != expected_size:
             raise UserError(
@@ -62,8 +66,35 @@ def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
     Raises:
         UnreadableImage: the bytes are damaged, of no known format or suspiciously large.
     """
-    with _readable(name), Image.open(BytesIO(encoded)) as opened:
+    with _readable(name), Image.open(_stream(encoded)) as opened:
         return _rgb(_turned(opened, None, apply_exif=True))
+
+
+def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor]]:
+    """Read image files one after the other, turned upright, and warn of those that cannot be read.
+
+    Args:
+        files: images.
+        on_image: told after each image how many are done, of how many.
+
+    Yields:
+        The number of an image, from 1 on, and its pixels, (3, H, W) uint8.
+
+    Raises:
+        UserError: not one of them can be read.
+    """
+    readable = 0
+    for number, file in enumerate(files, start=1):
+        try:
+            image = read_image(file, apply_exif=True)
+        except UnreadableImage as error:
+            if number == len(files) and not readable:
+                raise UserError(f"no image can be read: {error}") from error
+            logger.warning("left out %s", error)
+        else:
+            readable += 1
+            yield number, image
+        on_image(number, len(files))
 
 
 def check_image_files(folder: Path, names: Iterable[str]) -> None:
@@ -118,16 +149,31 @@ def _check_inside(path: Path, root: Path) -> None:
 
 @contextmanager
 def _readable(name: str | Path) -> Iterator[None]:
-    """Turns whatever a decoder raises into one line that names the file."""
+    """Turns whatever a decoder raises into one line that names the file; what it only warns of, it has mended."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such image file") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"{name}: cannot be read as an image ({reason}); replace the file") from error
+        raise UnreadableImage(f"{name}: cannot be read as an image ({_reason(error)}); replace the file") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder says, without the file or the object that it names."""
+    if isinstance(error, UnidentifiedImageError):
+        return "of no known image format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _stream(encoded: bytes) -> BytesIO:
+    if not encoded:
+        raise ValueError("is empty")
+    return BytesIO(encoded)
 
 
 def _size(image: Image.Image) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from botvision.data.class_folders import SPLIT_FOLDERS, ClassFolders, find_split_folder
+from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.images import UnreadableImage
 from botvision.errors import UserError
@@ -73,7 +73,7 @@ def open_labelled(
     Args:
         root: whatever :func:`~botvision.data.open_classes` opens, or a folder that holds the class folders itself.
             Their names are the model's classes or some of them, or 0 .. K-1 (ImageNet-V2).
-        split: "train" or "val"; not looked at where `root` holds the class folders itself.
+        split: "train", "val" or the name of another folder; not looked at where `root` holds the class folders itself.
         transform: of uint8 images (3, H, W).
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
@@ -82,8 +82,6 @@ def open_labelled(
     Raises:
         UserError: nothing of the kind is there, classes that are not the model's, or a wrong label file.
     """
-    if split not in SPLIT_FOLDERS:
-        raise UserError(f"--split must be {' or '.join(SPLIT_FOLDERS)} for a classifier, got {split!r}")
     if labels is not None:
         right = read_labels(labels, Path(root), split, classes)
         listed = ListedImages(labels, right, classes, class_names)
@@ -131,7 +129,7 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
         file: JSON as ImageNet-ReaL has it, a list with a list of labels for each image of ImageNet's validation set;
             or lines of a path and a label, the path below the split's folder or below the data folder.
         root: the data folder.
-        split: "train" or "val".
+        split: "train", "val" or the name of another folder.
         classes: of the model. A label is the place of a class in sorted order, from 0; in lines also its name.
 
     Returns:
@@ -142,10 +140,14 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --labels goes with a folder of images")
-    has_split = any((root / name).is_dir() for name in SPLIT_FOLDERS[split])
+    has_split = any((root / name).is_dir() for name in folder_names(split))
     folder = find_split_folder(root, split) if has_split else root
     try:
         text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"--labels {file}: cannot be read ({error.strerror}); give JSON, or lines of path and label"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: is no text at byte {error.start}; give JSON, or lines of path and label") from error
     if file.suffix == ".json":
