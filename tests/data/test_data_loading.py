@@ -99,7 +99,15 @@ def test_unreadable_images_leave_their_batch_and_are_listed(layouts, tmp_path, w
     assert third["targets"] == [{"label": 0, "path": str(folder / "4.pgm")}]
     [(path, reason)] = third["skipped"]
     assert path == str(folder / "5.pgm")
-    assert reason.startswith(f"{path}: cannot be read as an image")
+    assert reason.startswith("cannot be read as an image")
+
+
+def test_more_workers_than_processors_are_no_matter_for_a_warning(layouts, recwarn, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
+    dataset = open_classes(layouts["folders"], "train")
+    for loader in (training_loader(dataset, RunBatches(IMAGES, 4, 1, seed=0), 2), evaluation_loader(dataset, 4, 2)):
+        assert next(iter(loader))["targets"]
+    assert not [str(warning.message) for warning in recwarn]
 
 
 def test_samples_of_detection_are_collated_as_before():

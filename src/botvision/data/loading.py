@@ -7,7 +7,6 @@ resumed run starts where it stopped without reading what came before.
 """
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,6 +120,13 @@ def collate(samples: list[Sample]) -> Batch:
     }
 
 
+class Loader(DataLoader):
+    """PyTorch's, without its warning whenever workers start."""
+
+    def check_worker_number_rationality(self) -> None:
+        """Say nothing: more workers than processors are the user's choice."""
+
+
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
     """The batches of a training run; ``workers`` processes read and augment ahead of it.
 
@@ -129,17 +135,15 @@ def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> Data
     if isinstance(dataset, ImageClasses):
         batches = copy.copy(batches)
         batches.order = dataset.epoch_order
-    with warnings.catch_warnings(action="ignore"):  # more workers than processors is the user's choice
-        return DataLoader(
-            SeededSamples(dataset, batches.seed),
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-        )
+    return Loader(
+        SeededSamples(dataset, batches.seed),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Every image of a data set once, in order."""
-    with warnings.catch_warnings(action="ignore"):
-        return DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate)
+    return Loader(dataset, batch_size, num_workers=workers, collate_fn=collate)
