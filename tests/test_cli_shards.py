@@ -56,6 +56,13 @@ def test_one_split_and_json(run, folder, tmp_path):
     assert not list((tmp_path / "out").glob("train*"))
 
 
+@pytest.mark.parametrize("command", ["shards", "eval"])
+def test_the_help_says_what_patterns_are_and_where_shards_of_a_url_go(run, command):
+    _, out, _ = run(command, "--help")
+    assert "}.tar::" in out.replace("\n", "").replace(" ", "").replace("│", "")
+    assert "XDG_CACHE_HOME" in out
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import socket
 import tarfile
 import threading
 from collections import Counter
@@ -115,7 +116,7 @@ def test_an_unfinished_writing_leaves_nothing_that_is_read(animals, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_shards(images, out, "train", samples_per_shard=3, seed=0, on_image=interrupt)
     assert [path.name for path in out.iterdir()] == ["train-000000.tar"]
-    assert "holds no train/" in message_of(out)
+    assert message_of(out).startswith(f"{out / 'train-shards.json'}: cannot be read")
     write_shards(images, out, "train", samples_per_shard=3, seed=0)
     assert len(open_classes(out, "train")) == 8
     with pytest.raises(UserError, match="there are shards of this split already"):
@@ -188,9 +189,17 @@ def test_a_shard_that_cannot_be_fetched_whole_is_named(served, shards):
     assert dataset[0][0] is not None
     with pytest.raises(UserError, match=r"train-000001.tar: ends early or was changed"):
         dataset[3]
-    with pytest.raises(UserError, match=r"train-000002.tar: cannot be fetched"):
+    with pytest.raises(UserError, match=r"train-000002.tar: cannot be fetched \(the server answers that it is not"):
         dataset[7]
-    assert f"{url}/elsewhere/val-shards.json: cannot be fetched" in message_of(f"{url}/elsewhere", "val")
+    message = message_of(f"{url}/elsewhere", "val")
+    assert message.startswith(f"{url}/elsewhere/val-shards.json: cannot be fetched (the server answers that it is not")
+
+
+def test_a_server_that_is_down_reads_otherwise(served):
+    with socket.socket() as taken:  # a port that nobody listens at
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        assert f"{url}/train-shards.json: cannot be fetched (no connection to the server)" in message_of(url)
 
 
 def test_a_shard_that_ends_early_is_named_with_its_sample(shards):
@@ -257,7 +266,19 @@ def test_a_list_that_is_missing_or_cut_off_is_named(shards):
     file.write_text(file.read_text()[:-5])
     assert message_of(shards).startswith(f"{file}: not valid JSON")
     file.unlink()
-    assert message_of(shards) == f"{file}: no such file or directory; `botvision shards` writes it beside the shards"
+    assert message_of(shards).startswith(f"{file}: cannot be read (No such file or directory); shards need this JSON")
+
+
+def test_shards_of_another_program_are_told_how_to_become_ours(animals, tmp_path):
+    (tmp_path / "foreign").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "foreign" / "train-000000.tar")) as archive:
+        archive.write({"__key__": "0", "jpg": b"", "cls": b"0"})
+    for root in (tmp_path / "foreign", tmp_path / "foreign" / "train-000000.tar"):
+        message = message_of(root)
+        assert message.startswith(f"{tmp_path / 'foreign' / 'train-shards.json'}: ")
+        assert "which `botvision shards` writes; unpack those of another program" in message
+    (animals / "ILSVRC2012_img_train.tar").touch()  # left beside what was unpacked of it
+    assert len(open_classes(animals, "train")) == 8
 
 
 def test_a_bad_image_in_a_shard_is_skipped_as_elsewhere(animals, tmp_path):
@@ -267,7 +288,7 @@ def test_a_bad_image_in_a_shard_is_skipped_as_elsewhere(animals, tmp_path):
     bad = [about for image, about in map(dataset.__getitem__, range(len(dataset))) if image is None]
     assert len(bad) == 1
     assert bad[0]["path"].endswith("-a1.png")
-    assert bad[0]["path"] in bad[0]["reason"]
+    assert bad[0]["reason"] == "cannot be read as an image (of no known image format); replace the file"
 
 
 def test_an_epoch_reads_shards_one_after_the_other(tmp_path, write_images):

@@ -42,9 +42,11 @@ class EvalArguments:
     checkpoint: Positional[Path]
     """A checkpoint, or a run folder (its best checkpoint)."""
     data: str
-    """For a detector a folder in COCO's layout; for a classifier class folders, idx files, or shards (also a URL)."""
+    """For a detector a folder in COCO's layout; for a classifier class folders, idx files, or shards: a folder, a URL,
+    which is copied to ~/.cache/botvision/shards (XDG_CACHE_HOME moves ~/.cache), or patterns of shards joined by "::",
+    such as shards/train-{000000..000009}.tar::shards/val-000000.tar."""
     split: str = "val"
-    """Split to evaluate on."""
+    """Split to evaluate on; also test, where there is such a folder."""
     images: int | None = None
     """Evaluate on so many images alone: a detector on the first ones, a classifier on the first of every class."""
     batch_size: int | None = None

@@ -20,7 +20,12 @@ from botvision.training.progress import Reporter
 
 @dataclass
 class ShardsArguments:
-    """Write a data set for classification as WebDataset shards, tar files that are read fast from any disk or URL."""
+    """Write a data set for classification as WebDataset shards, tar files that are read fast from any disk or URL.
+
+    Other commands take them as --data: the folder, its URL, or patterns of shards for train and val joined by "::",
+    such as shards/train-{000000..000009}.tar::shards/val-000000.tar. Shards at a URL are copied to
+    ~/.cache/botvision/shards when they are first read; the environment variable XDG_CACHE_HOME moves ~/.cache.
+    """
 
     data: Positional[str]
     """Folder with train/ and val/, one folder a class in each; or any other that training reads."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
@@ -16,6 +17,17 @@ from botvision.files import write_text
 SCHEMES = ("http", "https", "ftps", "sftp", "gs", "hf")
 """Kinds of URL, of those that the webdataset library opens. Its "pipe:" runs any command, so a configuration that
 somebody else wrote could; it is left out."""
+CURL_SAYS = {
+    "6": "the name of the server is not known",
+    "7": "no connection to the server",
+    "22": "the server answers that it is not there or not for you",
+    "28": "the server does not answer in time",
+}
+"""What curl, by which the webdataset library fetches, means with its exit status (man curl)."""
+FOREIGN = (
+    "shards need this JSON file, which `botvision shards` writes; "
+    "unpack those of another program to train/ and val/, a folder a class, and run `botvision shards` on that"
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,18 @@ def index_name(split: str) -> str:
 
 
 def has_shards(root: str | Path) -> bool:
-    """Whether this means shards: a URL, a pattern, a tar file, or a folder with the JSON file of any split."""
-    text = str(root)
+    """Whether this means shards: a URL, a pattern, a tar file, or a folder of them.
+
+    That is one with the JSON file of any split, or with tar files and no folders, as other programs leave it.
+    """
+    text, folder = str(root), Path(root)
     if "://" in text or text.endswith(".tar"):
         return True
-    return any(Path(root).glob(index_name("*"))) if Path(root).is_dir() else "{" in text
+    if not folder.is_dir():
+        return "{" in text
+    if any(folder.glob(index_name("*"))):
+        return True
+    return any(folder.glob("*.tar")) and not any(entry.is_dir() for entry in folder.iterdir())
 
 
 def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
@@ -91,6 +110,12 @@ def is_remote(folder: str) -> bool:
     return "://" in folder
 
 
+def why_not_fetched(error: OSError) -> str:
+    """The reason for which a URL could not be opened or read."""
+    status = re.search(r"exit (\d+) ", str(error))
+    return CURL_SAYS.get(status[1], f"exit status {status[1]} of the program that fetches") if status else str(error)
+
+
 def _place(text: str) -> str:
     """A path, or a URL that can be opened; a file: URL is a path."""
     scheme = text.partition("://")[0] if "://" in text else ""
@@ -107,8 +132,9 @@ def _read(folder: str, split: str) -> ShardIndex:
         with gopen(place) as stream:
             content = json.loads(stream.read())
     except OSError as error:
-        reason = "cannot be fetched" if is_remote(folder) else (error.strerror or "").lower()
-        raise UserError(f"{place}: {reason}; `botvision shards` writes it beside the shards") from error
+        if is_remote(folder):
+            raise UserError(f"{place}: cannot be fetched ({why_not_fetched(error)}); {FOREIGN}") from error
+        raise UserError(f"{place}: cannot be read ({error.strerror}); {FOREIGN}") from error
     except ValueError as error:
         raise UserError(f"{place}: not valid JSON ({error}); the file may be cut off, copy it again") from error
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 from webdataset import gopen
 
-from botvision.data.shard_index import find_shards, is_remote
+from botvision.data.shard_index import find_shards, is_remote, why_not_fetched
 from botvision.errors import UserError
 from botvision.files import whole_file
 
@@ -138,9 +138,7 @@ def fetch(url: str, target: Path, size: int) -> None:
                 with gopen(url) as stream, temporary.open("wb") as file:
                     shutil.copyfileobj(stream, file, FETCH_BYTES)
             except OSError as error:
-                raise UserError(
-                    f"{url}: cannot be fetched; is the shard there, and {target.parent} writable?"
-                ) from error
+                raise UserError(f"{url}: cannot be fetched ({why_not_fetched(error)})") from error
             if temporary.stat().st_size != size:
                 raise UserError(f"{url}: ends early or was changed: {temporary.stat().st_size} bytes and not {size}")
 
