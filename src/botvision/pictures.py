@@ -1,10 +1,12 @@
 """Picture files: which photographs a user means, what the pictures drawn of them are called, and writing those."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 
-from PIL import Image
+import matplotlib
+from PIL import Image, ImageFont
 
 from botvision.errors import UserError
 from botvision.files import whole_file
@@ -37,11 +39,13 @@ def picture_files(files: Sequence[Path], out: Path) -> list[Path]:
     """Where the picture of each image goes.
 
     Raises:
-        UserError: a picture would overwrite one of the images.
+        UserError: the folder is one of the images' own. A picture could overwrite an image, and the next prediction on
+            that folder would take the pictures for images.
     """
-    pictures = [out / name for name in picture_names(files)]
-    check_overwritten(files, pictures)
-    return pictures
+    for file in files:
+        if out.resolve() in (file.parent.resolve(), file.resolve().parent):
+            raise UserError(f"{out}: holds the image {file}, pictures would mix with it; choose another folder")
+    return [out / name for name in picture_names(files)]
 
 
 def check_overwritten(files: Iterable[Path], pictures: Iterable[Path]) -> None:
@@ -71,3 +75,9 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a picture to a temporary name, then rename it; the suffix says the format."""
     with whole_file(path) as temporary:
         picture.save(temporary)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The letters of all pictures, of so many pixels: matplotlib's, as Pillow's own lack all but those of English."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -87,6 +87,15 @@ def test_bars_are_as_long_as_the_probabilities(tmp_path):
         ).any()  # names
 
 
+def test_letters_of_other_languages_are_drawn():
+    """Each as a sign of its own, and not as the box that stands for what a font lacks."""
+    image = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    unknown = np.asarray(draw_ranking(image, [("\U000f0000", 1.0)]))
+    pictures = [np.asarray(draw_ranking(image, [(letter, 1.0)])) for letter in "üéßñБł"]
+    assert all((picture != unknown).any() for picture in pictures)
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
 @pytest.mark.parametrize(("size", "top"), [((500, 20), 10), ((20, 500), 3), ((3, 2), 1)])
 def test_pictures_of_images_of_any_shape(size, top):
     image = torch.zeros(3, size[1], size[0], dtype=torch.uint8)
@@ -99,13 +108,44 @@ def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(classifier, 
     files = [save_image(tmp_path / folder / "a.png") for folder in "xy"]
     classify_files(classifier, files, tmp_path / "out", top=2)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
-    with pytest.raises(UserError, match="would be overwritten"):
-        classify_files(classifier, files, tmp_path / "x", top=2)
 
 
-def test_a_bad_image_among_good_ones_leaves_nothing_behind(classifier, tmp_path):
-    good, bad = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
-    bad.write_bytes(bad.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"b\.png"):
-        classify_files(classifier, [good, bad], tmp_path / "out", top=2)
+def test_pictures_do_not_go_among_the_images(classifier, tmp_path):
+    file = save_image(tmp_path / "x" / "a.jpg")
+    (tmp_path / "linked.jpg").symlink_to(file)
+    for given in (file, tmp_path / "linked.jpg"):
+        with pytest.raises(UserError, match=r"x: holds the image .*; choose another folder"):
+            classify_files(classifier, [given], tmp_path / "y" / ".." / "x", top=2)
+    assert list((tmp_path / "x").iterdir()) == [file]
+
+
+def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(classifier, tmp_path, caplog):
+    files = [save_image(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    files[1].write_bytes(files[1].read_bytes()[:100])
+    seen = []
+    results = classify_files(
+        classifier, files, tmp_path / "out", top=2, on_image=lambda done, total: seen.append((done, total))
+    )
+    assert [result["path"] for result in results] == [str(files[0]), str(files[2])]
+    assert sorted(picture.name for picture in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"left out {files[1]}: cannot be read as an image")
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_images_that_are_all_bad_are_refused(classifier, tmp_path, caplog):
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for file in files:
+        file.write_text("no image")
+    with pytest.raises(UserError, match=r"no image can be read: .*b\.jpg: .*of no known image format"):
+        classify_files(classifier, files, tmp_path / "out", top=2)
+    assert str(files[0]) in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+def test_images_are_read_once(classifier, tmp_path, monkeypatch):
+    files = [save_image(tmp_path / name) for name in ("a.png", "b.png")]
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or path.open("rb").read())
+    classify_files(classifier, files, tmp_path / "out", top=1)
+    assert read == files

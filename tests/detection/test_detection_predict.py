@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from botvision.data import Category, CocoDetection, eval_transform, read_image
 from botvision.detection.checkpoint import LoadedDetector
+from botvision.detection.drawing import draw_detections
 from botvision.detection.predict import detect, draw_beside_truth, predict_files
 from botvision.errors import UserError
 from botvision.evaluation import evaluate_detector
@@ -133,7 +134,7 @@ def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(detector, tm
 def test_a_picture_never_overwrites_an_image(detector, tmp_path):
     files = [save_image(tmp_path / "a.jpg"), save_image(tmp_path / "b.png")]
     before = files[1].read_bytes()
-    with pytest.raises(UserError, match=r"b\.png would be overwritten"):
+    with pytest.raises(UserError, match=r"holds the image .*a\.jpg"):
         predict_files(detector, files, tmp_path / "." / "", threshold=0.5)
     assert sorted(tmp_path.iterdir()) == files
     assert files[1].read_bytes() == before
@@ -151,9 +152,23 @@ def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
     assert (left != right).any(dim=2).float().mean() > 0.05 * len(target["labels"])  # masks on the right alone
 
 
-def test_a_bad_image_among_good_ones_leaves_nothing_behind(detector, tmp_path):
-    good, bad = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
+def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(detector, tmp_path, caplog):
+    bad, good = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
     bad.write_bytes(bad.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"b\.png"):
-        predict_files(detector, [good, bad], tmp_path / "out", threshold=0.1)
-    assert not (tmp_path / "out").exists()
+    results = predict_files(detector, [bad, good], tmp_path / "out", threshold=0.1)
+    assert {(result["image_id"], result["file_name"]) for result in results} == {(2, str(good))}
+    assert [picture.name for picture in (tmp_path / "out").iterdir()] == ["b.png"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"left out {bad}: cannot be read as an image")
+    with pytest.raises(UserError, match=r"no image can be read: .*a\.png"):
+        predict_files(detector, [bad], tmp_path / "none", threshold=0.1)
+    assert not (tmp_path / "none").exists()
+
+
+def test_letters_of_other_languages_are_drawn():
+    def drawn(name: str) -> bytes:
+        found = {"boxes": torch.tensor([[10.0, 40, 90, 90]]), "labels": torch.tensor([1])}
+        found["masks"] = torch.zeros(1, 320, 320, dtype=torch.bool)
+        return draw_detections(torch.zeros(3, 320, 320, dtype=torch.uint8), found, [Category(1, name)]).tobytes()
+
+    assert len({drawn(name) for name in ("\U000f0000", *"üéßñБł")}) == 7

@@ -7,6 +7,8 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from botvision.pictures import font
+
 SIDE = 320
 """Pixels of a photograph's longer side in a picture."""
 GAP = 8
@@ -26,14 +28,14 @@ def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.I
     height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
     picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")
     picture.paste(photograph, (GAP, GAP))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=15)
+    draw, letters = ImageDraw.Draw(picture), font(15)
     left = photograph.width + 2 * GAP
     for place, (name, probability) in enumerate(ranking):
         top = GAP + 2 * LINE * place
         percent = f"{100 * probability:.1f}%"
-        room = SIDE - GAP - font.getlength(percent)
-        draw.text((left, top), fitting(name, font, room), fill="black", font=font)
-        draw.text((left + SIDE, top), percent, fill="black", font=font, anchor="ra")
+        room = SIDE - GAP - letters.getlength(percent)
+        draw.text((left, top), fitting(name, letters, room), fill="black", font=letters)
+        draw.text((left + SIDE, top), percent, fill="black", font=letters, anchor="ra")
         draw.rectangle((left, top + LINE - 2, left + SIDE, top + LINE + 10), fill="#e8e8e8")
         draw.rectangle((left, top + LINE - 2, left + round(SIDE * probability), top + LINE + 10), fill="#4363d8")
     return picture
@@ -79,14 +81,14 @@ def mark(picture: Image.Image, x: float, y: float) -> None:
 
 def sheet(panels: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
     """Panels of one size in rows, each with its title above it."""
-    font = ImageFont.load_default(size=14)
-    width = GAP + max(panels[0].width, *(round(font.getlength(title)) for title in titles))
+    letters = font(14)
+    width = GAP + max(panels[0].width, *(round(letters.getlength(title)) for title in titles))
     height = GAP + LINE + panels[0].height
     rows = -(-len(panels) // COLUMNS)
     picture = Image.new("RGB", (GAP + min(len(panels), COLUMNS) * width, GAP + rows * height), "white")
     for place, (panel, title) in enumerate(zip(panels, titles, strict=True)):
         left, top = GAP + place % COLUMNS * width, GAP + place // COLUMNS * height
-        ImageDraw.Draw(picture).text((left, top), title, fill="black", font=font)
+        ImageDraw.Draw(picture).text((left, top), title, fill="black", font=letters)
         picture.paste(panel, (left, top + LINE))
     return picture
 
@@ -98,10 +100,10 @@ def resized(image: Tensor) -> Image.Image:
     return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
-def fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> str:
+def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
     """A text, cut where it is wider than the room for it, in pixels."""
-    if font.getlength(text) <= room:
+    if letters.getlength(text) <= room:
         return text
-    while text and font.getlength(text + "...") > room:
+    while text and letters.getlength(text + "...") > room:
         text = text[:-1]
     return text + "..."

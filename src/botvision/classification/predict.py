@@ -10,7 +10,7 @@ from torch import Tensor
 
 from botvision.classification.checkpoint import LoadedClassifier
 from botvision.classification.drawing import draw_ranking
-from botvision.data import eval_crop, read_image
+from botvision.data import eval_crop, read_images
 from botvision.pictures import picture_files, save_picture
 
 
@@ -43,6 +43,8 @@ def classify_files(
 ) -> list[dict[str, Any]]:
     """Classify image files and draw each one beside its classes; photographs are turned as their EXIF data say.
 
+    Images that cannot be read are left out, with a warning.
+
     Args:
         classifier: the trained classifier.
         files: images.
@@ -51,27 +53,23 @@ def classify_files(
         on_image: told how many images are done, of how many.
 
     Returns:
-        For each image "path" and "classes", likeliest first, each with "class" (as the data set has it), "name" (for
-        people to read) and "probability".
+        For each image that could be read "path" and "classes", likeliest first, each with "class" (as the data set has
+        it), "name" (for people to read) and "probability".
 
     Raises:
-        UserError: an image that cannot be read, or one that a picture would overwrite.
+        UserError: no image can be read, or ``out`` is the folder of one.
     """
     pictures = picture_files(files, out)
-    for file in files:  # one that cannot be read ends the work before anything is written
-        read_image(file, apply_exif=True)
     results = []
-    for number, (file, picture) in enumerate(zip(files, pictures, strict=True), start=1):
-        image = read_image(file, apply_exif=True)
+    for number, image in read_images(files, on_image):
         ranking = classify(classifier, image, top)
         named = [(classifier.class_names[index], probability) for index, probability in ranking]
         classes = [
             {"class": classifier.classes[index], "name": classifier.class_names[index], "probability": probability}
             for index, probability in ranking
         ]
-        results.append({"path": str(file), "classes": classes})
-        save_picture(draw_ranking(image, named), picture)
-        on_image(number, len(files))
+        results.append({"path": str(files[number - 1]), "classes": classes})
+        save_picture(draw_ranking(image, named), pictures[number - 1])
     return results
 
 

@@ -31,9 +31,9 @@ class PredictArguments:
     checkpoint: Positional[Path]
     """A checkpoint, or a run folder (its best checkpoint)."""
     images: Positional[tuple[Path, ...]]
-    """Image files, or folders of them."""
+    """Image files, or folders of them; those that cannot be read are left out, with a warning."""
     out: Path
-    """Folder for predictions.json and the pictures."""
+    """Folder for predictions.json and the pictures, another one than that of the images."""
     threshold: float | None = None
     """Detectors: detections that score less are left out; 0.5 by default."""
     top: int | None = None
@@ -74,7 +74,9 @@ def predict_detections(arguments: PredictArguments, files: Sequence[Path]) -> No
             on_image=lambda done, total: reporter.show("detecting, image", done, total),
         )
     write_text(arguments.out / "predictions.json", json.dumps(results) + "\n")
-    stderr().print(f"{len(results)} objects in {len(files)} images, written to {arguments.out}", soft_wrap=True)
+    stderr().print(
+        f"{len(results)} objects found, {len(files)} images given, written to {arguments.out}", soft_wrap=True
+    )
     if arguments.json:
         print(json.dumps(results))
 
@@ -91,7 +93,7 @@ def predict_classes(arguments: PredictArguments, files: Sequence[Path]) -> None:
             on_image=lambda done, total: reporter.show("classifying, image", done, total),
         )
     write_text(arguments.out / "predictions.json", json.dumps(results) + "\n")
-    stderr().print(f"{len(files)} images, written to {arguments.out}", highlight=False, soft_wrap=True)
+    stderr().print(f"{len(results)} images, written to {arguments.out}", highlight=False, soft_wrap=True)
     if arguments.json:
         print(json.dumps(results))
     else:

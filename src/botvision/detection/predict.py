@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from botvision.data import CocoDetection, eval_transform, read_image
+from botvision.data import CocoDetection, eval_transform, read_images
 from botvision.detection.checkpoint import LoadedDetector
 from botvision.detection.drawing import draw_detections, side_by_side
 from botvision.detection.results import above, coco_results, in_original
@@ -42,6 +42,8 @@ def predict_files(
 ) -> list[dict[str, Any]]:
     """Detect on image files and draw each one; photographs are turned as their EXIF data say.
 
+    Images that cannot be read are left out, with a warning.
+
     Args:
         detector: the trained detector.
         files: images; the i-th one gets ``image_id`` i, from 1 on.
@@ -53,19 +55,15 @@ def predict_files(
         Detections in COCO's results format, with the file as "file_name".
 
     Raises:
-        UserError: an image that cannot be read, or one that a picture would overwrite.
+        UserError: no image can be read, or ``out`` is the folder of one.
     """
     results: list[dict[str, Any]] = []
     pictures = picture_files(files, out)
-    for file in files:  # one that cannot be read ends the work before anything is written
-        read_image(file, apply_exif=True)
-    for number, file in enumerate(files, start=1):
-        image = read_image(file, apply_exif=True)
+    for number, image in read_images(files, on_image):
         found = above(detect(detector, image), threshold)
         rows = coco_results(found, number, detector.categories)
-        results += [{**row, "file_name": str(file)} for row in rows]
+        results += [{**row, "file_name": str(files[number - 1])} for row in rows]
         save_picture(draw_detections(image, found, detector.categories), pictures[number - 1])
-        on_image(number, len(files))
     return results
 
 
