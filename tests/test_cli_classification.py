@@ -134,6 +134,17 @@ def test_eval_at_another_size_and_crop_and_with_other_weights(run, classifier_ru
     assert loss("--input-size", 64, "--crop", 0.875, "--ema") == pytest.approx(losses[0], rel=1e-6)
 
 
+def test_eval_of_a_split_that_has_a_folder(run, classifier_run, photographs, tmp_path):
+    data = shutil.copytree(photographs, tmp_path / "data")
+    shutil.copytree(data / "val" / "n2", data / "test" / "n2")
+    flags = ("--data", data, "--split", "test", "--out", tmp_path / "out", "--json")
+    status, out, err = run("eval", classifier_run, *flags)
+    assert status == 0, err
+    assert json.loads(out)["images"] == 2
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert {Path(row["path"]).parents[1] for row in csv.DictReader(file)} == {data / "test"}
+
+
 def test_eval_by_labels_of_imagenet_real(run, classifier_run, photographs, tmp_path):
     """Every label right for half of the images, none for one: all others, half of the rest."""
     everything = list(range(len(CLASSES)))
@@ -195,9 +206,9 @@ def test_eval_leaves_out_an_unreadable_image_and_refuses_two(run, refusal, class
         ("--crop nan", "--crop must be"),
         ("--input-size 0", "--input-size must be at least 1"),
         ("--input-size 16", "at least 32x32 pixels"),
-        ("--split test2017", "--split must be train or val"),
+        ("--split test2017", "holds no test2017/"),
         ("--split train", "train"),
-        ("--labels gone.json", "gone.json"),
+        ("--labels gone.json", "--labels gone.json: cannot be read (No such file or directory); give JSON"),
         ("--images 0", "--images"),
         ("--batch-size 0", "--batch-size"),
     ],
@@ -296,7 +307,8 @@ def test_attend_takes_a_named_model_a_block_and_a_size(run, photographs, tmp_pat
         ("--at 3", "--at"),
         ("--at 3 4 5", "--at"),
         ("--at", "--at"),
-        ("--at 3.5 4", "--at"),
+        ("--at 10.5 5", "--at must be x and y in whole pixels, once or several times, such as 120 80, got 10.5 5"),
+        ("--at ten 5", "such as 120 80, got ten 5"),
         ("", "--at"),
         ("--at 3 4 --block layer1.0", "--block layer1.0 is no attention block of this model; it has layer4.0"),
         ("--at 3 4 --input-size 0", "--input-size"),

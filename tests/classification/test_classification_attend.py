@@ -199,6 +199,19 @@ def test_a_picture_for_each_point_of_an_upright_photograph(classifier_checkpoint
     assert not (tmp_path / "none").exists()
 
 
+def test_a_photograph_that_is_too_long_is_refused(classifier_checkpoint, tmp_path):
+    source = attention_source(str(classifier_checkpoint))
+    for size, accepted in (((3000, 1), False), ((1, 3000), False), ((64, 4), True), ((65, 4), False)):
+        file = tmp_path / "long.png"
+        Image.new("RGB", size).save(file)
+        if accepted:
+            attend_file(source, file, [(0, 0)], tmp_path / "out")
+            continue
+        with pytest.raises(UserError, match=r"long\.png: is .* at most 16 times as long as wide: cut a part out of it"):
+            attend_file(source, file, [(0, 0)], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(("size", "cells"), [(None, (3, 2)), (32, (2, 1)), (128, (6, 4))])
 def test_the_whole_photograph_is_seen_at_the_wanted_size(classifier_checkpoint, photograph, tmp_path, size, cells):
     source = attention_source(str(classifier_checkpoint))

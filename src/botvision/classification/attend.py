@@ -27,6 +27,9 @@ from botvision.pictures import check_overwritten, save_picture
 
 Point = tuple[int, int]
 
+LONGEST_ASPECT = 16
+"""Longer side of a photograph, in shorter sides: the work grows with its square."""
+
 
 class AttentionSource(NamedTuple):
     """A network to look into."""
@@ -146,7 +149,7 @@ def attend_file(
 
     Args:
         source: from :func:`attention_source`.
-        file: the photograph.
+        file: the photograph, at most :data:`LONGEST_ASPECT` times as long as wide.
         points: (x, y) in pixels of the photograph.
         out: folder for the pictures.
         block: such as "layer4.2"; the last attention block by default.
@@ -157,11 +160,16 @@ def attend_file(
         The pictures, <photograph>-x<X>-y<Y>.png.
 
     Raises:
-        UserError: no such block, an unreadable photograph, a point outside of it; nothing is then written.
+        UserError: no such block, an unreadable or very long photograph, a point outside of it; nothing is then written.
     """
     name, layer = attention_block(source.network, block)
     photograph = read_image(file, apply_exif=True)
     height, width = (int(side) for side in photograph.shape[1:])
+    if max(height, width) > LONGEST_ASPECT * min(height, width):
+        raise UserError(
+            f"{file}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
+            "as long as wide: cut a part out of it"
+        )
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
             raise UserError(f"--at {x} {y} lies outside of {file}, which is {width} wide and {height} high")

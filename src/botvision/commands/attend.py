@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from botvision.classification.attend import attend_file, attention_source
+from botvision.classification.attend import Point, attend_file, attention_source
 from botvision.commands.report import stderr
 from botvision.errors import UserError
 from botvision.flags import parse
@@ -21,8 +21,8 @@ class AttendArguments:
     model: Positional[str]
     """A checkpoint, a run folder (its best checkpoint), or a model in `botvision models`, with random weights."""
     image: Positional[Path]
-    """The photograph."""
-    at: tuple[int, ...]
+    """The photograph, at most 16 times as long as wide."""
+    at: tuple[str, ...]
     """Points, as x y [x y ...], in pixels of the photograph from its upper left corner; a picture for each."""
     out: Path
     """Folder for the pictures."""
@@ -38,10 +38,7 @@ def attend(argv: Sequence[str]) -> int:
     """`botvision attend RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR`."""
     arguments = parse(AttendArguments, "attend", argv)
     at_least(1, {"--input-size": arguments.input_size})
-    if not arguments.at or len(arguments.at) % 2:
-        numbers = " ".join(map(str, arguments.at)) or "nothing"
-        raise UserError(f"--at must be x and y in pixels, once or several times, such as 120 80, got {numbers}")
-    points = list(zip(arguments.at[::2], arguments.at[1::2], strict=True))
+    points = read_points(arguments.at)
     source = attention_source(arguments.model, pick_device(arguments.device))
     pictures = attend_file(
         source,
@@ -56,3 +53,19 @@ def attend(argv: Sequence[str]) -> int:
     for picture in pictures:
         stderr().print(f"picture: {picture}", highlight=False, soft_wrap=True)
     return 0
+
+
+def read_points(words: Sequence[str]) -> list[Point]:
+    """Points as the user wrote them, x y [x y ...].
+
+    Raises:
+        UserError: not whole numbers, or not two of them for each point.
+    """
+    try:
+        numbers = [int(word) for word in words]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) % 2:
+        given = " ".join(words) or "nothing"
+        raise UserError(f"--at must be x and y in whole pixels, once or several times, such as 120 80, got {given}")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from botvision.benchmark.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
+from botvision.errors import UserError
 from botvision.flags import parse
 from botvision.training.config import at_least
 
@@ -39,6 +40,8 @@ def run_bench_data(argv: Sequence[str]) -> int:
     at_least(BATCH, {"--images": arguments.images})
     at_least(1, {"--size": arguments.size, "--repeats": arguments.repeats})
     at_least(0, {"--workers": arguments.workers})
+    if arguments.data and not arguments.data.is_dir():
+        raise UserError(f"--data {arguments.data}: no such folder; give one of images, one folder a class")
     with nullcontext(arguments.data) if arguments.data else drawn_images() as folder:
         found = bench_data(
             folder,
