@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from botvision.classification.attend import Point, attend_file, attention_source
 from botvision.commands.report import stderr
@@ -22,8 +23,8 @@ class AttendArguments:
     """A checkpoint, a run folder (its best checkpoint), or a model in `botvision models`, with random weights."""
     image: Positional[Path]
     """The photograph, at most 16 times as long as wide."""
-    at: tuple[str, ...]
-    """Points, as x y [x y ...], in pixels of the photograph from its upper left corner; a picture for each."""
+    at: Annotated[tuple[str, ...], arg(metavar="X Y [X Y ...]")]
+    """Points, in whole pixels of the photograph from its upper left corner; a picture for each."""
     out: Path
     """Folder for the pictures."""
     block: str | None = None
