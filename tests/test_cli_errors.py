@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import traceback
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import botvision
 from botvision.cli import main
 from botvision.errors import UserError
 
@@ -426,6 +428,36 @@ def test_resume_with_a_value_of_the_wrong_type(refusal, a_run):
 
 
 # --- the way out ---
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_what_needs_no_network_does_not_wait_for_one(word):
+    program = f"""
+import sys
+from botvision.cli import main
+try:
+    main(["{word}"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("botvision.commands.import_module", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["models"])
+    assert (caught.value.code, capsys.readouterr().err) == (130, "botvision: interrupted\n")
+
+
+def test_the_package_gives_what_it_names():
+    assert all(hasattr(botvision, name) for name in botvision.__all__)
+    assert not hasattr(botvision, "no_such_thing")
 
 
 def test_debug_shows_the_traceback():

@@ -6,8 +6,23 @@ out = botvision.relative_attention(q, k, v, rel_height, rel_width, size=(h, w))
 botvision.save(model, "model.safetensors"); model = botvision.load("model.safetensors")
 """
 
-from botvision.attention import relative_attention
-from botvision.models import create_model, load, save
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from botvision.version import __version__
 
+if TYPE_CHECKING:
+    from botvision.attention import relative_attention
+    from botvision.models import create_model, load, save
+
+ROOMS = {"relative_attention": "attention", "create_model": "models", "load": "models", "save": "models"}
+"""Where what is asked for here is."""
+
 __all__ = ["__version__", "create_model", "load", "relative_attention", "save"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import what is asked for only then: `botvision --version` and an early Ctrl-C need not wait for PyTorch."""
+    if name not in ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"botvision.{ROOMS[name]}"), name)

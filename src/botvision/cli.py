@@ -8,10 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from botvision.commands import COMMANDS
-from botvision.commands.report import INTERRUPTED
+from botvision.commands import COMMANDS, INTERRUPTED, find_command
 from botvision.errors import UserError
-from botvision.models.catalogue import nearest
 from botvision.version import __version__
 
 READER_GONE = 141
@@ -67,5 +65,7 @@ def run(words: list[str]) -> int:
         print(__version__)
         return 0
     if words[0] not in COMMANDS:
+        from botvision.models.catalogue import nearest  # here, because it imports PyTorch
+
         raise UserError(f"unknown command {words[0]!r}{nearest(words[0], list(COMMANDS))}")
-    return COMMANDS[words[0]](words[1:])
+    return find_command(words[0])(words[1:])

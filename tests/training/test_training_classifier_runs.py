@@ -255,6 +255,7 @@ def test_a_run_whose_last_evaluation_failed_is_finished_by_a_resume(
 def test_a_signal_in_the_last_step_stops_nothing(colour_experiment, interrupt_at, tmp_path, capfd):
     interrupt_at(4)
     outcome = start_run(changed(colour_experiment, run={"out": tmp_path / "run"}), "imagenet/botnet50", CONSOLE)
+    assert "finishing the step; press again to stop at once" in capfd.readouterr().err
     assert (outcome.steps, outcome.stopped) == (4, False)
     assert outcome.scores
 

@@ -4,23 +4,24 @@ Results go to standard output, progress and messages to standard error.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from botvision.commands.attend import attend
-from botvision.commands.bench import bench
-from botvision.commands.demo import demo
-from botvision.commands.evaluate import evaluate
-from botvision.commands.models import models
-from botvision.commands.predict import predict
-from botvision.commands.shards import shards
-from botvision.commands.train import train
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "demo": demo,
-    "models": models,
-    "train": train,
-    "eval": evaluate,
-    "predict": predict,
-    "attend": attend,
-    "shards": shards,
-    "bench": bench,
+COMMANDS = {
+    "demo": "demo",
+    "models": "models",
+    "train": "train",
+    "eval": "evaluate",
+    "predict": "predict",
+    "attend": "attend",
+    "shards": "shards",
+    "bench": "bench",
 }
+"""Each command's module here, and the function of the same name in it."""
+
+
+def find_command(name: str) -> Callable[[Sequence[str]], int]:
+    """The function of a command; it is imported only now, which takes seconds, those of PyTorch."""
+    return getattr(import_module(f"botvision.commands.{COMMANDS[name]}"), COMMANDS[name])

@@ -6,12 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from botvision.commands import INTERRUPTED
 from botvision.evaluation import class_table, classification_table, scores_table
 from botvision.training.processes import first_process
 from botvision.training.run import Outcome
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 def report_run(outcome: Outcome, as_json: bool) -> int:

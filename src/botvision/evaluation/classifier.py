@@ -65,8 +65,7 @@ def evaluate_classifier(
         the predicted one, or else the first), "predicted" and its "probability".
 
     Raises:
-        UserError: a label that is none of the model's, too many unreadable images, or none to score.
-        NotFiniteError: an answer of the model is infinite or no number.
+        UserError: a label that is none of the model's, answers that are not finite, too many unreadable images, or none.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     rows, skipped = classify_all(model, loader, on_image, right_labels or own_label)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 
 from botvision.training.checkpoints import SaveCheckpoints, stepped
 from botvision.training.module import TrainingModule
+from botvision.training.processes import first_process
 
 
 def stand_apart(worker: int) -> None:
@@ -39,10 +40,12 @@ class StopOnSignal(pl.Callback):
             self.before[number] = signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Remember the first signal; hand a second one to Python."""
+        """Remember the first signal and say so; hand a second one to Python."""
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if first_process():  # not by print, which a signal may have interrupted in the middle
+            os.write(2, b"\nfinishing the step; press again to stop at once\n")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: TrainingModule, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Stop between two steps, all processes at the same one; after the last one there is nothing to stop."""
