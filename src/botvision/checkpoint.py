@@ -31,6 +31,14 @@ def checkpoint_of(path: Path) -> Path:
     raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
 
 
+def why_unreadable(error: Exception) -> str:
+    """The first line of what a reader says of a file; where it only stumbled, that says nothing."""
+    lines = str(error).splitlines()
+    if not lines or isinstance(error, LookupError):
+        return "it holds no tensors"
+    return lines[0][:200]
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
 
@@ -45,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # of foreign pickles; the error says what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
-        raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0][:200]}") from error
+        raise UserError(f"{path} is no readable checkpoint: {why_unreadable(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no botvision checkpoint: it holds no dictionary")
     for name, kind in {"botvision": dict, "state_dict": dict, "global_step": int}.items():

@@ -48,7 +48,8 @@ def explain(event: tyro_errors.ParseErrorEvent, command: str, flags: list[str]) 
     if isinstance(event, tyro_errors.MissingArgs):
         return f"missing {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}{see}"
     if isinstance(event, tyro_errors.InvalidChoice):
-        return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(event.choices)}"
+        choices = sorted(set(event.choices) - {"None"})  # which is the same as leaving the flag out
+        return f"{event.argument.display_name()} is {event.value!r}, it must be one of {', '.join(choices)}"
     if isinstance(event, tyro_errors.BadValue):
         return f"{event.argument.display_name()}: {event.reason.replace('_', ' ')}"
     if isinstance(event, tyro_errors.InstantiationFailure):

@@ -206,6 +206,15 @@ def test_a_detector_freezes_its_stem_only_where_that_was_loaded(tiny_experiment,
             task.start_from(task.make_model(), given)
 
 
+def test_weights_of_a_detector_and_a_file_without_any_are_named(colour_experiment, finished_run, tmp_path):
+    for weights, says in ((finished_run, "is a detector's"), (finished_run / "config.yaml", "it holds no tensors")):
+        run = {"out": tmp_path / "run", "weights": weights}
+        with pytest.raises(UserError, match=f"{weights} .*{says}"):
+            start_run(changed(colour_experiment, run=run), "x", CONSOLE)
+    with pytest.raises(UserError, match=r"config\.yaml is no readable checkpoint: it holds no tensors"):
+        read_checkpoint(finished_run / "config.yaml")
+
+
 def test_a_detector_starts_from_the_run_of_a_classifier(tiny_experiment, finished):
     """As the paper trains its detectors: from ImageNet; here without anything between."""
     task = DetectionTask(tiny_experiment)

@@ -65,7 +65,7 @@ def evaluate_classifier(
         the predicted one, or else the first), "predicted" and its "probability".
 
     Raises:
-        UserError: a label that is none of the model's, answers that are not finite, too many unreadable images, or none.
+        UserError: a label that is none of the model's, answers that are not finite, or too many unreadable images.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     rows, skipped = classify_all(model, loader, on_image, right_labels or own_label)

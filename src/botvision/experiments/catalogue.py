@@ -82,8 +82,12 @@ def find_experiment(name: str) -> Experiment:
     """The experiment of a name.
 
     Raises:
-        UserError: there is none; the nearest names are given.
+        UserError: there is none; the nearest names are given, or how those of its group go on.
     """
+    if any(known.startswith(f"{name}/") for known in EXPERIMENTS):
+        raise UserError(
+            f"{name} needs a model: {name}/MODEL; botvision models lists them, botvision train those of {name}"
+        )
     if name not in EXPERIMENTS:
         raise UserError(f"unknown experiment {name!r}{nearest(name, list(EXPERIMENTS))}")
     return EXPERIMENTS[name][1]

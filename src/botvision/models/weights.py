@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from botvision.checkpoint import why_unreadable
 from botvision.errors import UserError
 
 TIMM_PREFIX = "timm/"
@@ -65,7 +66,7 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file
-        raise UserError(f"{path} is no readable weights file: {str(error).splitlines()[0][:200]}") from error
+        raise UserError(f"{path} is no readable weights file: {why_unreadable(error)}") from error
     for wrapper in ("ema_state_dict", "state_dict", "model"):  # of a run, the average of the weights before the weights
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

@@ -80,6 +80,8 @@ class ClassificationTask(Task):
 
     def start_from(self, model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         """Put initial weights into the network; its last layer stays at random where classes are of another number."""
+        if any(name.startswith("backbone.") for name in state):
+            raise UserError(f"{self.experiment.run.weights} is a detector's; a classifier starts from a classifier's")
         report = load_weights(model.network, state)  # type: ignore[arg-type]
         check_frozen(self.experiment.model.freeze, report)
         return report

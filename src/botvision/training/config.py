@@ -143,8 +143,7 @@ class ClassificationOptimizer:
     label_smoothing: float = 0.0
     """Share of a label's weight that is spread over all classes."""
     ema_decay: float | None = None
-    """Keep an average of the weights, which forgets all but this share of itself at a step, and evaluate by it. During
-    the first steps it is less, (1 + n) / (10 + n) at step n, so that it soon forgets where the weights started."""
+    """Evaluate by an average of the weights that keeps this share of itself at a step, at first (1 + n) / (10 + n)."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that nothing can be trained with."""
