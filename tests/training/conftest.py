@@ -1,5 +1,7 @@
 """A few images in class folders, and a classifier small enough to train on them in a second."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from PIL import Image
 
 from botvision.classification import ClassifierConfig
+from botvision.training.classification import ClassificationTask
 from botvision.training.config import ClassificationData, ClassificationExperiment, ClassificationOptimizer, RunConfig
 
 CLASSES = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
@@ -38,3 +41,21 @@ def colour_experiment(colours) -> ClassificationExperiment:
             steps=4, batch_size=8, precision="float32", device="cpu", eval_every=2, save_every=2, log_every=1
         ),
     )
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Sends SIGINT during the losses of a batch, once."""
+
+    def arrange(batch: int) -> None:
+        losses, done = ClassificationTask.losses, []
+
+        def interrupted(self, model, contents):
+            done.append(1)
+            if len(done) == batch:
+                os.kill(os.getpid(), signal.SIGINT)
+            return losses(self, model, contents)
+
+        monkeypatch.setattr(ClassificationTask, "losses", interrupted)
+
+    return arrange
