@@ -151,7 +151,7 @@ def test_no_data_folder(colour_experiment):
 
 def test_a_loss_that_is_no_number_names_its_step(colour_experiment):
     module = TrainingModule(task_of(colour_experiment), Fixed([[float("nan")] * 3] * 4), steps=4)
-    with pytest.raises(UserError, match=r"loss is nan at step 0: lower --lr \(now 0.1\)"):
+    with pytest.raises(UserError, match="loss is nan at step 0"):
         module.training_step(a_batch(), 0)
 
 
