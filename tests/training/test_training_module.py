@@ -19,5 +19,5 @@ class Diverged(nn.Module):
 def test_a_loss_that_is_no_number_is_refused_and_promises_no_checkpoint(tiny_experiment):
     module = TrainingModule(DetectionTask(tiny_experiment), Diverged(), steps=4)
     batch = {"images": torch.zeros(1, 3, 8, 8), "targets": [{"content_size": (8, 8)}]}
-    with pytest.raises(UserError, match="loss is nan at step 0$"):
+    with pytest.raises(UserError, match=r"loss is nan at step 0$"):
         module.training_step(batch, 0)
