@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from botvision.models import create_model, load, save
 
 ROOMS = {"relative_attention": "attention", "create_model": "models", "load": "models", "save": "models"}
-"""Where what is asked for here is."""
+"""Where what is asked for here is; the rooms themselves can be asked for too."""
 
 __all__ = ["__version__", "create_model", "load", "relative_attention", "save"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Import what is asked for only then: `botvision --version` and an early Ctrl-C need not wait for PyTorch."""
-    if name not in ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"botvision.{ROOMS[name]}"), name)
+    if name in ROOMS:
+        return getattr(import_module(f"botvision.{ROOMS[name]}"), name)
+    if name in ("attention", "layers", "models"):
+        return import_module(f"botvision.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
