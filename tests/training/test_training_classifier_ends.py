@@ -85,6 +85,18 @@ def test_a_blow_up_that_shows_after_a_resume_keeps_the_last_good_checkpoint(
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 
 
+def test_a_run_killed_between_two_renamings_goes_on_from_the_checkpoint_before(
+    colour_experiment, interrupt_at, tmp_path
+):
+    interrupt_at(3)
+    start_run(
+        changed(colour_experiment, run={"out": tmp_path / "run", "eval_every": 100}), "imagenet/botnet50", CONSOLE
+    )
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "last.ckpt").replace(checkpoints / "before.ckpt")
+    assert resume_run(tmp_path / "run", CONSOLE).scores
+
+
 def test_weights_that_blow_up_at_the_last_step_are_neither_scored_nor_kept(colour_experiment, tmp_path):
     sections = {"optimizer": {"lr": 1e38, "warmup_epochs": 0}, "run": {"out": tmp_path / "run", "steps": 1}}
     with pytest.raises(UserError, match=r"blown up.*start it anew with --lr smaller than 1e\+38") as caught:

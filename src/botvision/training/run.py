@@ -86,6 +86,9 @@ def resume_run(folder: Path, console: Console) -> Outcome:
     _, experiment = read_run(folder)
     check(experiment)
     last = folder / "checkpoints" / "last.ckpt"
+    before = last.with_name("before.ckpt")
+    if before.is_file() and not last.is_file():  # killed between the renaming of the one and of the other
+        before.replace(last)
     if not last.is_file():
         raise UserError(f"{last} is not there: the run ended before its first checkpoint, start it anew")
     with alone_in(folder):
