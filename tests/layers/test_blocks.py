@@ -1,5 +1,7 @@
 """The blocks against torchvision's and timm's, and against formulas."""
 
+import shutil
+
 import pytest
 import timm.models.resnet
 import torch
@@ -105,3 +107,18 @@ def test_stochastic_depth_skips_in_training_alone():
     x = torch.randn(2, 32, 4, 4)
     assert (block.eval()(x) - x.relu()).abs().max() > 1e-2
     torch.testing.assert_close(block.train()(x), x.relu())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's own compiler needs one for C++")
+def test_halving_pool_trains_in_a_compiled_network_of_open_size():
+    torch.compiler.reset()
+    layers = [nn.Conv2d(3, 16, 1), HalvingPool(), nn.Conv2d(16, 4, 1)]
+    plain = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    compiled = torch.compile(plain, dynamic=True)
+    for size in [(9, 12), (7, 5)]:
+        x = torch.randn(2, 3, *size).contiguous(memory_format=torch.channels_last)
+        gradients = [
+            torch.autograd.grad(network(x).square().sum(), plain[0].weight)[0] for network in (plain, compiled)
+        ]
+        torch.testing.assert_close(*gradients)

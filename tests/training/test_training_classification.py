@@ -1,5 +1,6 @@
 """What a classifier learns from a batch, and what it starts from."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -156,7 +157,9 @@ def test_a_loss_that_is_no_number_names_its_step(colour_experiment):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's own compiler needs one for C++")
 def test_a_compiled_network_computes_the_same_and_keeps_its_names(colour_experiment):
+    torch.compiler.reset()
     task = task_of(colour_experiment)
     torch.manual_seed(0)
     model = task.make_model().train()

@@ -7,6 +7,7 @@ so that its state dicts load as they are.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -152,7 +153,10 @@ class HalvingPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
         if not all(statically_known_true(side % 2 == 0) for side in x.shape[2:]):
-            x = F.pad(x, (0, 1, 0, 1), mode="replicate")  # beyond an even edge nothing reaches the padding
+            # The last row and column once more; beyond an even edge nothing reaches them. Not F.pad, whose gradient a
+            # compiler takes for one in another memory layout than it has (PyTorch 2.15, mode "replicate").
+            x = torch.cat([x, x[:, :, -1:]], dim=2)
+            x = torch.cat([x, x[:, :, :, -1:]], dim=3)
         return F.avg_pool2d(x, 2)
 
 
