@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from botvision.cli import main
 from botvision.data import write_generated_coco
 from botvision.detection import DetectorConfig, MaskRCNN
 from botvision.training.config import DataConfig, DetectionExperiment, OptimizerConfig, RunConfig
@@ -30,6 +31,19 @@ TINY = DetectorConfig(
     mask_head_width=16,
     mask_head_depth=1,
 )
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command; gives its exit status, standard output and standard error."""
+
+    def command(*words) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return command
 
 
 @pytest.fixture(scope="session")

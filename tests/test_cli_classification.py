@@ -12,25 +12,11 @@ from PIL import Image
 
 from botvision.classification import Classifier, ClassifierConfig
 from botvision.classification.checkpoint import describe
-from botvision.cli import main
 
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6"]
 NAMES = ["one [bold]", "two", "three", "four", "five", "six"]
 TINY = {"depths": (1, 1, 1, 1), "width": 8, "input_size": 64}
 VAL_IMAGES = 12
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command; gives its exit status, standard output and standard error."""
-
-    def command(*words) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture

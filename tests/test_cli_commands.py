@@ -25,19 +25,6 @@ from botvision.training.config import DataConfig, OptimizerConfig, RunConfig, fr
 from botvision.version import __version__
 
 
-@pytest.fixture
-def run(capsys):
-    """Runs a command; gives its exit status, standard output and standard error."""
-
-    def command(*words) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return command
-
-
 def test_without_words_the_commands_are_listed(run):
     status, out, _ = run()
     assert status == 0

@@ -6,21 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from botvision.cli import main
 from botvision.data import open_classes
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command; gives its exit status, standard output and standard error."""
-
-    def command(*words) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture

@@ -12,24 +12,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from botvision.cli import main
 from botvision.experiments import train_by
 
 FLAGS = "--depths 1 1 1 1 --width 8 --input-size 64 --batch-size 8 --device cpu --workers 0 --precision float32"
 SMALL = FLAGS.split()
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command; gives its exit status, standard output and standard error."""
-
-    def command(*words) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture(scope="module")

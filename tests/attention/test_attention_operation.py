@@ -119,6 +119,7 @@ def test_autocast_casts_all_five():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = attend(*given)
         assert content_attention(*given[:3]).dtype == torch.bfloat16
+        assert content_attention(given[0].bfloat16(), *given[1:3]).dtype == torch.bfloat16
     assert out.dtype == torch.bfloat16
     rounded = [tensor.bfloat16().double() for tensor in given]
     assert (out - attend(*rounded)).norm() < 1e-2 * out.norm()

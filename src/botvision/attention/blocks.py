@@ -135,7 +135,8 @@ class Head:
         # Sums over blocks are transposed: so both factors of every product are as the product wants them.
         grad_k = None if self.k is None else self.k.new_zeros(self.k.T.shape)
         grad_v = self.v.new_zeros(self.v.T.shape)
-        lines = [torch.empty_like(line) for line in (self.vertical, self.horizontal)] if self.tables else []
+        if self.tables:
+            grad_vertical, grad_horizontal = torch.empty_like(self.vertical), torch.empty_like(self.horizontal)
         for block in self.blocks():
             rows = grad_out[block]
             probabilities = self.probabilities(block)
@@ -144,14 +145,15 @@ class Head:
             if self.k is not None and grad_k is not None:
                 grad_q[block] = product(grad_logits, self.k.T)
                 grad_k += product(self.q[block].T.contiguous(), grad_logits.T)
-            on_map = grad_logits.unflatten(1, self.maps.keys)
-            for line, other in zip(lines, (2, 1), strict=False):
-                torch.sum(on_map, dim=other, out=line[block])
+            if self.tables:
+                on_map = grad_logits.unflatten(1, self.maps.keys)
+                torch.sum(on_map, dim=2, out=grad_vertical[block])
+                torch.sum(on_map, dim=1, out=grad_horizontal[block])
         grad_tables: list[Tensor | None] = [None, None]
         if self.tables:
-            vertical, horizontal = (line[None, None] for line in lines)
+            lines = grad_vertical[None, None], grad_horizontal[None, None]
             by_position, *grad_tables = position_logits_backward(
-                self.q[None, None], *self.tables, vertical, horizontal, self.maps.queries, self.maps.keys
+                self.q[None, None], *self.tables, *lines, self.maps.queries, self.maps.keys
             )
             grad_q += by_position[0, 0]
         return [grad_q * self.maps.scale, None if grad_k is None else grad_k.T, grad_v.T, *grad_tables]

@@ -96,6 +96,7 @@ def content_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = 
     Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`; of maps it knows nothing.
     """
     check_given(q=q, k=k, v=v)
+    q, k, v = cast(q), cast(k), cast(v)
     check_tensors(q, k, v)
     return attend(q, k, v, None, None, (q.shape[2], 1), scale, (k.shape[2], 1))
 
