@@ -1,5 +1,7 @@
 """Blocks of queries against the definition in float64: every kind, strides, dtypes, edges of the blocks."""
 
+import logging
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,8 +124,10 @@ def test_products_are_products(shape, transposed):
     torch.testing.assert_close(products.product(a, b).double(), a.double() @ b.double().T, rtol=1e-5, atol=1e-4)
 
 
-def test_a_build_without_the_fast_library_computes_the_same(monkeypatch):
+def test_a_build_without_the_fast_library_computes_the_same_and_says_so(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG, logger="botvision")
     monkeypatch.setattr(products, "ONEDNN", None)
     given = operands((5, 6), (5, 6), 8, 8)
     found = operator_attention(*given, (5, 6), 1.0, (5, 6))
     torch.testing.assert_close(found, definition_attention(*given, (5, 6), 1.0))
+    assert "without oneDNN" in caplog.text

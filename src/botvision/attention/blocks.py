@@ -5,6 +5,7 @@ pass. The backward pass computes the same block again instead of keeping it. Pos
 they are: one number a key row and one a key column.
 """
 
+import logging
 from collections.abc import Iterator
 from itertools import product as pairs
 from typing import NamedTuple
@@ -12,8 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from botvision.attention import products
 from botvision.attention.definition import position_logits, position_logits_backward
 from botvision.attention.products import product
+
+logger = logging.getLogger("botvision")
 
 BLOCK_LOGITS = 2**20
 """Logits at once: 4 MiB of float32."""
@@ -44,6 +48,8 @@ def blocked_attention(
     Returns:
         (B, heads, H*W, e), in the memory of (B, H*W, heads, e): the channels of a pixel lie side by side.
     """
+    if products.ONEDNN is None and q.device.type == "cpu":
+        logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.mm")
     out = empty_output(q, v)
     for b, n in pairs(range(q.shape[0]), range(q.shape[1])):
         head = Head(q, k, v, rel_height, rel_width, maps, (b, n))

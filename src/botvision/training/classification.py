@@ -21,7 +21,7 @@ from botvision.evaluation import evaluate_classifier
 from botvision.evaluation.classifier import write_classification
 from botvision.models import LoadReport, load_weights
 from botvision.training.config import ClassificationData, ClassificationExperiment
-from botvision.training.schedule import cosine_schedule, sgd
+from botvision.training.schedule import cosine_schedule
 from botvision.training.settings import total_steps
 from botvision.training.task import Evaluation, Task, first_at_random
 
@@ -89,10 +89,6 @@ class ClassificationTask(Task):
     def to_compile(self, model: nn.Module) -> nn.Module:
         """The network, without the normalisation of the images."""
         return model.network  # type: ignore[return-value]
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum."""
-        return sgd(model, self.experiment.optimizer, self.experiment.run.batch_size)
 
     def rate(self, step: int, steps: int) -> float:
         """A rise in equal parts, then a cosine to 0."""

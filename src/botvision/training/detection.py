@@ -17,7 +17,7 @@ from botvision.evaluation import evaluate_detector
 from botvision.models import LoadReport, load_weights
 from botvision.training.config import DetectionExperiment
 from botvision.training.run_folder import write_evaluation
-from botvision.training.schedule import sgd, step_schedule
+from botvision.training.schedule import step_schedule
 from botvision.training.task import Evaluation, Task, first_at_random
 
 FROZEN = STAGES["stem"] + STAGES["c2"]
@@ -74,10 +74,6 @@ class DetectionTask(Task):
     def to_compile(self, model: nn.Module) -> nn.Module:
         """The backbone: what stands on it is of another size in every image."""
         return model.backbone  # type: ignore[return-value]
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD."""
-        return sgd(model, self.experiment.optimizer, self.experiment.run.batch_size)
 
     def rate(self, step: int, steps: int) -> float:
         """A tenth less at each of ``decay_at``."""

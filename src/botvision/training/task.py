@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from botvision.checkpoint import Kind
 from botvision.data.loading import Batch
 from botvision.models import LoadReport
+from botvision.training.schedule import sgd
 
 
 class Evaluation(NamedTuple):
@@ -71,9 +72,9 @@ class Task(ABC):
     def to_compile(self, model: nn.Module) -> nn.Module:
         """The part of the network that --compile compiles."""
 
-    @abstractmethod
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser, at its full learning rate."""
+        """SGD as the experiment sets it, at its full learning rate."""
+        return sgd(model, self.experiment.optimizer, self.experiment.run.batch_size)
 
     @abstractmethod
     def rate(self, step: int, steps: int) -> float:
