@@ -1,0 +1,87 @@
+"""The one validation system: configurations are pydantic models, and what is wrong with one names the field."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from botvision.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number, at least 1."""
+CountOrZero = Annotated[int, Field(ge=0)]
+"""A whole number, at least 0."""
+Positive = Annotated[float, Field(gt=0)]
+"""A finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0)]
+"""A finite number, at least 0."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A number between 0 and 1, both included."""
+ShareBelow1 = Annotated[float, Field(ge=0, lt=1)]
+"""A number between 0 and 1, 1 excluded."""
+
+
+class FieldError(UserError):
+    """A field of a configuration cannot have its value.
+
+    Args:
+        path: names from the outermost configuration to the field, such as ("model", "width").
+        problem: what is wrong and what would be right, for example "should be at least 1, got 0".
+    """
+
+    def __init__(self, path: tuple[str, ...], problem: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, unknown fields refused, each field documented by the text below it.
+
+    Raises:
+        FieldError: a value that the field cannot have, an unknown field, or a missing one.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    def __init__(self, /, **values: Any) -> None:  # noqa: ANN401 (checked by the fields)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise field_error(error) from error
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401 (checked by the fields)
+        """A copy with some fields changed, checked like a new one."""
+        return type(self)(**{**dict(self), **changes})
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as numbers, texts, lists and dictionaries, for YAML, JSON and checkpoints."""
+        return self.model_dump(mode="json")
+
+
+def field_error(error: ValidationError) -> FieldError:
+    """The first problem of a pydantic error, in one line that names the field."""
+    first = error.errors(include_url=False)[0]
+    path = tuple(str(part) for part in first["loc"] if isinstance(part, str))
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):  # from a configuration inside this one
+        return FieldError((*path, *cause.path), cause.problem)
+    if isinstance(cause, ValueError):  # from a validator of ours, which says what it got
+        return FieldError(path, str(cause))
+    return FieldError(path, problem_of(first))
+
+
+def problem_of(details: ErrorDetails) -> str:
+    """Pydantic's message without its capital letters and its word "Input", and the value that it is about."""
+    if details["type"] == "extra_forbidden":
+        return "is not a known field"
+    if details["type"] == "missing":
+        return "is missing"
+    message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}, got {details['input']!r}"

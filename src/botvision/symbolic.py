@@ -1,0 +1,19 @@
+"""Sizes that a compiled or exported program leaves open, seen from PyTorch's side without its private modules."""
+
+from torch import SymBool
+
+try:
+    from torch.fx.experimental.symbolic_shapes import statically_known_true as _known_true
+except ImportError:  # an experimental module, which may move
+    _known_true = None
+
+
+def always_true(condition: bool | SymBool) -> bool:
+    """Whether a comparison of sizes holds for every size that a traced program may see.
+
+    A comparison of plain numbers is its own answer. Asking a symbolic one for its truth would fix the size in the
+    program; this does not.
+    """
+    if not isinstance(condition, SymBool):
+        return bool(condition)
+    return bool(_known_true(condition)) if _known_true is not None else False

@@ -1,0 +1,94 @@
+"""What the training loop needs of a task. The tasks themselves are in ``botvision.tasks``."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from botvision.data.loading import Batch, RunBatches
+from botvision.training.config import ExperimentConfig
+
+OnImage = Callable[[int, int], None]
+"""Told how many images are done, and of how many."""
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found."""
+
+    scores: dict[str, Any]
+    """As written to eval/metrics.json."""
+    columns: dict[str, float | None]
+    """The scores that go into metrics.csv, by the names in ``score_columns``; None where there is nothing to measure."""
+    best: float
+    """The score that decides which checkpoint is the best; higher is better."""
+    text: str
+    """The scores in a few words."""
+    results: Any
+    """What was found in each image, for :meth:`Trainable.write_results`."""
+
+
+class Trainable(ABC):
+    """An experiment with its data: what the loop of ``training/trainer.py`` trains.
+
+    A batch is a dictionary that the loop passes from :meth:`loader` to :meth:`losses` without looking inside, but for
+    two entries: "size", the number of images in it, and "skipped", [(path, reason)] of the images that could not be read.
+    A task may therefore have several views of an image, no labels, and no evaluation.
+    """
+
+    experiment: ExperimentConfig
+    columns: tuple[str, ...]
+    """What :meth:`losses` gives, in the order of metrics.csv; "loss" comes first."""
+    score_columns: tuple[str, ...] = ()
+    """What an evaluation adds to metrics.csv."""
+    images: int
+    """Number of training images."""
+
+    @abstractmethod
+    def make_model(self) -> nn.Module:
+        """The network with random weights."""
+
+    @abstractmethod
+    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> str:
+        """Load initial weights, and report in one line what was loaded, adapted and left at random.
+
+        Raises:
+            UserError: weights that do not fit, or frozen parts that they do not contain.
+        """
+
+    @abstractmethod
+    def loader(self, batches: RunBatches) -> DataLoader:
+        """The training batches of this process, in the order that ``batches`` says."""
+
+    @abstractmethod
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser at its full learning rate."""
+
+    @abstractmethod
+    def rate(self, step: int, steps: int) -> float:
+        """The factor on the full learning rate after ``step`` of ``steps`` optimiser steps."""
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """A training batch -> one number for each of :attr:`columns`; the gradient is that of "loss"."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint needs beside its weights to be used anywhere, as plain data."""
+
+    def compiled_part(self, model: nn.Module) -> nn.Module:
+        """The part of the network that ``compile`` compiles; all of it by default."""
+        return model
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Called after each optimiser step (1 is the first), for example to update a teacher."""
+
+    def evaluate(self, model: nn.Module, batch_size: int, on_image: OnImage) -> Evaluation | None:
+        """Score a network on the validation images; None where the task has no evaluation."""
+        return None
+
+    def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
+        """Write the scores and results of an evaluation into a folder."""
