@@ -1,27 +1,23 @@
-"""Checkpoints of either kind, detection and classification: where they are, and what they say of themselves."""
+"""Checkpoints of runs, whatever the task: where they are, and what they contain."""
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from botvision.errors import UserError
 
-Kind = Literal["detection", "classification"]
-
-PARTS: dict[Kind, tuple[str, ...]] = {
-    "detection": ("model", "categories"),
-    "classification": ("model", "classes", "class_names"),
-}
-"""What a checkpoint of each kind says of itself, under "botvision"."""
+PARTS: dict[str, type] = {"botvision": dict, "state_dict": dict, "step": int}
+"""What every checkpoint contains."""
 
 
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint that a user means: the file itself, or of a run folder the best one, or else the last.
+    """The checkpoint that a user means: the file itself, or the best one of a run folder, or else the last.
 
     Raises:
-        UserError: nothing of the kind is there.
+        UserError: neither is there.
     """
     if path.is_file():
         return path
@@ -32,7 +28,7 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def why_unreadable(error: Exception) -> str:
-    """The first line of what a reader says of a file; where it only stumbled, that says nothing."""
+    """The first line of a reader's error; a LookupError has no useful one."""
     lines = str(error).splitlines()
     if not lines or isinstance(error, LookupError):
         return "it holds no tensors"
@@ -40,52 +36,31 @@ def why_unreadable(error: Exception) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
+    """Read a checkpoint on the CPU, without running any code in it.
 
     Returns:
-        "state_dict", "global_step" and "botvision", which has "kind" and what :data:`PARTS` names; of a run under
-        training also "ema_state_dict", where weights are averaged, and what the training engine needs to go on.
+        "state_dict", tensors by the names of the model; "ema_state_dict", the average of the weights, where the run
+        keeps one; "step", optimiser steps done; "botvision", what the task says of the model, with its "task" and
+        "version"; and what a run needs to resume.
 
     Raises:
-        UserError: damaged, or of another program.
+        UserError: the file is damaged, or of another program.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of foreign pickles; the error says what matters
+        with warnings.catch_warnings(action="ignore"):  # about foreign pickles; the error says what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
         raise UserError(f"{path} is no readable checkpoint: {why_unreadable(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no botvision checkpoint: it holds no dictionary")
-    for name, kind in {"botvision": dict, "state_dict": dict, "global_step": int}.items():
+    for name, kind in PARTS.items():
         if not isinstance(content.get(name), kind):
-            raise UserError(f"{path} is no botvision checkpoint: it has no {name!r}, or not of the right kind")
-    described = content["botvision"]
-    described.setdefault("kind", "detection")  # before there were classifiers, checkpoints did not say
-    if described["kind"] not in PARTS:
-        raise UserError(f"{path} is a checkpoint of an unknown kind, {described['kind']!r}; of a newer version?")
-    missing = [part for part in PARTS[described["kind"]] if part not in described]
-    if missing:
-        raise UserError(f"{path} is no botvision checkpoint: its 'botvision' lacks {' and '.join(map(repr, missing))}")
+            raise UserError(f"{path} is no botvision checkpoint: it has no {name!r}, or one of the wrong type")
+    if not isinstance(content["botvision"].get("task"), str):
+        raise UserError(f"{path} is no botvision checkpoint: it does not say which 'task' it is of")
     return content
 
 
-def checkpoint_kind(path: Path) -> Kind:
-    """What a checkpoint, or a run folder, is of.
-
-    Raises:
-        UserError: not there, damaged, or of another program.
-    """
-    return read_checkpoint(checkpoint_of(path))["botvision"]["kind"]
-
-
-def read_kind(path: Path, wanted: Kind) -> dict[str, Any]:
-    """Read a checkpoint that has to be of one kind.
-
-    Raises:
-        UserError: damaged, of another program, or of the other kind.
-    """
-    content = read_checkpoint(path)
-    kind = content["botvision"]["kind"]
-    if kind != wanted:
-        raise UserError(f"{path} is a {kind} checkpoint, a {wanted} one is needed here")
-    return content
+def weights_of(content: dict[str, Any], *, ema: bool = True) -> dict[str, Tensor]:
+    """The state dict of the model in a checkpoint; with ``ema`` the average of the weights, where the run keeps one."""
+    return content.get("ema_state_dict", content["state_dict"]) if ema else content["state_dict"]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written completely or not at all."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Name the file that there is no room for, which the system does not do.
+    """Name the file in the error of a full disk; the system does not name it.
 
     Raises:
-        UserError: there is none.
+        UserError: no space is left for the file.
     """
     try:
         yield
@@ -29,12 +29,12 @@ def room_for(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes ``path`` when all went well, and is removed when not.
+    """Give a temporary name to write to. It is renamed to ``path`` at the end, or removed after an error.
 
-    The folder is made where it is missing. The temporary name keeps the suffix, which tells writers the format.
+    The folder is created if needed. The temporary name keeps the suffix, which tells writers the format.
 
     Raises:
-        UserError: there is no room for it.
+        UserError: no space is left for the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -47,6 +47,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")

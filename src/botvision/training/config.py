@@ -1,11 +1,12 @@
 """The settings that every run has, whatever the task."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from botvision.configuration import Config, Count, Positive, ShareBelow1
+from botvision.configuration import Config, Count, FieldError, Positive, ShareBelow1
 
 SEEDS = 2**32
 """NumPy's generators take seeds below this."""
@@ -46,6 +47,29 @@ class RunConfig(Config):
     """Write a line of metrics after so many steps."""
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     """Of everything drawn: the weights, the order of the images, their augmentation, anchors, dropout."""
+
+    def total_steps(self, images: int) -> int:
+        """Optimiser steps of a run on so many training images."""
+        return self.steps or max(1, math.ceil(self.epochs * images / self.batch_size))
+
+    def evaluation_interval(self, images: int) -> int:
+        """Steps between two evaluations: ``eval_every``, else an epoch, but at least a twentieth of the run."""
+        return self.eval_every or math.ceil(max(images / self.batch_size, self.total_steps(images) / 20))
+
+    def images_at_once(self, devices: int) -> int:
+        """Images that each of so many devices takes at once.
+
+        Raises:
+            FieldError: the batch cannot be divided into equal parts.
+        """
+        images = self.images_per_device or max(1, self.batch_size // devices)
+        if self.batch_size % (images * devices):
+            raise FieldError(
+                ("batch_size",),
+                f"should be a multiple of {images * devices} for {devices} device(s) of {images} images each, "
+                f"got {self.batch_size}",
+            )
+        return images
 
 
 class ExperimentConfig(Config):

@@ -1,4 +1,4 @@
-"""The numbers of a run, to ``metrics.csv`` and to TensorBoard."""
+"""The numbers of a run: ``metrics.csv``, TensorBoard and the progress line. Only the first process writes them."""
 
 import csv
 import resource
@@ -8,138 +8,110 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from botvision.files import room_for, whole_file
-from botvision.training.checkpoints import stepped
-from botvision.training.task import Task
-from botvision.training.waiting import TimedLoader
+from botvision.training.trainable import Trainable
 
 COLUMNS = ("step", "epoch", "lr", "images_per_second", "data_wait", "memory_mb")
-"""What every kind of run has in ``metrics.csv``, before the losses and the scores of its task."""
+"""What every run has in ``metrics.csv``, before the losses and the scores of its task."""
+PROGRESS = "loss {loss:.3f}, {images_per_second:.1f} images/s, {data_wait:.0%} of the time waiting for data"
 
 
-class Metrics(pl.Callback):
-    """Writes a line of metrics after every ``every`` steps, and one after each evaluation.
+class Metrics:
+    """Writes a line of losses when it is asked to, and a line of scores after each evaluation.
 
-    Losses are means since the line before, and ``data_wait`` is the share of the time since then that went by waiting
-    for the loader; memory is the most that was taken so far, of the GPU or of the process.
+    Losses are means over the steps since the line before. ``data_wait`` is the share of the time since then that went
+    by waiting for the loader. ``memory_mb`` is the most memory used so far, of the GPU or of the process.
 
     Args:
         folder: of the run.
         task: what is trained.
-        steps: of the whole run; the last one gets a line whatever the interval.
-        loader: knows how long it was waited for.
+        step: steps done; of a resumed run, the lines after this step are removed.
+        writes: whether this process writes the files.
     """
 
-    def __init__(self, folder: Path, task: Task, steps: int, loader: TimedLoader) -> None:
-        self.folder = folder
-        self.every = task.experiment.run.log_every
+    def __init__(self, folder: Path, task: Trainable, step: int, *, writes: bool) -> None:
         self.images_per_step = task.experiment.run.batch_size
-        self.images_per_epoch = len(task.train_set)
-        self.columns = columns_of(task)
-        self.steps = steps
-        self.loader = loader
-        self.sums: dict[str, torch.Tensor] = {}
-        self.batches = 0
+        self.images_per_epoch = task.images
+        self.columns = (*COLUMNS, *task.columns, *task.score_columns)
+        self.table = folder / "metrics.csv"
+        self.writer: SummaryWriter | None = None
         self.latest: dict[str, float] = {}
-        self.lr = 0.0
-        self.since = (0, 0.0, 0.0)
+        self.start_line(step)
+        if writes:
+            continue_table(self.table, self.columns, step)
+            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the files; of a resumed run, drop the lines after the checkpoint."""
-        self.start_counting(trainer)
-        if trainer.is_global_zero:
-            self.table = self.folder / "metrics.csv"
-            continue_table(self.table, self.columns, trainer.global_step)
-            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=trainer.global_step + 1)
+    def start_line(self, step: int) -> None:
+        """Start to count for a new line, after so many steps."""
+        self.since, self.started, self.waited = step, time.perf_counter(), 0.0
+        self.sums: dict[str, float] = {}
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Note the learning rate before the schedule moves on."""
-        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Add the losses of a step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def start_counting(self, trainer: pl.Trainer) -> None:
-        """Begin a new line."""
-        self.sums, self.batches = {}, 0
-        self.since = (trainer.global_step, time.perf_counter(), self.loader.waited)
+    def write_losses(self, step: int, lr: float) -> None:
+        """Write the line of a step, and start the next one."""
+        seconds, steps = time.perf_counter() - self.started, step - self.since
+        self.latest = {
+            "epoch": round(step * self.images_per_step / self.images_per_epoch, 4),
+            "lr": lr,
+            "images_per_second": steps * self.images_per_step / seconds,
+            "data_wait": min(1.0, self.waited / seconds),
+            "memory_mb": memory_mb(),
+            **{name: total / steps for name, total in self.sums.items()},
+        }
+        self.write(step, self.latest)
+        self.start_line(step)
 
-    def on_train_batch_end(  # type: ignore[override]
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: dict[str, Any],
-        *_: Any,  # noqa: ANN401
-    ) -> None:
-        """Add the losses up; write a line when it is due."""
-        self.batches += 1
-        for name, value in outputs["shown"].items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        if stepped(trainer) and (trainer.global_step % self.every == 0 or trainer.global_step == self.steps):
-            step, started, waited = self.since
-            seconds = time.perf_counter() - started
-            epoch = trainer.global_step * self.images_per_step / self.images_per_epoch
-            self.latest = {
-                "epoch": round(epoch, 4),
-                "lr": self.lr,
-                "images_per_second": (trainer.global_step - step) * self.images_per_step / seconds,
-                "data_wait": min(1.0, (self.loader.waited - waited) / seconds),
-                "memory_mb": memory_mb(),
-                # Not the engine's own loss, which is divided by the batches that accumulate.
-                **{name: total.item() / self.batches for name, total in self.sums.items()},
-            }
-            self.write(trainer, self.latest)
-            self.start_counting(trainer)
+    def write_scores(self, step: int, scores: Mapping[str, float | None], seconds: float) -> None:
+        """Write a line of scores; the seconds that they took do not count as training time."""
+        self.started += seconds
+        self.write(step, scores)
 
-    def evaluated(self, trainer: pl.Trainer, scores: dict[str, float], seconds: float) -> None:
-        """Write a line of scores, and leave the time that they took out of the images per second."""
-        step, started, waited = self.since
-        self.since = (step, started + seconds, waited)
-        self.write(trainer, scores)
-
-    def write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float | None]) -> None:
         """One line of the table, and one point of each curve."""
-        if trainer.is_global_zero:
-            add_row(self.table, self.columns, {"step": trainer.global_step, **values})
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, trainer.global_step)
+        if self.writer is None:
+            return
+        add_row(self.table, self.columns, {"step": step, **values})
+        for name, value in values.items():
+            if value is not None:
+                self.writer.add_scalar(name, value, step)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the files."""
-        if hasattr(self, "writer"):
+    def progress(self) -> str:
+        """The latest losses in a few words."""
+        return PROGRESS.format_map(self.latest) if self.latest else ""
+
+    def close(self) -> None:
+        """Write what TensorBoard's writer holds in memory."""
+        if self.writer is not None:
             self.writer.close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the files of a run that fails too: what they hold back in memory would be lost."""
-        self.teardown(trainer, pl_module, "fit")
-
-
-def columns_of(task: Task) -> tuple[str, ...]:
-    """The columns of ``metrics.csv``."""
-    return (*COLUMNS, *task.columns, *task.score_columns)
 
 
 def add_row(table: Path, columns: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Write one more line of the table."""
-    with room_for(table), table.open("a", newline="") as file:
+    """Append a line to the table."""
+    with room_for(table), table.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, columns).writerow(values)
 
 
 def continue_table(table: Path, columns: Sequence[str], step: int) -> None:
-    """Start the table with its header, or keep of an old one the lines up to ``step``."""
+    """Start the table with its header, or keep the lines up to ``step`` of an existing one."""
     kept: list[dict[str, str]] = []
     if table.exists():
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    with whole_file(table) as temporary, temporary.open("w", newline="") as file:
+    with whole_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(kept)
 
 
 def memory_mb() -> float:
-    """The most memory taken so far, in MB: of the GPU where there is one, else of this process."""
+    """The most memory used so far, in MB: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

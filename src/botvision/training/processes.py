@@ -1,40 +1,57 @@
-"""Where a run runs: the device, and how many processes share it."""
+"""The processes of a run, started by Lightning Fabric, torchrun or SLURM."""
 
-import os
+import logging
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
+from botvision.device import pick_device, process_counts
 from botvision.errors import UserError
+from botvision.training.config import RunConfig
+
+T = TypeVar("T")
 
 
-def first_process() -> bool:
-    """Whether this process writes files and speaks, of those that torchrun, SLURM or the engine started."""
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if variable in os.environ:
-            return os.environ[variable] == "0"
-    return True
-
-
-def processes(device: torch.device) -> tuple[int, int]:
-    """Processes on each machine, and machines: as torchrun or SLURM started them, else one for each GPU here."""
-    environ = os.environ
-    if "LOCAL_WORLD_SIZE" in environ:
-        here = int(environ["LOCAL_WORLD_SIZE"])
-        return here, int(environ["WORLD_SIZE"]) // here
-    if "SLURM_NTASKS" in environ and "SLURM_PROCID" in environ:
-        machines = int(environ.get("SLURM_NNODES", 1))
-        return int(environ["SLURM_NTASKS"]) // machines, machines
-    return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
+def launch(run: RunConfig) -> Fabric:
+    """Start the processes of a run, one for each device, and connect them.
 
     Raises:
-        UserError: unknown, or not there.
+        FieldError: the device is not there, or the batch cannot be divided over the devices.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device must be auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is to be seen; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
+    device = pick_device(run.device)
+    here, machines = process_counts(device)
+    run.images_at_once(here * machines)  # an error comes before any process starts
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=here,
+        num_nodes=machines,
+        strategy=DDPStrategy(find_unused_parameters=True) if here * machines > 1 else "auto",
+        precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
+    )
+    fabric.launch()
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    return fabric
+
+
+def on_first_process(fabric: Fabric, function: Callable[[], T]) -> T:
+    """Call a function on the first process, and return its result, or raise its UserError, on all of them."""
+    result, error = None, None
+    if fabric.is_global_zero:
+        try:
+            result = function()
+        except UserError as caught:
+            error = caught
+    if fabric.world_size > 1:
+        result, message = fabric.broadcast((result, None if error is None else str(error)))
+        error = error or (UserError(message) if message is not None else None)
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # the function's own, or its copy

@@ -1,4 +1,4 @@
-"""The folder of a run: where it is, what it says of itself, and what an evaluation leaves in it."""
+"""The folder of a run: where it is, what it was started with, and the scores of its last evaluation."""
 
 import json
 import os
@@ -9,36 +9,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
+import lightning_fabric
 import torch
 import torchvision
 import yaml
 from filelock import FileLock, Timeout
 
+from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.files import write_text
-from botvision.training.config import Experiment, from_plain, to_plain
-from botvision.training.processes import first_process
+from botvision.training.config import ExperimentConfig
 from botvision.version import __version__
 
-ABOUT_SCORES = ("step", "most_confused")
-"""What eval/metrics.json has beside the scores."""
+
+class RunRecord(NamedTuple):
+    """What ``config.yaml`` says of a run."""
+
+    experiment: str
+    """Name of the experiment."""
+    task: str
+    """Name of the task."""
+    settings: dict[str, Any]
+    """The sections of the task's configuration, not checked yet."""
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Let no other process train a run meanwhile; where that fails before there is a checkpoint, the folder goes.
+def lock_run(folder: Path, *, new: bool) -> Iterator[None]:
+    """Let no other process train in a folder meanwhile.
 
     The lock is the system's own, on an open file, so it ends with the process that holds it, however that ends.
 
+    Args:
+        folder: of the run.
+        new: after an error without a checkpoint, remove the folder: it cannot be resumed.
+
     Raises:
-        UserError: another process trains it.
+        UserError: another process trains in it.
     """
-    if not first_process():  # of several processes of a run the first stands for all
-        yield
-        return
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -47,37 +56,30 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not (folder / "checkpoints" / "last.ckpt").is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # it cannot be resumed, and would only be in the way
+        if new and not (folder / "checkpoints" / "last.ckpt").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
-def describe_run(folder: Path, name: str, experiment: Experiment) -> None:
-    """Write ``config.yaml`` and ``environment.json``."""
-    content = {"experiment": name, **to_plain(experiment)}
-    write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
-    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-
-
-def run_folder(wanted: Path | None, name: str) -> Path:
-    """Make the folder of a new run: the wanted one, or runs/<name> with a number behind it where that is taken.
+def make_run_folder(wanted: Path | None, name: str) -> Path:
+    """Make the folder of a new run: the wanted one, or runs/<name>, with a number added if that is taken.
 
     Raises:
-        UserError: the wanted one holds something already.
+        FieldError: the wanted one is not empty.
     """
     if wanted is None:
         return numbered_folder(Path("runs") / name.replace("/", "-"))
     if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-        raise UserError(f"--out {wanted} is taken; choose another folder, or go on with train --resume {wanted}")
+        raise FieldError(("out",), f"{wanted} is taken; choose another folder, or resume the run in it")
     wanted.mkdir(parents=True, exist_ok=True)
     return wanted
 
 
 def numbered_folder(base: Path) -> Path:
-    """Make ``base``, or ``base-2``, ``base-3`` ... where the ones before are there already."""
+    """Make ``base``, or ``base-2``, ``base-3`` and so on if the ones before exist."""
     number = 1
     while True:
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
@@ -89,22 +91,37 @@ def numbered_folder(base: Path) -> Path:
             return folder
 
 
-def read_run(folder: Path) -> tuple[str, Experiment]:
-    """Name and configuration of a run.
+def describe_run(folder: Path, name: str, task: str, experiment: ExperimentConfig) -> None:
+    """Write ``config.yaml`` and ``environment.json``.
+
+    Args:
+        folder: of the run.
+        name: of the experiment.
+        task: name of the task.
+        experiment: all settings.
+    """
+    content = {"experiment": name, "task": task, **experiment.plain()}
+    write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def read_config(folder: Path) -> RunRecord:
+    """Read ``config.yaml`` of a run.
 
     Raises:
-        UserError: not a run folder, or a configuration that cannot be read.
+        UserError: not a run folder, or a file that is damaged or has no "experiment" and "task".
     """
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, ValueError) as error:  # the second of bytes that are no text, and of dates that are none
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:  # the second of bytes that are no UTF-8, and of impossible dates
         raise UserError(f"{file} is no readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or "experiment" not in content:
-        raise UserError(f"{file} is no configuration of a run: it has no 'experiment'")
-    return content.pop("experiment"), from_plain(content, file)
+    for name in ("experiment", "task"):
+        if not isinstance(content, dict) or not isinstance(content.get(name), str):
+            raise UserError(f"{file} is no configuration of a run: it has no {name!r}")
+    return RunRecord(content.pop("experiment"), content.pop("task"), content)
 
 
 def environment() -> dict[str, Any]:
@@ -113,7 +130,7 @@ def environment() -> dict[str, Any]:
         "botvision": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "pytorch_lightning": pl.__version__,
+        "lightning_fabric": lightning_fabric.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
@@ -123,16 +140,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_evaluation(folder: Path, scores: dict[str, Any], results: list[dict[str, Any]], **about: Any) -> None:  # noqa: ANN401
-    """Write ``metrics.json`` and ``detections.json`` (COCO's results format)."""
-    write_text(folder / "detections.json", json.dumps(results, allow_nan=False) + "\n")
-    write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")
-
-
 def read_scores(folder: Path, step: int) -> dict[str, Any] | None:
-    """The scores that the evaluation of a step wrote; None if the last one that came to its end was of another."""
+    """The content of ``eval/metrics.json`` without "step"; None if no evaluation of this step was completed."""
     file = folder / "eval" / "metrics.json"
-    content = json.loads(file.read_text()) if file.is_file() else {}
-    if content.get("step") != step:
-        return None
-    return {name: value for name, value in content.items() if name not in ABOUT_SCORES}
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content if content.pop("step", None) == step else None

@@ -1,45 +1,45 @@
-"""Optimiser and learning rates: steps for detection, a cosine for classification."""
+"""Learning-rate schedules and the SGD optimiser, as functions of numbers; tasks call them with their settings."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from botvision.training.config import ClassificationOptimizer, OptimizerConfig
 
-
-def step_schedule(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Learning rate at a step as a factor of ``config.lr``: linear warm-up, then a tenth less at each of ``decay_at``.
+def step_schedule(step: int, steps: int, *, warmup_steps: int, warmup_start: float, decay_at: Sequence[float]) -> float:
+    """Factor on the learning rate: a linear warm-up, then divided by 10 at each of ``decay_at``.
 
     As in the authors' public TPU detection code (github.com/tensorflow/tpu, models/official/detection).
 
     Args:
-        config: ``warmup_lr``, ``warmup_steps`` and ``decay_at`` count.
         step: optimiser steps done.
         steps: of the whole run.
+        warmup_steps: steps of the linear rise.
+        warmup_start: factor of the first step.
+        decay_at: shares of the run, between 0 and 1.
     """
-    factor = 0.1 ** sum(step >= share * steps for share in config.decay_at)
-    if step < config.warmup_steps:
-        start = config.warmup_lr / config.lr
-        return factor * (start + (1 - start) * step / config.warmup_steps)
+    factor = 0.1 ** sum(step >= share * steps for share in decay_at)
+    if step < warmup_steps:
+        return factor * (warmup_start + (1 - warmup_start) * step / warmup_steps)
     return factor
 
 
-def cosine_schedule(warmup: int, step: int, steps: int) -> float:
-    """Learning rate at a step as a factor of the full one: up in equal parts, then down as half a cosine to 0.
+def cosine_schedule(step: int, steps: int, *, warmup_steps: int) -> float:
+    """Factor on the learning rate: a linear rise, then half a cosine down to 0.
 
     Args:
-        warmup: steps of the rise; the last of them has the full rate, the first its ``1 / warmup``.
         step: optimiser steps done.
-        steps: of the whole run; after them the rate would be 0.
+        steps: of the whole run; after them the factor would be 0.
+        warmup_steps: steps of the rise; the first has the factor ``1 / warmup_steps``, the last one 1.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameters that decay (weights of convolutions and linear layers) and those that do not (all others)."""
+    """Trainable parameters in two groups: with decay (weights of convolutions and linear layers), and without."""
     layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     weights = {module.weight for module in model.modules() if isinstance(module, layers)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -49,8 +49,26 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
-def sgd(model: nn.Module, config: OptimizerConfig | ClassificationOptimizer, batch_size: int) -> torch.optim.SGD:
-    """SGD with momentum; its learning rate grows linearly with the batch (Goyal et al. 2017)."""
-    lr = config.lr * batch_size / config.reference_batch
-    groups = parameter_groups(model, config.weight_decay)
-    return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov)
+def sgd(
+    model: nn.Module,
+    *,
+    lr: float,
+    batch_size: int,
+    reference_batch: int,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool = False,
+) -> torch.optim.SGD:
+    """SGD whose learning rate grows linearly with the batch (Goyal et al. 2017).
+
+    Args:
+        model: its trainable parameters are optimised.
+        lr: learning rate for a batch of ``reference_batch`` images.
+        batch_size: images in one optimiser step.
+        reference_batch: the batch size that ``lr`` is written down for.
+        momentum: of SGD.
+        weight_decay: of the weights of convolutions and linear layers; norms, biases and relative tables have none.
+        nesterov: use Nesterov's momentum.
+    """
+    groups = parameter_groups(model, weight_decay)
+    return torch.optim.SGD(groups, lr=lr * batch_size / reference_batch, momentum=momentum, nesterov=nesterov)

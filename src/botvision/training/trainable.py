@@ -22,7 +22,7 @@ class Evaluation(NamedTuple):
     scores: dict[str, Any]
     """As written to eval/metrics.json."""
     columns: dict[str, float | None]
-    """The scores that go into metrics.csv, by the names in ``score_columns``; None where there is nothing to measure."""
+    """The scores that go into metrics.csv, by the names in ``score_columns``; None where nothing can be measured."""
     best: float
     """The score that decides which checkpoint is the best; higher is better."""
     text: str
@@ -35,8 +35,8 @@ class Trainable(ABC):
     """An experiment with its data: what the loop of ``training/trainer.py`` trains.
 
     A batch is a dictionary that the loop passes from :meth:`loader` to :meth:`losses` without looking inside, but for
-    two entries: "size", the number of images in it, and "skipped", [(path, reason)] of the images that could not be read.
-    A task may therefore have several views of an image, no labels, and no evaluation.
+    two entries: "size", the number of images in it, and "skipped", [(path, reason)] of images that could not be read. A
+    task may therefore have several views of an image, no labels, and no evaluation.
     """
 
     experiment: ExperimentConfig
@@ -83,12 +83,12 @@ class Trainable(ABC):
         """The part of the network that ``compile`` compiles; all of it by default."""
         return model
 
-    def after_step(self, model: nn.Module, step: int) -> None:
+    def after_step(self, model: nn.Module, step: int) -> None:  # noqa: B027 (optional)
         """Called after each optimiser step (1 is the first), for example to update a teacher."""
 
     def evaluate(self, model: nn.Module, batch_size: int, on_image: OnImage) -> Evaluation | None:
         """Score a network on the validation images; None where the task has no evaluation."""
         return None
 
-    def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
+    def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:  # noqa: B027 (optional)
         """Write the scores and results of an evaluation into a folder."""

@@ -1,0 +1,178 @@
+"""What a run changes at each step, how it is saved, and how it is evaluated."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from botvision.data.loading import Batch
+from botvision.errors import NotFiniteError, UserError
+from botvision.progress import Reporter
+from botvision.training.checkpoint import Checkpoints
+from botvision.training.ema import WeightAverage
+from botvision.training.metrics import Metrics
+from botvision.training.processes import on_first_process
+from botvision.training.skipped_images import SkippedImages
+from botvision.training.trainable import Evaluation, Trainable
+
+
+class BatchBox:
+    """Holds a batch. Fabric rounds the tensors that it finds in a network's arguments to bfloat16, boxes included."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
+class LossModule(nn.Module):
+    """The losses of a task as one forward pass, whatever a task calls of its model: DDP needs exactly one a batch."""
+
+    def __init__(self, task: Trainable, model: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+
+    def forward(self, box: BatchBox) -> dict[str, Tensor]:
+        """The losses of a batch; only "loss" has a gradient."""
+        losses = self.task.losses(self.model, box.batch)
+        return {name: value if name == "loss" else value.detach() for name, value in losses.items()}
+
+
+class RunState:
+    """The network of a run with its optimiser, average, counts and files.
+
+    Args:
+        task: what is trained.
+        model: the network.
+        folder: of the run.
+        content: the checkpoint to continue from; None starts with the first step.
+        fabric: the processes of the run.
+        console: where progress goes.
+
+    Raises:
+        UserError: the checkpoint has no average of the weights, and the run keeps one.
+    """
+
+    def __init__(
+        self,
+        task: Trainable,
+        model: nn.Module,
+        folder: Path,
+        content: dict[str, Any] | None,
+        fabric: Fabric,
+        console: Console,
+    ) -> None:
+        run = task.experiment.run
+        self.task, self.folder, self.fabric = task, folder, fabric
+        self.steps = run.total_steps(task.images)
+        self.images_at_once = run.images_at_once(fabric.world_size)
+        self.step = content["step"] if content else 0
+        self.best = content["best"] if content else float("-inf")
+        self.scores: dict[str, Any] | None = None
+        self.skipped = SkippedImages(task.images // fabric.world_size)
+        self.prepare_network(model)
+        if content:
+            self.load(content)
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.step)
+        self.metrics = Metrics(folder, task, self.step, writes=fabric.is_global_zero)
+        self.console = console if fabric.is_global_zero else Console(quiet=True)
+        self.reporter = Reporter(self.console)
+
+    def prepare_network(self, model: nn.Module) -> None:
+        """Move the network to the device, and make its average, its optimiser and its distributed form."""
+        run, device = self.task.experiment.run, self.fabric.device
+        if device.type == "cuda" and self.fabric.world_size > 1:  # PyTorch has none for CPUs
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model = model.to(device).train()  # the network itself knows which frozen parts stay in test mode
+        self.average = None if run.ema_decay is None else WeightAverage(self.model, run.ema_decay)
+        if run.compile:
+            self.task.compiled_part(self.model).compile()  # in place: the names of the weights stay
+        self.optimizer = self.task.optimizer(self.model)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.losses, self.fabric_optimizer = self.fabric.setup(LossModule(self.task, self.model), self.optimizer)
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.model.load_state_dict(content["state_dict"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.skipped.load_state_dict(content["skipped"])
+        if self.average:
+            if "ema_state_dict" not in content:
+                raise UserError("the checkpoint has no average of the weights, and ema_decay of its run asks for one")
+            self.average.model.load_state_dict(content["ema_state_dict"])
+
+    def content(self) -> dict[str, Any]:
+        """The run as it is now, as a checkpoint."""
+        content = {
+            "botvision": self.task.describe(),
+            "step": self.step,
+            "state_dict": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "skipped": self.skipped.state_dict(),
+        }
+        if self.average:
+            content["ema_state_dict"] = self.average.model.state_dict()
+        return content
+
+    def set_rate(self, factor: float) -> None:
+        """Set the learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def save(self) -> None:
+        """Write ``last.ckpt``, unless it is of this step already."""
+        if self.checkpoints.step != self.step:
+            on_first_process(self.fabric, lambda: self.checkpoints.save_last(self.content()))
+            self.checkpoints.step = self.step  # on the other processes too
+
+    def evaluate(self) -> None:
+        """Score the network as it is now in the run's precision, and record the scores; do nothing without evaluation.
+
+        Raises:
+            NotFiniteError: its weights, or its answers, are infinite or NaN.
+        """
+        started = time.perf_counter()
+        model = self.average.model if self.average else self.model
+        share_buffers(model)
+        check_weights(model)  # a detector with such weights finds nothing, and would only score badly
+        with self.fabric.autocast():
+            evaluation = self.task.evaluate(
+                model,
+                self.images_at_once,
+                lambda done, total: self.reporter.show("evaluating, image", done, total),
+            )
+        seconds = time.perf_counter() - started
+        if evaluation is not None:
+            self.scores = evaluation.scores
+        on_first_process(self.fabric, lambda: self.record(evaluation, seconds))
+
+    def record(self, evaluation: Evaluation | None, seconds: float) -> None:
+        """Write what an evaluation found, and keep the checkpoint as the best one if it is. On the first process."""
+        if evaluation is not None and evaluation.best > self.best:
+            self.best = evaluation.best
+            self.checkpoints.save_last(self.content())  # again: a resumed run has to know the best score
+            self.checkpoints.copy_to_best()
+        self.checkpoints.confirm()
+        if evaluation is not None:
+            self.metrics.write_scores(self.step, evaluation.columns, seconds)
+            self.task.write_results(self.folder / "eval", evaluation, self.step)  # last: now it is complete
+            self.console.print(f"step {self.step}: {evaluation.text}", highlight=False, soft_wrap=True)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's buffers: batch norms on CPUs have statistics of their own."""
+    if dist.is_initialized():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise a NotFiniteError that names the first weight or buffer that is infinite or NaN."""
+    for name, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise NotFiniteError(f"the weights have blown up: {name} is not finite")

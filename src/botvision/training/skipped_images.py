@@ -1,0 +1,57 @@
+"""Images that could not be read: a warning for each, and an error where there are too many."""
+
+import logging
+from typing import Any
+
+from botvision.data.loading import Batch
+
+log = logging.getLogger("botvision")
+
+LARGEST_SHARE = 0.01
+"""A run stops when more than this share of the images seen could not be read."""
+LEAST_SEEN = 1000
+"""The share is of at least so many images, or of the whole data set if it has fewer."""
+SHOWN = 20
+
+
+class SkippedImages:
+    """Warns of every unreadable image, and says when there are more than 1 %.
+
+    One image alone never stops a run. An image counts once, in whichever epoch it fails. Each of several processes
+    counts its own share of the images. The counts are saved in the checkpoint.
+
+    Args:
+        images: of the data set, or of this process's share of it.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.seen = 0
+        self.bad: dict[str, str] = {}
+        self.problem: str | None = None
+        """Why the run has to stop, in one line; None while it may continue."""
+
+    def count(self, batch: Batch) -> None:
+        """Count the images of a batch by its "size" and its "skipped" [(path, reason)]; warn of new unreadable ones."""
+        skipped = batch.get("skipped", [])
+        self.seen = min(self.images, self.seen + batch["size"] + len(skipped))
+        new = {path: reason for path, reason in skipped if path not in self.bad}
+        self.bad |= new
+        for path, reason in new.items():
+            log.warning("left out %s: %s", path, reason)
+        counted = max(self.seen, min(self.images, LEAST_SEEN))
+        if new and len(self.bad) > max(1, LARGEST_SHARE * counted):
+            named = [f"{path} ({reason})" for path, reason in list(self.bad.items())[:SHOWN]]
+            more = f" and {len(self.bad) - SHOWN} more, each in a warning above" if len(self.bad) > SHOWN else ""
+            self.problem = (
+                f"{len(self.bad)} images could not be read, more than one and more than 1 % of {counted}: "
+                f"{', '.join(named)}{more}; replace or remove them, and start a new run"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, for the checkpoint."""
+        return {"seen": self.seen, "bad": dict(self.bad)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue with the counts of the run that is resumed."""
+        self.seen, self.bad = state["seen"], dict(state["bad"])

@@ -1,0 +1,256 @@
+"""The training loop: a run from its first step, or from its last checkpoint, to the end."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor
+
+from botvision.checkpoint import checkpoint_of, read_checkpoint
+from botvision.data.loading import Batch, RunBatches, mixed_seed
+from botvision.errors import NotFiniteError, UserError
+from botvision.models import read_state_dict
+from botvision.training.checkpoint import recover_last
+from botvision.training.processes import launch, on_first_process
+from botvision.training.run_folder import describe_run, lock_run, make_run_folder, read_scores
+from botvision.training.run_state import BatchBox, RunState
+from botvision.training.signals import StopSignals, leave_process_group
+from botvision.training.step_losses import StepLosses
+from botvision.training.trainable import Trainable
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    folder: Path
+    steps: int
+    """Optimiser steps done."""
+    stopped: bool
+    """A signal ended it early; it can be resumed."""
+    scores: dict[str, Any] | None
+    """Of the last evaluation; None if there was none."""
+
+
+def start(task: Trainable, name: str, console: Console) -> Outcome:
+    """Train from the first step in a new run folder.
+
+    Args:
+        task: what is trained, with its experiment.
+        name: of the experiment.
+        console: where progress goes.
+
+    Raises:
+        UserError: weights or settings that the user can fix; there is no run folder then.
+    """
+    run = task.experiment.run
+    fabric = launch(run)
+    torch.manual_seed(run.seed)
+    model = task.make_model()
+    if run.weights:
+        report = task.load_weights(model, initial_weights(run.weights))
+        if fabric.is_global_zero:
+            console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
+    folder = on_first_process(fabric, lambda: make_run_folder(run.out, name))
+    with locked(fabric, folder, new=True):
+        on_first_process(fabric, lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
+        return fit(RunState(task, model, folder, None, fabric, console))
+
+
+def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
+    """Continue a run from its last checkpoint; a complete run is left as it is.
+
+    Args:
+        task: made from the folder's ``config.yaml``.
+        folder: of the run.
+        console: where progress goes.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, one of another model, or a run that another process is training.
+    """
+    fabric = launch(task.experiment.run)
+    last = folder / "checkpoints" / "last.ckpt"
+    with locked(fabric, folder, new=False):
+        on_first_process(fabric, lambda: recover_last(last.parent))
+        if not last.is_file():
+            raise UserError(f"{last} is missing: the run ended before its first checkpoint; start a new run")
+        content = read_checkpoint(last)
+        expected = {part: value for part, value in task.describe().items() if part != "version"}
+        if any(content["botvision"].get(part) != value for part, value in expected.items()):
+            raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
+        done, steps = content["step"], task.experiment.run.total_steps(task.images)
+        scores = read_scores(folder, done) if done >= steps else None
+        if scores is not None:
+            if fabric.is_global_zero:
+                console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
+            return Outcome(folder, done, False, scores)
+        return fit(RunState(task, task.make_model(), folder, content, fabric, console))
+
+
+def fit(state: RunState) -> Outcome:
+    """Train to the last step, or until a signal asks to stop, and explain what went wrong.
+
+    Raises:
+        NotFiniteError: a loss or the weights are infinite or NaN; ``last.ckpt`` is the last good one.
+        UserError: the memory is too small, the disk is full, or images cannot be read.
+        KeyboardInterrupt: a second signal.
+    """
+    signals = StopSignals()
+    try:
+        with signals, state.reporter:
+            stopped = train(state, signals)
+    except NotFiniteError as error:
+        if state.fabric.is_global_zero:
+            state.checkpoints.withdraw()
+        raise NotFiniteError(f"{error}; {advice_after_blow_up(state.folder)}") from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"images_per_device: the GPU has too little memory for {state.images_at_once} images at once; choose "
+            "fewer: gradients then accumulate to the same batch_size"
+        ) from error
+    except RuntimeError as error:
+        if signals.asked:  # a second signal ended a process that reads images for an evaluation
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        state.metrics.close()
+    return Outcome(state.folder, state.step, stopped, state.scores)
+
+
+def train(state: RunState, signals: StopSignals) -> bool:
+    """The loop over the steps that are left, and the evaluation at the end; returns whether a signal stopped it."""
+    task, run, metrics = state.task, state.task.experiment.run, state.metrics
+    evaluation_interval = run.evaluation_interval(task.images)
+    step_losses = StepLosses(task.columns, state.fabric.device)
+    batches = training_batches(state)
+
+    if state.step >= state.steps:  # a resumed run that lacks only its last evaluation
+        state.evaluate()
+
+    for step in range(state.step + 1, state.steps + 1):
+        state.set_rate(task.rate(step - 1, state.steps))
+        for losses in step_forward_and_backward(state, step, batches):
+            step_losses.add(losses)
+        if run.clip_norm is not None:
+            state.fabric.clip_gradients(
+                state.losses, state.fabric_optimizer, max_norm=run.clip_norm, error_if_nonfinite=False
+            )
+        state.fabric_optimizer.step()
+        state.fabric_optimizer.zero_grad()
+        if state.average:
+            state.average.update(state.model, step)
+        task.after_step(state.model, step)
+        state.step = step
+
+        evaluates = step % evaluation_interval == 0 or step == state.steps
+        saves = evaluates or step % run.save_every == 0
+        logs = step % run.log_every == 0 or step == state.steps
+        step_losses.end_step(step, stop=signals.asked, failed=state.skipped.problem is not None)
+        stops = judge(state, step_losses, wait=saves or logs)  # raises where a loss is not finite
+        if logs:
+            metrics.write_losses(step, state.optimizer.param_groups[0]["lr"])
+        state.reporter.show("training, step", step, state.steps, metrics.progress())
+        if saves:
+            state.save()
+        if evaluates:
+            state.evaluate()
+        if stops and step < state.steps:
+            judge(state, step_losses, wait=True)
+            state.save()
+            return True
+    return False
+
+
+def step_forward_and_backward(state: RunState, step: int, batches: Iterator[Batch]) -> Iterator[dict[str, Tensor]]:
+    """The losses of each batch of a step, whose gradients accumulate.
+
+    Random numbers follow from (seed, batch, process), so that a resumed run draws the same.
+    """
+    run, fabric = state.task.experiment.run, state.fabric
+    count = run.batch_size // (state.images_at_once * fabric.world_size)
+    for index in range(count):
+        started = time.perf_counter()
+        batch = next(batches)
+        state.metrics.waited += time.perf_counter() - started
+        state.skipped.count(batch)
+        place = ((step - 1) * count + index) * fabric.world_size + fabric.global_rank
+        torch.manual_seed(mixed_seed(run.seed, place))
+        with fabric.no_backward_sync(state.losses, enabled=index < count - 1):
+            losses = state.losses(BatchBox(fabric.to_device(batch)))
+            fabric.backward(losses["loss"] / count)
+        yield losses
+
+
+def judge(state: RunState, step_losses: StepLosses, *, wait: bool) -> bool:
+    """Take in the results of the steps that have arrived; returns whether a process was asked to stop.
+
+    Raises:
+        NotFiniteError: a loss is infinite or NaN.
+        UserError: too many images could not be read.
+    """
+    stops = False
+    for result in step_losses.results(wait=wait):
+        state.metrics.add(result.losses)
+        if result.failed:
+            raise UserError(state.skipped.problem or "another process could not read too many of its images")
+        if result.step > state.checkpoints.step and state.fabric.is_global_zero:
+            state.checkpoints.confirm()  # its weights gave a finite loss
+        stops |= result.stop
+    return stops
+
+
+def training_batches(state: RunState) -> Iterator[Batch]:
+    """The batches of this process that are left."""
+    run, world = state.task.experiment.run, state.fabric.world_size
+    count = run.batch_size // (state.images_at_once * world)
+    batches = RunBatches(
+        state.task.images,
+        state.images_at_once,
+        state.steps * count,
+        seed=run.seed,
+        start=state.step * count,
+        rank=state.fabric.global_rank,
+        world=world,
+    )
+    loader = state.task.loader(batches)
+    loader.worker_init_fn = leave_process_group
+    return iter(loader)
+
+
+def initial_weights(source: Path) -> dict[str, Tensor]:
+    """Weights to start from, by the names of the network or of the whole detector.
+
+    Raises:
+        UserError: missing, or not readable.
+    """
+    state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
+    return {name.removeprefix("network."): value for name, value in state.items()}  # of a classifier
+
+
+@contextmanager
+def locked(fabric: Fabric, folder: Path, *, new: bool) -> Iterator[None]:
+    """Lock a run folder; the first of the processes of a run holds the lock for all.
+
+    Args:
+        fabric: the processes.
+        folder: of the run.
+        new: after an error before the first checkpoint, remove the folder.
+
+    Raises:
+        UserError: another process trains in the folder.
+    """
+    with ExitStack() as stack:
+        on_first_process(fabric, lambda: stack.enter_context(lock_run(folder, new=new)))
+        yield
+
+
+def advice_after_blow_up(folder: Path) -> str:
+    """What to do when the weights have blown up; to resume would only repeat it, draws included."""
+    smaller = "a smaller lr, or with clip_norm"
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return f"start a new run from the last good weights (weights: {folder}) with {smaller}"
+    return f"start a new run with {smaller}"
