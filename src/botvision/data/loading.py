@@ -109,13 +109,15 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size, without those that could not be read.
 
     Returns:
-        "images" (B, 3, H, W) uint8, "targets", a list of B dictionaries, and "skipped", a list of (path, reason).
+        "images" (B, 3, H, W) uint8, "targets", a list of B dictionaries, "size", which is B, and "skipped", a list of
+        (path, reason).
         Where nothing could be read, B, H and W are 0.
     """
     images = [image.as_subclass(Tensor) for image, _ in samples if image is not None]
     return {
         "images": torch.stack(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
         "targets": [target for image, target in samples if image is not None],
+        "size": len(images),
         "skipped": [(about["path"], about["reason"]) for image, about in samples if image is None],
     }
 
