@@ -1,61 +1,95 @@
-"""A few images in class folders, and a classifier small enough to train on them in a second."""
+"""A linear model to test the loop with, and what disturbs its runs."""
 
+import csv
+import importlib.util
 import os
+import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from botvision.classification import ClassifierConfig
-from botvision.training.classification import ClassificationTask
-from botvision.training.config import ClassificationData, ClassificationExperiment, ClassificationOptimizer, RunConfig
+from botvision.training.config import RunConfig
 
-CLASSES = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
-TRAIN, VAL = 8, 4  # images a class
+spec = importlib.util.spec_from_file_location("linear_task", Path(__file__).with_name("linear_task.py"))
+linear_task = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(linear_task)
 
-
-@pytest.fixture(scope="session")
-def colours(tmp_path_factory) -> Path:
-    """Three classes of noisy colours, 8 + 4 images each; tests must not change them."""
-    root = tmp_path_factory.mktemp("colours") / "data"
-    noise = np.random.default_rng(0)
-    for split, images in (("train", TRAIN), ("val", VAL)):
-        for name, colour in CLASSES.items():
-            (root / split / name).mkdir(parents=True)
-            for number in range(images):
-                pixels = np.clip(noise.normal(colour, 60, (48, 40, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def colour_experiment(colours) -> ClassificationExperiment:
-    """Four steps of eight images on the processor."""
-    return ClassificationExperiment(
-        model=ClassifierConfig(depths=(1, 1, 1, 1), width=8, input_size=64),
-        data=ClassificationData(data=str(colours), workers=0),
-        optimizer=ClassificationOptimizer(warmup_epochs=0.5),
-        run=RunConfig(
-            steps=4, batch_size=8, precision="float32", device="cpu", eval_every=2, save_every=2, log_every=1
-        ),
-    )
+RUN = RunConfig(steps=5, batch_size=8, precision="float32", device="cpu", eval_every=3, save_every=2, log_every=1)
 
 
 @pytest.fixture
-def interrupt_at(monkeypatch):
-    """Sends SIGINT during the losses of a batch, once."""
+def make_task(tmp_path):
+    """Makes the task of a run of five steps in ``tmp_path / "run"``, with other fields of the run if given."""
 
-    def arrange(batch: int) -> None:
-        losses, done = ClassificationTask.losses, []
+    def make(*, dropout: float = 0.0, workers: int = 0, scored: bool = True, **run):
+        settings = RUN.replace(**{"out": tmp_path / "run", **run})
+        return linear_task.LinearTask(settings, dropout=dropout, workers=workers, scored=scored)
 
-        def interrupted(self, model, contents):
-            done.append(1)
-            if len(done) == batch:
-                os.kill(os.getpid(), signal.SIGINT)
-            return losses(self, model, contents)
+    return make
 
-        monkeypatch.setattr(ClassificationTask, "losses", interrupted)
+
+@pytest.fixture
+def in_batch():
+    """Does something after the losses of a batch of a task, once: in_batch(task, 3, action)."""
+
+    def arrange(task, number: int, action) -> None:
+        losses, calls = task.losses, []
+
+        def disturbed(model, batch):
+            calls.append(1)
+            found = losses(model, batch)
+            return (action(found) or found) if len(calls) == number else found
+
+        task.losses = disturbed
 
     return arrange
+
+
+@pytest.fixture
+def interrupt():
+    """Sends SIGINT to this process; give it to ``in_batch``."""
+    return lambda found=None: os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def to_nan():
+    """Makes the loss NaN; give it to ``in_batch``."""
+    return lambda found: found | {"loss": found["loss"] * float("nan")}
+
+
+@pytest.fixture
+def rows_of():
+    """The lines of ``metrics.csv`` of a run folder."""
+
+    def read(folder: Path) -> list[dict[str, str]]:
+        with (folder / "metrics.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def restored_signals():
+    """A test that fails must not leave a handler behind."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can grow over so many bytes."""
+
+    @contextmanager
+    def limit(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

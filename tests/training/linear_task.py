@@ -1,14 +1,18 @@
-"""A small trainable: a linear model on made numbers. As a script, it trains in the processes that torchrun starts."""
+"""A small trainable: a linear model on made numbers. As a script, it trains in one of several processes."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from botvision.errors import UserError
 from botvision.training.config import ExperimentConfig, RunConfig
 from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.trainable import Evaluation, Trainable
@@ -48,6 +52,8 @@ class LinearTask(Trainable):
         """Samples of each batch."""
         self.dtypes: set[torch.dtype] = set()
         """Of the model's answers in evaluations."""
+        self.buffers: list[float] = []
+        """Of the model in the last evaluation."""
 
     def make_model(self) -> Linear:
         return Linear(self.dropout)
@@ -85,6 +91,7 @@ class LinearTask(Trainable):
         answers = model.eval()(self.x.to(next(model.parameters()).device))
         model.train(was_training)
         self.dtypes.add(answers.dtype)
+        self.buffers = model.norm.running_mean.tolist()
         error = (answers.float().cpu() - self.y).abs().mean().item()
         on_image(IMAGES, IMAGES)
         return Evaluation({"error": error}, {"val_error": error}, -error, f"error {error:.3f}", answers.tolist())
@@ -101,20 +108,40 @@ class Samples:
         return place_and_index[1]
 
 
-def main(out: str, rank_of_nan: str) -> None:
-    """Train in a folder; the losses of the process of this rank become NaN in the third step."""
-    torch.set_num_threads(1)
-    task = LinearTask(RunConfig(out=Path(out), steps=4, batch_size=8, precision="float32", device="cpu", log_every=1))
-    losses = task.losses
+MODES = ("plain", "nan", "signal", "unreadable")
+"""What happens in the second process: nothing; a loss of NaN, a SIGINT, or two images that could not be read."""
 
-    def diverging(model, batch):
+
+def train(out: Path, mode: str) -> dict[str, Any]:
+    """Train four steps in a folder; what this process saw of it."""
+    run = RunConfig(out=out, steps=4, batch_size=8, precision="float32", device="cpu", log_every=1, save_every=2)
+    task = LinearTask(run.replace(eval_every=4))
+    losses, collate = task.losses, task.collate
+    second = os.environ.get("RANK") == "1"
+
+    def disturbed_losses(model, batch):
         found = losses(model, batch)
-        is_nan = torch.distributed.get_rank() == int(rank_of_nan) and len(task.seen) == 3
-        return found | {"loss": found["loss"] * (float("nan") if is_nan else 1)}
+        if second and mode == "signal" and len(task.seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found | (
+            {"loss": found["loss"] * float("nan")} if second and mode == "nan" and len(task.seen) == 4 else {}
+        )
 
-    task.losses = diverging
-    start(task, "linear", Console(stderr=True))
+    def disturbed_collate(indices):
+        bad = second and mode == "unreadable" and len(task.seen) == 2
+        return collate(indices) | {"skipped": [("a.png", "cut off"), ("b.png", "cut off")] if bad else []}
+
+    task.losses, task.collate = disturbed_losses, disturbed_collate
+    try:
+        outcome = start(task, "linear", Console(stderr=True))
+        end = {"folder": str(outcome.folder), "steps": outcome.steps, "stopped": outcome.stopped}
+    except UserError as error:
+        end = {"error": str(error)}
+    return {**end, "batches": task.seen, "buffers": task.buffers}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    seen = {mode: train(folder / mode, mode) for mode in MODES}
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(seen))

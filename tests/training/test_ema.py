@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from botvision.training.average import WeightAverage
+from botvision.training.ema import WeightAverage
 
 
 @pytest.fixture
@@ -53,13 +53,3 @@ def test_counts_are_copied_and_the_model_is_left_alone(model):
     assert not average.model.training
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_it_reads_back(model):
-    average, other = WeightAverage(model, 0.9), WeightAverage(model, 0.9)
-    set_to(model, 3)
-    average.update(model, 1)
-    assert all(name.startswith("model.") for name in average.state_dict())
-    other.load_state_dict(average.state_dict())
-    for name, tensor in average.state_dict().items():
-        assert torch.equal(other.state_dict()[name], tensor)

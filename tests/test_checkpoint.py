@@ -1,0 +1,79 @@
+"""Checkpoints are found, and read without running what is in them."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
+from botvision.errors import UserError
+
+GOOD = {"botvision": {"task": "linear"}, "step": 3, "state_dict": {"weight": torch.ones(3)}}
+
+
+class Malicious:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, save):
+    path = tmp_path / "evil.ckpt"
+    save({**GOOD, "evil": Malicious(tmp_path / "ran")}, path)
+    with pytest.raises(UserError, match=r"evil\.ckpt") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["evil.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ([1, 2], "dictionary"),
+        ({**GOOD, "botvision": 3}, "botvision"),
+        ({**GOOD, "state_dict": []}, "state_dict"),
+        ({name: value for name, value in GOOD.items() if name != "step"}, "step"),
+        ({**GOOD, "botvision": {}}, "task"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named_in_one_line(tmp_path, content, named):
+    path = tmp_path / "other.ckpt"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=rf"other\.ckpt .*{named}") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_cut_off_in_the_middle_and_a_text_are_named_in_one_line(tmp_path):
+    torch.save(GOOD, tmp_path / "whole.ckpt")
+    whole = (tmp_path / "whole.ckpt").read_bytes()
+    for name, content in {"half.ckpt": whole[: len(whole) // 2], "text.ckpt": b"experiment: x\n"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name) as caught:
+            read_checkpoint(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_of_a_run_folder_the_best_checkpoint_counts_else_the_last(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(UserError, match=str(tmp_path)):
+        checkpoint_of(tmp_path)
+    for name in ("last.ckpt", "best.ckpt"):
+        (folder / name).touch()
+        assert checkpoint_of(tmp_path) == folder / name
+    assert checkpoint_of(folder / "last.ckpt") == folder / "last.ckpt"
+
+
+def test_weights_are_the_average_where_there_is_one_and_it_is_wanted():
+    average = {"weight": torch.zeros(3)}
+    assert weights_of(GOOD) is GOOD["state_dict"]
+    assert weights_of({**GOOD, "ema_state_dict": average}) is average
+    assert weights_of({**GOOD, "ema_state_dict": average}, ema=False) is GOOD["state_dict"]

@@ -1,0 +1,95 @@
+"""Two processes over gloo train as one does on the same global batch, and stop together."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from botvision.checkpoint import read_checkpoint
+from botvision.training.trainer import start
+
+pytestmark = pytest.mark.slow  # each process imports PyTorch
+SCRIPT = Path(__file__).with_name("linear_task.py")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where two processes, started as torchrun starts them, ran linear_task.py; tests must not change it."""
+    out = tmp_path_factory.mktemp("two")
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    children = []
+    for rank in ("0", "1"):
+        with (out / f"{rank}.txt").open("w") as errors:
+            environ = {**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank}
+            children.append(subprocess.Popen([sys.executable, SCRIPT, out], env=environ, stderr=errors))
+    try:
+        assert [child.wait(timeout=300) for child in children] == [0, 0], (out / "0.txt").read_text()
+    finally:
+        for child in children:
+            child.kill()
+    return out
+
+
+@pytest.fixture
+def both(folder):
+    """What each of the two processes saw of its four runs."""
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def last_of(folder):
+    return read_checkpoint(folder / "checkpoints" / "last.ckpt")
+
+
+def test_they_train_as_one_process_does(folder, both, make_task, rows_of):
+    task = make_task(steps=4, eval_every=4)
+    one, two = start(task, "linear", Console(stderr=True)).folder, folder / "plain"
+    for name in ("out.1.weight", "out.1.bias"):
+        own, other = (last_of(run)["state_dict"][name] for run in (two, one))
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+    for row, expected in zip(rows_of(two), rows_of(one), strict=True):
+        for name in ("loss", "error", "val_error"):  # means over both, not those of the first
+            assert float(row[name] or 0) == pytest.approx(float(expected[name] or 0), rel=1e-5)
+    batches = [seen["plain"]["batches"] for seen in both]
+    assert [sorted(first + second) for first, second in zip(*batches, strict=True)] == [sorted(b) for b in task.seen]
+
+
+def test_they_know_the_same_folder_and_evaluate_the_same_network(folder, both):
+    assert [seen["plain"]["folder"] for seen in both] == [str(folder / "plain")] * 2
+    assert both[0]["plain"]["buffers"] == both[1]["plain"]["buffers"]
+
+
+def test_only_the_first_one_speaks(folder):
+    first, second = ((folder / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert "step 4: error" in first
+    assert "distributed_backend" not in first
+    assert [line for line in second.splitlines() if "left out" not in line] == []
+
+
+def test_a_loss_of_nan_on_the_second_stops_both_at_the_same_step(folder, both):
+    assert ["nan at step 4" in seen["nan"]["error"] for seen in both] == [True, True]
+    assert [len(seen["nan"]["batches"]) for seen in both] == [4, 4]
+    assert last_of(folder / "nan")["step"] == 2
+
+
+def test_a_signal_to_the_second_stops_both_with_a_checkpoint(folder, both):
+    assert [(seen["signal"]["steps"], seen["signal"]["stopped"]) for seen in both] == [(3, True)] * 2
+    assert last_of(folder / "signal")["step"] == 3
+
+
+def test_unreadable_images_of_the_second_stop_both(both):
+    assert "a.png (cut off), b.png" in both[1]["unreadable"]["error"]
+    assert "process" in both[0]["unreadable"]["error"]
+    assert [len(seen["unreadable"]["batches"]) for seen in both] == [3, 3]
