@@ -1,0 +1,102 @@
+"""The program ``botvision``: finds the command, runs it, and turns errors into one line and an exit status.
+
+``--help``, ``--version`` and an unknown command import neither PyTorch nor the library that parses flags.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from botvision.errors import UserError, nearest
+from botvision.version import __version__
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+REFUSED = 2
+"""Exit status after an error that the user can fix."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as in shells."""
+READER_GONE = 141
+"""Exit status where nobody reads the output any more (SIGPIPE), as in shells."""
+
+COMMANDS = {
+    "demo": ("demo:demo", "[--out DIR]", "the main job on generated data, on any machine"),
+    "models": ("models:models", "[PATTERN]", "every model: parameters, multiply-adds, the paper's figures beside ours"),
+    "train": ("train:train", "EXPERIMENT [--field VALUE ...]", "train; without words, list the experiments"),
+    "eval": ("eval:evaluate", "RUN-or-CHECKPOINT --data DIR", "COCO's numbers, or accuracy and calibration"),
+    "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),
+    "attend": ("attend:attend", "RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR", "where points attend"),
+    "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
+    "bench": ("bench:bench", "{attention,data}", "time and memory beside other implementations"),
+}
+"""For each command its function in this folder (loaded when it is needed), its arguments, and what it is for."""
+
+USAGE = "\n".join(
+    [
+        "botvision: Bottleneck Transformers (BoTNet) for visual recognition\n",
+        *(f"  botvision {name} {words}\n      {purpose}" for name, (_, words, purpose) in COMMANDS.items()),
+        "  botvision train --resume RUN\n      continue an interrupted run",
+        "  botvision --install-completion\n      completion of commands and options in bash, zsh or fish",
+        "\n--help after a command lists its options, --version prints the version, --debug shows tracebacks.",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        try:
+            status = run([word for word in words if word != "--debug"])
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe can still be handled
+        sys.exit(status)
+    except BrokenPipeError:  # for example `botvision models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+        sys.exit(READER_GONE)
+    except KeyboardInterrupt:
+        print("botvision: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        from botvision.cli.messages import message_of  # here, because it imports pydantic
+
+        message = message_of(error)
+        if debug or message is None:
+            raise
+        print(f"botvision: {message}", file=sys.stderr)
+        sys.exit(REFUSED)
+
+
+def run(words: list[str]) -> int:
+    """Find the command and run it; gives its exit status.
+
+    Raises:
+        UserError: an unknown command.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+    elif words[0] == "--version":
+        print(__version__)
+    elif words[0] in (*COMMANDS, "--install-completion", "__complete"):
+        return make_app()(words) or 0
+    else:
+        raise UserError(f"unknown command {words[0]!r}{nearest(words[0], list(COMMANDS))}")
+    return 0
+
+
+def make_app() -> "App":
+    """The commands; each is imported only when it runs."""
+    from cyclopts import App
+
+    from botvision.cli.settings import APP_SETTINGS
+
+    app = App(name="botvision", version=__version__, **APP_SETTINGS)
+    for name, (function, _, _) in COMMANDS.items():
+        # train answers --help itself, because the help depends on the experiment.
+        own_help = {"help_flags": ()} if name == "train" else {}
+        app.command(f"botvision.cli.{function}", name=name, **own_help)
+    app.register_install_completion_command()
+    return app

@@ -1,0 +1,124 @@
+"""`botvision bench attention` and `botvision bench data`."""
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import App
+from pydantic import Field
+
+from botvision.benchmarks import (
+    IMPLEMENTATIONS,
+    Setting,
+    about,
+    as_data,
+    attention_table,
+    bench_attention,
+    header,
+    notes,
+    write_report,
+)
+from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
+from botvision.cli.output import print_json, print_tables, say
+from botvision.configuration import Count, CountOrZero, FieldError
+from botvision.device import pick_device
+from botvision.errors import nearest
+
+bench = App(name="bench", help="Time and memory beside other implementations.")
+
+
+@bench.command
+def attention(
+    *,
+    sizes: Annotated[tuple[str, ...], Field(min_length=1)] = ("14x14", "32x32", "40x100", "64x64", "80x80"),
+    ways: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(IMPLEMENTATIONS),
+    batch: Count = 1,
+    heads: Count = 4,
+    head_width: Count = 128,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    repeats: Count = 5,
+    device: str = "auto",
+    threads: Count | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Time and memory of the attention layer beside its peers, in interleaved runs.
+
+    Args:
+        sizes: Maps, as HEIGHTxWIDTH.
+        ways: The implementations to compare; one whose package is not installed is left out, with a message.
+        batch: Maps at once.
+        heads: Attention heads.
+        head_width: Width of a head.
+        dtype: Of weights and maps.
+        repeats: Turns of each implementation; medians are printed.
+        device: auto, cpu or cuda.
+        threads: Of the processor; as many as PyTorch takes by default.
+        out: Folder for attention.json and attention.png.
+        json: Print JSON.
+    """
+    for way in ways:
+        if way not in IMPLEMENTATIONS:
+            raise FieldError(("ways",), f"{way!r} is unknown{nearest(way, list(IMPLEMENTATIONS))}")
+    maps = [map_size(text) for text in sizes]
+    setting = Setting(batch, heads, head_width, getattr(torch, dtype), pick_device(device))
+    if threads:
+        torch.set_num_threads(threads)
+    facts = about(setting, list(ways))
+    rows = bench_attention(maps, list(ways), setting, repeats, say)
+    if out:
+        write_report(out, facts, rows)
+    if json:
+        print_json(as_data(facts, rows))
+    else:
+        print_tables([header(facts), attention_table(facts, rows), *notes(rows)])
+    return 0
+
+
+def map_size(text: str) -> tuple[int, int]:
+    """(14, 20) of "14x20".
+
+    Raises:
+        FieldError: not two positive numbers.
+    """
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
+        raise FieldError(("sizes",), f"should be maps as HEIGHTxWIDTH, such as 14x20, got {text!r}")
+    return int(sides[0]), int(sides[1])
+
+
+@bench.command
+def data(
+    *,
+    data: Path | None = None,
+    images: Annotated[int, Field(ge=BATCH)] = 640,
+    size: Count = 224,
+    workers: CountOrZero = 0,
+    repeats: Count = 5,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Time the input pipeline of classification beside torchvision's, in interleaved runs.
+
+    Args:
+        data: Folder of images, one folder a class; drawn ones by default.
+        images: Images in a turn, rounded down to whole batches of 32.
+        size: Height and width of what comes out, in pixels.
+        workers: Processes that read; 0 reads in one process.
+        repeats: Turns of each pipeline; medians are printed.
+        out: Picture to draw, such as data.png.
+        json: Print the throughputs as JSON.
+    """
+    if data and not data.is_dir():
+        raise FieldError(("data",), f"there is no folder {data}; give one of images, one folder a class")
+    with nullcontext(data) if data else drawn_images() as folder:
+        found = bench_data(folder, size=size, images=images, workers=workers, repeats=repeats)
+    if out:
+        draw_throughput(found, out)
+    if json:
+        print_json([asdict(one) for one in found])
+    else:
+        print_tables([throughput_table(found)])
+    return 0

@@ -1,0 +1,23 @@
+"""`botvision demo`."""
+
+from pathlib import Path
+
+from botvision.cli.output import report_run, say, stderr
+from botvision.configuration import Count
+from botvision.experiments.demo import run_demo
+from botvision.tasks.registry import task_named
+
+
+def demo(*, out: Path = Path("runs/demo"), steps: Count | None = None, json: bool = False) -> int:
+    """Train a small BoTNet Mask R-CNN on generated images, evaluate it, and draw what it finds.
+
+    Args:
+        out: Folder for the data set, the run and the pictures.
+        steps: Optimiser steps, instead of the demo's own.
+        json: Print the scores as JSON.
+    """
+    outcome = run_demo(out, stderr(), steps)
+    status = report_run(outcome.run, task_named("detection").tables, json)
+    for picture in outcome.pictures:
+        say(f"picture: {picture}")
+    return status

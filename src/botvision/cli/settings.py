@@ -1,0 +1,22 @@
+"""What every app of the command line has in common. Nothing here imports PyTorch or pydantic."""
+
+from typing import Any
+
+from cyclopts import Parameter
+
+
+def shown_default(value: object) -> str:
+    """A default value as the user would type it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+APP_SETTINGS: dict[str, Any] = {
+    # Errors are raised, and app.py alone prints them.
+    "print_error": False,
+    "exit_on_error": False,
+    "suppress_keyboard_interrupt": False,
+    "help_format": "plaintext",
+    "result_action": "return_value",
+    # A tuple takes several values after one flag: --jitter 0.5 2.0
+    "default_parameter": Parameter(consume_multiple=True, negative_iterable=(), show_default=shown_default),
+}

@@ -1,0 +1,60 @@
+"""`botvision shards`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from botvision.cli.output import print_json, print_tables, say, stderr
+from botvision.configuration import Count, CountOrZero
+from botvision.data import write_shards
+from botvision.data.classification import ImageClasses, check_same_classes, open_images
+from botvision.progress import Reporter
+
+
+def shards(
+    data: str,
+    /,
+    *,
+    out: Path,
+    split: Annotated[tuple[Literal["train", "val"], ...], Field(min_length=1)] = ("train", "val"),
+    samples_per_shard: Count = 1000,
+    seed: CountOrZero = 0,
+    json: bool = False,
+) -> int:
+    """Write a data set for classification as WebDataset shards, tar files that are read fast from any disk or URL.
+
+    Other commands take them as --data: the folder, its URL, or patterns of shards for train and val joined by "::",
+    such as shards/train-{000000..000009}.tar::shards/val-000000.tar. Shards at a URL are copied to
+    ~/.cache/botvision/shards when they are first read; the environment variable XDG_CACHE_HOME moves ~/.cache.
+
+    Args:
+        data: Folder with train/ and val/, one folder a class in each; or any other that training reads.
+        out: Folder for the shards, <split>-000000.tar and so on, and <split>-shards.json, which says what they hold.
+        split: Splits to write.
+        samples_per_shard: Images in a shard, at most.
+        seed: Of the order of the images.
+        json: Print what was written as JSON.
+    """
+    splits = {name: ImageClasses(open_images(data, name)) for name in split}
+    if len(splits) > 1:
+        check_same_classes(splits["train"], splits["val"])
+    written = {}
+    with Reporter(stderr()) as reporter:
+        for name, images in splits.items():
+            on_image = partial(reporter.show, f"writing {name}, image")
+            index = write_shards(
+                images.images, out, name, samples_per_shard=samples_per_shard, seed=seed, on_image=on_image
+            )
+            sizes = [shard.bytes for shard in index.shards]
+            written[name] = {"shards": len(sizes), "images": len(images), "bytes": sum(sizes)}
+    if json:
+        print_json(written)
+        return 0
+    print_tables(
+        f"{name}: {facts['images']} images in {facts['shards']} shards, {facts['bytes'] / 1e6:.1f} MB"
+        for name, facts in written.items()
+    )
+    say(f"written to {out}")
+    return 0

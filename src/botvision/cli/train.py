@@ -1,0 +1,126 @@
+"""`botvision train`."""
+
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from cyclopts import App, Parameter
+
+from botvision.cli.fields import changed, chosen, flags, with_flags
+from botvision.cli.output import report_run, stderr
+from botvision.cli.settings import APP_SETTINGS
+from botvision.configuration import FieldError
+from botvision.errors import UserError
+from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
+from botvision.tasks.registry import TASKS, task_of_run
+from botvision.training import trainer
+
+USAGE = """\
+botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
+botvision train imagenet/MODEL --data DIR [--recipe NAME] [--smoke] [--field VALUE ...]
+botvision train --resume RUN [--json]
+
+experiments (botvision train EXPERIMENT --help lists every field):"""
+
+
+def experiment_names(context: object) -> list[str]:
+    """What a shell offers to complete."""
+    return list(EXPERIMENTS)
+
+
+def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=experiment_names)]) -> int:
+    """Train an experiment, or continue a run; every field of an experiment is a flag.
+
+    Args:
+        words: EXPERIMENT [--field VALUE ...], or --resume RUN.
+    """
+    if any(word.partition("=")[0] == "--resume" for word in words):
+        return run_words("", resume, words)
+    if not words or words[0] in ("-h", "--help"):
+        print_experiments()
+        return 0
+    name, *rest = words
+    if name.startswith("-"):
+        raise UserError("train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]")
+    entry = find_experiment(name)
+
+    def run(*, print_config: bool = False, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of the fields)
+        """Every field of the experiment is a flag.
+
+        Args:
+            print_config: Print the experiment's settings as YAML, and do nothing else.
+            json: Print the final scores as JSON.
+        """
+        return train_experiment(name, entry, given, print_config=print_config, as_json=json)
+
+    sections = [flags(type(section), f"Section {title}", section) for title, section in entry.config]
+    return run_words(name, with_flags(run, flags(entry.options, "Start from"), *sections), rest, entry.description)
+
+
+def run_words(name: str, command: Any, words: Any, description: str = "") -> int:  # noqa: ANN401
+    """Parse the words as a command's flags, and run it."""
+    return (
+        App(name=f"botvision train {name}".strip(), default_command=command, help=description, **APP_SETTINGS)(words)
+        or 0
+    )
+
+
+def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, print_config: bool, as_json: bool) -> int:
+    """Train an experiment with some fields changed, or print its settings.
+
+    Raises:
+        FieldError: a value that its field cannot have, or ``steps`` and ``epochs`` together.
+    """
+    if {"steps", "epochs"} <= given.keys():
+        raise FieldError(("steps",), "and --epochs both say how long the run is; give one of them")
+    if "epochs" in given:  # instead of the experiment's own steps, which would win
+        given = {**given, "steps": None}
+    options = chosen(
+        entry.options, {key: given.pop(key) for key in list(given) if key in entry.options.model_fields}, name
+    )
+    config = changed(entry.build(options), given)
+    if print_config:
+        content = {"experiment": name, "task": entry.task, **config.plain()}
+        print(yaml.safe_dump(content, sort_keys=False), end="")
+        return 0
+    task = TASKS[entry.task](config)
+    outcome = trainer.start(task, name, stderr())
+    return report_run(outcome, task.tables, as_json)
+
+
+def resume(*, resume: Path, json: bool = False) -> int:
+    """Continue a run with its own settings.
+
+    Args:
+        resume: The run folder.
+        json: Print the final scores as JSON.
+    """
+    task = task_of_run(resume)
+    return report_run(trainer.resume(task, resume, stderr()), task.tables, json)
+
+
+def print_experiments() -> None:
+    """How to call the command, and every experiment; those that differ in the model alone share a line."""
+    print(USAGE)
+    for name, what, models in grouped():
+        print(f"  {name:<18}{what}")
+        if models:
+            print(textwrap.fill(", ".join(models), 110, initial_indent=" " * 20, subsequent_indent=" " * 20))
+    print("\nrecipes:")
+    for recipe, (what, _) in RECIPES.items():
+        print(f"  {recipe:<18}{what}")
+
+
+def grouped() -> Iterator[tuple[str, str, list[str]]]:
+    """Name, description and models of experiments; a single one has its own name and no list of models."""
+    for (group, what), names in groupby(
+        EXPERIMENTS, lambda name: (name.partition("/")[0], EXPERIMENTS[name].description)
+    ):
+        listed = list(names)
+        if len(listed) == 1:
+            yield listed[0], what, []
+        else:
+            yield f"{group}/MODEL", what, [name.partition("/")[2] for name in listed]
