@@ -12,9 +12,10 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from botvision.errors import UserError
+from botvision.errors import NotFiniteError, UserError
 from botvision.training.config import ExperimentConfig, RunConfig
 from botvision.training.schedule import cosine_schedule, sgd
+from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, Trainable
 from botvision.training.trainer import start
 
@@ -88,13 +89,19 @@ class LinearTask(Trainable):
         if not self.scored:
             return None
         was_training = model.training
-        answers = model.eval()(self.x.to(next(model.parameters()).device))
+        error = torch.cat(gather_or_raise(lambda: self.errors(model.eval()))).mean().item()
         model.train(was_training)
+        on_image(IMAGES, IMAGES)
+        return Evaluation({"error": error}, {"val_error": error}, -error, f"error {error:.3f}", None)
+
+    def errors(self, model) -> torch.Tensor:
+        """The errors of this process's share of the samples."""
+        share = own_share(range(IMAGES))
+        indices = [share[place] for place in range(len(share))]
+        answers = model(self.x[indices])
         self.dtypes.add(answers.dtype)
         self.buffers = model.norm.running_mean.tolist()
-        error = (answers.float().cpu() - self.y).abs().mean().item()
-        on_image(IMAGES, IMAGES)
-        return Evaluation({"error": error}, {"val_error": error}, -error, f"error {error:.3f}", answers.tolist())
+        return (answers.float() - self.y[indices]).abs()
 
     def write_results(self, folder, evaluation, step):
         folder.mkdir(exist_ok=True)
@@ -108,30 +115,36 @@ class Samples:
         return place_and_index[1]
 
 
-MODES = ("plain", "nan", "signal", "unreadable")
-"""What happens in the second process: nothing; a loss of NaN, a SIGINT, or two images that could not be read."""
+MODES = ("plain", "nan", "signal", "unreadable", "answers")
+"""What happens in the second process: nothing; NaN in step 4; SIGINT in step 3; two unreadable images in step 3; or
+answers of NaN in the evaluation at the end."""
 
 
 def train(out: Path, mode: str) -> dict[str, Any]:
-    """Train four steps in a folder; what this process saw of it."""
-    run = RunConfig(out=out, steps=4, batch_size=8, precision="float32", device="cpu", log_every=1, save_every=2)
-    task = LinearTask(run.replace(eval_every=4))
-    losses, collate = task.losses, task.collate
+    """Train four steps of two batches a process in a folder; what this process saw of it."""
+    run = RunConfig(out=out, steps=4, batch_size=8, images_per_device=2, precision="float32", device="cpu", log_every=1)
+    task = LinearTask(run.replace(save_every=2, eval_every=4))
+    losses, collate, errors = task.losses, task.collate, task.errors
     second = os.environ.get("RANK") == "1"
 
     def disturbed_losses(model, batch):
         found = losses(model, batch)
-        if second and mode == "signal" and len(task.seen) == 3:
+        if second and mode == "signal" and len(task.seen) == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return found | (
-            {"loss": found["loss"] * float("nan")} if second and mode == "nan" and len(task.seen) == 4 else {}
+            {"loss": found["loss"] * float("nan")} if second and mode == "nan" and len(task.seen) == 8 else {}
         )
 
     def disturbed_collate(indices):
-        bad = second and mode == "unreadable" and len(task.seen) == 2
+        bad = second and mode == "unreadable" and len(task.seen) == 5
         return collate(indices) | {"skipped": [("a.png", "cut off"), ("b.png", "cut off")] if bad else []}
 
-    task.losses, task.collate = disturbed_losses, disturbed_collate
+    def disturbed_errors(model):
+        if second and mode == "answers":
+            raise NotFiniteError("the answer is not finite")
+        return errors(model)
+
+    task.losses, task.collate, task.errors = disturbed_losses, disturbed_collate, disturbed_errors
     try:
         outcome = start(task, "linear", Console(stderr=True))
         end = {"folder": str(outcome.folder), "steps": outcome.steps, "stopped": outcome.stopped}

@@ -288,7 +288,7 @@ def test_memory_that_is_too_small_names_the_field(make_task):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     task.losses = exhaust
-    with pytest.raises(UserError, match="images_per_device: .* 8 images"):
+    with pytest.raises(UserError, match=r"images_per_device: .* 8 images"):
         start(task, "linear", CONSOLE)
 
 

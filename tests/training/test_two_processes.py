@@ -62,8 +62,9 @@ def test_they_train_as_one_process_does(folder, both, make_task, rows_of):
     for row, expected in zip(rows_of(two), rows_of(one), strict=True):
         for name in ("loss", "error", "val_error"):  # means over both, not those of the first
             assert float(row[name] or 0) == pytest.approx(float(expected[name] or 0), rel=1e-5)
-    batches = [seen["plain"]["batches"] for seen in both]
-    assert [sorted(first + second) for first, second in zip(*batches, strict=True)] == [sorted(b) for b in task.seen]
+    batches = [first + second for first, second in zip(*(seen["plain"]["batches"] for seen in both), strict=True)]
+    steps = [sorted(first + second) for first, second in zip(batches[::2], batches[1::2], strict=True)]
+    assert steps == [sorted(batch) for batch in task.seen]
 
 
 def test_they_know_the_same_folder_and_evaluate_the_same_network(folder, both):
@@ -80,7 +81,7 @@ def test_only_the_first_one_speaks(folder):
 
 def test_a_loss_of_nan_on_the_second_stops_both_at_the_same_step(folder, both):
     assert ["nan at step 4" in seen["nan"]["error"] for seen in both] == [True, True]
-    assert [len(seen["nan"]["batches"]) for seen in both] == [4, 4]
+    assert [len(seen["nan"]["batches"]) for seen in both] == [8, 8]
     assert last_of(folder / "nan")["step"] == 2
 
 
@@ -92,4 +93,9 @@ def test_a_signal_to_the_second_stops_both_with_a_checkpoint(folder, both):
 def test_unreadable_images_of_the_second_stop_both(both):
     assert "a.png (cut off), b.png" in both[1]["unreadable"]["error"]
     assert "process" in both[0]["unreadable"]["error"]
-    assert [len(seen["unreadable"]["batches"]) for seen in both] == [3, 3]
+    assert [len(seen["unreadable"]["batches"]) for seen in both] == [6, 6]
+
+
+def test_an_answer_of_nan_on_the_second_stops_both_and_takes_the_checkpoint_back(folder, both):
+    assert ["not finite" in seen["answers"]["error"] for seen in both] == [True, True]
+    assert last_of(folder / "answers")["step"] == 2

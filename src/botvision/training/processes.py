@@ -2,18 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from botvision.device import pick_device, process_counts
-from botvision.errors import UserError
 from botvision.training.config import RunConfig
-
-T = TypeVar("T")
 
 
 def launch(run: RunConfig) -> Fabric:
@@ -39,19 +34,3 @@ def launch(run: RunConfig) -> Fabric:
     if run.threads:
         torch.set_num_threads(run.threads)
     return fabric
-
-
-def on_first_process(fabric: Fabric, function: Callable[[], T]) -> T:
-    """Call a function on the first process, and return its result, or raise its UserError, on all of them."""
-    result, error = None, None
-    if fabric.is_global_zero:
-        try:
-            result = function()
-        except UserError as caught:
-            error = caught
-    if fabric.world_size > 1:
-        result, message = fabric.broadcast((result, None if error is None else str(error)))
-        error = error or (UserError(message) if message is not None else None)
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # the function's own, or its copy

@@ -15,7 +15,7 @@ from botvision.progress import Reporter
 from botvision.training.checkpoint import Checkpoints
 from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
-from botvision.training.processes import on_first_process
+from botvision.training.sharing import on_first_process
 from botvision.training.skipped_images import SkippedImages
 from botvision.training.trainable import Evaluation, Trainable
 
@@ -69,10 +69,12 @@ class RunState:
         self.task, self.folder, self.fabric = task, folder, fabric
         self.steps = run.total_steps(task.images)
         self.images_at_once = run.images_at_once(fabric.world_size)
+        self.batches_per_step = run.batch_size // (self.images_at_once * fabric.world_size)
         self.step = content["step"] if content else 0
         self.best = content["best"] if content else float("-inf")
         self.scores: dict[str, Any] | None = None
-        self.skipped = SkippedImages(task.images // fabric.world_size)
+        counts = content["skipped"] if content else {}
+        self.skipped = SkippedImages(task.images // fabric.world_size, **counts)
         self.prepare_network(model)
         if content:
             self.load(content)
@@ -99,7 +101,6 @@ class RunState:
         """Continue from a checkpoint."""
         self.model.load_state_dict(content["state_dict"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.skipped.load_state_dict(content["skipped"])
         if self.average:
             if "ema_state_dict" not in content:
                 raise UserError("the checkpoint has no average of the weights, and ema_decay of its run asks for one")
@@ -113,7 +114,7 @@ class RunState:
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
-            "skipped": self.skipped.state_dict(),
+            "skipped": {"seen": self.skipped.seen, "bad": dict(self.skipped.bad)},
         }
         if self.average:
             content["ema_state_dict"] = self.average.model.state_dict()
@@ -127,7 +128,7 @@ class RunState:
     def save(self) -> None:
         """Write ``last.ckpt``, unless it is of this step already."""
         if self.checkpoints.step != self.step:
-            on_first_process(self.fabric, lambda: self.checkpoints.save_last(self.content()))
+            on_first_process(lambda: self.checkpoints.save_last(self.content()))
             self.checkpoints.step = self.step  # on the other processes too
 
     def evaluate(self) -> None:
@@ -149,7 +150,7 @@ class RunState:
         seconds = time.perf_counter() - started
         if evaluation is not None:
             self.scores = evaluation.scores
-        on_first_process(self.fabric, lambda: self.record(evaluation, seconds))
+        on_first_process(lambda: self.record(evaluation, seconds))
 
     def record(self, evaluation: Evaluation | None, seconds: float) -> None:
         """Write what an evaluation found, and keep the checkpoint as the best one if it is. On the first process."""

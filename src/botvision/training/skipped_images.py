@@ -1,7 +1,7 @@
 """Images that could not be read: a warning for each, and an error where there are too many."""
 
 import logging
-from typing import Any
+from dataclasses import dataclass, field
 
 from botvision.data.loading import Batch
 
@@ -14,22 +14,21 @@ LEAST_SEEN = 1000
 SHOWN = 20
 
 
+@dataclass
 class SkippedImages:
     """Warns of every unreadable image, and says when there are more than 1 %.
 
     One image alone never stops a run. An image counts once, in whichever epoch it fails. Each of several processes
-    counts its own share of the images. The counts are saved in the checkpoint.
-
-    Args:
-        images: of the data set, or of this process's share of it.
+    counts its own share of the images.
     """
 
-    def __init__(self, images: int) -> None:
-        self.images = images
-        self.seen = 0
-        self.bad: dict[str, str] = {}
-        self.problem: str | None = None
-        """Why the run has to stop, in one line; None while it may continue."""
+    images: int
+    """Of the data set, or of this process's share of it."""
+    seen: int = 0
+    bad: dict[str, str] = field(default_factory=dict)
+    """Paths and reasons."""
+    problem: str | None = None
+    """Why the run has to stop, in one line; None while it may continue."""
 
     def count(self, batch: Batch) -> None:
         """Count the images of a batch by its "size" and its "skipped" [(path, reason)]; warn of new unreadable ones."""
@@ -47,11 +46,3 @@ class SkippedImages:
                 f"{len(self.bad)} images could not be read, more than one and more than 1 % of {counted}: "
                 f"{', '.join(named)}{more}; replace or remove them, and start a new run"
             )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The counts, for the checkpoint."""
-        return {"seen": self.seen, "bad": dict(self.bad)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the counts of the run that is resumed."""
-        self.seen, self.bad = state["seen"], dict(state["bad"])

@@ -23,14 +23,6 @@ class StepResult(NamedTuple):
     """A process cannot continue."""
 
 
-class Unread(NamedTuple):
-    """Numbers of a step on their way from the device."""
-
-    step: int
-    numbers: Tensor
-    arrived: torch.cuda.Event | None
-
-
 class StepLosses:
     """Collects the losses of a step and reduces them over the processes, so that all judge the same numbers.
 
@@ -47,7 +39,8 @@ class StepLosses:
         self.device = device
         self.sums: Tensor | None = None
         self.batches = 0
-        self.unread: deque[Unread] = deque()
+        self.unread: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+        """Steps, their numbers on the way from the device, and when these have arrived."""
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Add the losses of a batch to those of the step."""
@@ -74,7 +67,7 @@ class StepLosses:
             numbers = numbers.to("cpu", non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
-        self.unread.append(Unread(step, numbers, arrived))
+        self.unread.append((step, numbers, arrived))
         self.sums, self.batches = None, 0
 
     def results(self, *, wait: bool) -> Iterator[StepResult]:

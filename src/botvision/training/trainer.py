@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
@@ -16,9 +15,10 @@ from botvision.data.loading import Batch, RunBatches, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoint import recover_last
-from botvision.training.processes import launch, on_first_process
+from botvision.training.processes import launch
 from botvision.training.run_folder import describe_run, lock_run, make_run_folder, read_scores
 from botvision.training.run_state import BatchBox, RunState
+from botvision.training.sharing import on_first_process
 from botvision.training.signals import StopSignals, leave_process_group
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
@@ -55,9 +55,9 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
         report = task.load_weights(model, initial_weights(run.weights))
         if fabric.is_global_zero:
             console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
-    folder = on_first_process(fabric, lambda: make_run_folder(run.out, name))
-    with locked(fabric, folder, new=True):
-        on_first_process(fabric, lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
+    folder = on_first_process(lambda: make_run_folder(run.out, name))
+    with locked(folder, new=True):
+        on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
         return fit(RunState(task, model, folder, None, fabric, console))
 
 
@@ -74,8 +74,8 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
     """
     fabric = launch(task.experiment.run)
     last = folder / "checkpoints" / "last.ckpt"
-    with locked(fabric, folder, new=False):
-        on_first_process(fabric, lambda: recover_last(last.parent))
+    with locked(folder, new=False):
+        on_first_process(lambda: recover_last(last.parent))
         if not last.is_file():
             raise UserError(f"{last} is missing: the run ended before its first checkpoint; start a new run")
         content = read_checkpoint(last)
@@ -170,15 +170,14 @@ def step_forward_and_backward(state: RunState, step: int, batches: Iterator[Batc
 
     Random numbers follow from (seed, batch, process), so that a resumed run draws the same.
     """
-    run, fabric = state.task.experiment.run, state.fabric
-    count = run.batch_size // (state.images_at_once * fabric.world_size)
+    fabric, count = state.fabric, state.batches_per_step
     for index in range(count):
         started = time.perf_counter()
         batch = next(batches)
         state.metrics.waited += time.perf_counter() - started
         state.skipped.count(batch)
         place = ((step - 1) * count + index) * fabric.world_size + fabric.global_rank
-        torch.manual_seed(mixed_seed(run.seed, place))
+        torch.manual_seed(mixed_seed(state.task.experiment.run.seed, place))
         with fabric.no_backward_sync(state.losses, enabled=index < count - 1):
             losses = state.losses(BatchBox(fabric.to_device(batch)))
             fabric.backward(losses["loss"] / count)
@@ -205,16 +204,14 @@ def judge(state: RunState, step_losses: StepLosses, *, wait: bool) -> bool:
 
 def training_batches(state: RunState) -> Iterator[Batch]:
     """The batches of this process that are left."""
-    run, world = state.task.experiment.run, state.fabric.world_size
-    count = run.batch_size // (state.images_at_once * world)
     batches = RunBatches(
         state.task.images,
         state.images_at_once,
-        state.steps * count,
-        seed=run.seed,
-        start=state.step * count,
+        state.steps * state.batches_per_step,
+        seed=state.task.experiment.run.seed,
+        start=state.step * state.batches_per_step,
         rank=state.fabric.global_rank,
-        world=world,
+        world=state.fabric.world_size,
     )
     loader = state.task.loader(batches)
     loader.worker_init_fn = leave_process_group
@@ -232,19 +229,10 @@ def initial_weights(source: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def locked(fabric: Fabric, folder: Path, *, new: bool) -> Iterator[None]:
-    """Lock a run folder; the first of the processes of a run holds the lock for all.
-
-    Args:
-        fabric: the processes.
-        folder: of the run.
-        new: after an error before the first checkpoint, remove the folder.
-
-    Raises:
-        UserError: another process trains in the folder.
-    """
+def locked(folder: Path, *, new: bool) -> Iterator[None]:
+    """As :func:`lock_run`; the first of the processes of a run holds the lock for all."""
     with ExitStack() as stack:
-        on_first_process(fabric, lambda: stack.enter_context(lock_run(folder, new=new)))
+        on_first_process(lambda: stack.enter_context(lock_run(folder, new=new)))
         yield
 
 
