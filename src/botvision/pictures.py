@@ -1,4 +1,4 @@
-"""Picture files: which photographs a user means, what the pictures drawn of them are called, and writing those."""
+"""Picture files: which images a user means, the names of the pictures drawn of them, and how these are written."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -7,10 +7,17 @@ from pathlib import Path
 
 import matplotlib
 from PIL import Image, ImageFont
+from torch import Tensor
 
 from botvision.errors import UserError
 from botvision.files import whole_file
 
+SIDE = 320
+"""Pixels of a photograph's longer side in a picture with text."""
+GAP = 8
+"""Pixels between the parts of a picture."""
+LINE = 24
+"""Pixels of a line of text."""
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -18,7 +25,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     """The images that are meant: files as they are, folders as every image below them, in order of their names.
 
     Raises:
-        UserError: a path that is not there, or a folder without an image.
+        UserError: a path that does not exist, or a folder without an image.
     """
     found: list[Path] = []
     for path in paths:
@@ -31,7 +38,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise UserError(f"image {path} is not there")
+            raise UserError(f"image {path} does not exist")
     return found
 
 
@@ -79,5 +86,12 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The letters of all pictures, of so many pixels: matplotlib's, as Pillow's own lack all but those of English."""
+    """The font of all pictures, in pixels: matplotlib's, because Pillow's own has only the letters of English."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+
+
+def resized(image: Tensor) -> Image.Image:
+    """An image (3, H, W) uint8 as a picture whose longer side has :data:`SIDE` pixels."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    scale = SIDE / max(picture.size)
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))

@@ -1,19 +1,22 @@
 """The named experiments: entries of one table; every field of each can be overridden on the command line."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import Any, Literal
 
-from botvision.detection import DetectorConfig
+from botvision.configuration import Config
 from botvision.errors import UserError
-from botvision.experiments.recipes import train_by
+from botvision.experiments.experiment import Experiment
+from botvision.experiments.recipes import smoke, train_by
 from botvision.models.catalogue import CATALOGUE, nearest
-from botvision.training.config import DataConfig, DetectionExperiment, Experiment, OptimizerConfig, RunConfig
+from botvision.tasks.classification.config import ClassificationExperiment
+from botvision.tasks.detection.config import DetectionData, DetectionExperiment, DetectionOptimizer, DetectorConfig
+from botvision.training.config import RunConfig
 
 FULL = DetectionExperiment()
 """Mask R-CNN as the paper trains it: 1024 pixels, batches of 64, the 1x schedule (paper, Section 4.1)."""
 
 SMALL = DetectionExperiment(
-    # The same code with fewer and narrower blocks, for a processor.
+    # The same code with fewer and narrower blocks, for a CPU.
     model=DetectorConfig(
         depths=(1, 1, 1, 1),
         width=32,
@@ -28,15 +31,13 @@ SMALL = DetectionExperiment(
         box_head_width=256,
         mask_head_width=64,
     ),
-    data=DataConfig(workers=1),
-    optimizer=OptimizerConfig(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95), clip_norm=10.0),
-    run=RunConfig(batch_size=4, steps=500, precision="float32", device="cpu", threads=1, save_every=100),
+    data=DetectionData(workers=1),
+    optimizer=DetectionOptimizer(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95)),
+    run=RunConfig(batch_size=4, steps=500, precision="float32", device="cpu", threads=1, save_every=100, clip_norm=10),
 )
 
-DEMO = replace(
-    SMALL,
-    model=replace(
-        SMALL.model,
+DEMO = SMALL.replace(
+    model=SMALL.model.replace(
         width=16,
         input_size=128,
         anchor_scale=8.0,
@@ -44,8 +45,8 @@ DEMO = replace(
         proposals=(200, 200),
         roi_samples=32,
     ),
-    optimizer=replace(SMALL.optimizer, lr=0.32),
-    run=replace(SMALL.run, batch_size=8, steps=700, eval_every=700),
+    optimizer=SMALL.optimizer.replace(lr=0.32),
+    run=SMALL.run.replace(batch_size=8, steps=700, eval_every=700),
 )
 
 IMAGENET_MODELS = ("resnet50", "botnet50", "botnet50_s1")
@@ -54,24 +55,48 @@ SCALED_MODELS = tuple(name for name in CATALOGUE if name.startswith(("botnet_t",
 """The models that the paper trained for Figure 5."""
 
 
-def classifiers(group: str, models: Iterable[str], recipe: str, what: str) -> dict[str, tuple[str, Experiment]]:
-    """The entries of a group of classification experiments: one for each model, all by one recipe."""
-    return {f"{group}/{model}": (what, train_by(recipe, model)) for model in models}
+class SmokeOptions(Config):
+    """Options of the classification experiments of the paper."""
+
+    smoke: bool = False
+    """Start from a small version instead: narrow, few blocks, 64 pixels, 500 steps; minutes on a CPU."""
 
 
-EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
-    "coco/botnet50": ("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
-    "coco/resnet50": (
-        "the ResNet-50 beside it (Table 2)",
-        replace(FULL, model=replace(FULL.model, backbone="resnet50")),
-    ),
-    "small/botnet50": ("a small BoTNet at 256 pixels, for a processor and a few hundred images", SMALL),
-    "small/resnet50": (
-        "the small ResNet beside it",
-        replace(SMALL, model=replace(SMALL.model, backbone="resnet50")),
-    ),
-    "demo/botnet50": ("what `botvision demo` trains on generated images of 128 pixels", DEMO),
-    **classifiers("imagenet", CATALOGUE, "regular", "any model on images in folders, 100 epochs; see --recipe"),
+class ImagenetOptions(SmokeOptions):
+    """Options of imagenet/MODEL."""
+
+    recipe: Literal["regular", "improved", "scaling"] = "regular"
+    """The settings to start from: regular (Table 9), improved (Table 10) or scaling (Figure 5)."""
+
+
+def detection(what: str, config: DetectionExperiment, **changes: str) -> Experiment:
+    """A detection experiment, with some fields of its model changed."""
+    changed = config.replace(model=config.model.replace(**changes))
+    return Experiment(what, "detection", lambda options: changed)
+
+
+def classifier(model: str, recipe: str | None, what: str) -> Experiment:
+    """A model trained by a recipe, or by the one that the options name."""
+
+    def build(options: Any) -> ClassificationExperiment:  # noqa: ANN401 (of the type below)
+        config = train_by(recipe or options.recipe, model)
+        return smoke(config) if options.smoke else config
+
+    return Experiment(what, "classification", build, SmokeOptions if recipe else ImagenetOptions)
+
+
+def classifiers(group: str, models: Iterable[str], recipe: str | None, what: str) -> dict[str, Experiment]:
+    """The entries of a group of classification experiments: one for each model."""
+    return {f"{group}/{model}": classifier(model, recipe, what) for model in models}
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "coco/botnet50": detection("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
+    "coco/resnet50": detection("the ResNet-50 beside it (Table 2)", FULL, backbone="resnet50"),
+    "small/botnet50": detection("a small BoTNet at 256 pixels, for a CPU and a few hundred images", SMALL),
+    "small/resnet50": detection("the small ResNet beside it", SMALL, backbone="resnet50"),
+    "demo/botnet50": detection("what `botvision demo` trains on generated images of 128 pixels", DEMO),
+    **classifiers("imagenet", CATALOGUE, None, "any model on images in folders, 100 epochs; see the option recipe"),
     **classifiers("table9", IMAGENET_MODELS, "regular", "ImageNet in the regular setting, 100 epochs (Table 9)"),
     **classifiers("table10", IMAGENET_MODELS, "improved", "ImageNet in the improved setting, 200 epochs (Table 10)"),
     **classifiers("figure5", SCALED_MODELS, "scaling", "ImageNet in the scaling setting, 350 epochs (Figure 5)"),
@@ -82,7 +107,7 @@ def find_experiment(name: str) -> Experiment:
     """The experiment of a name.
 
     Raises:
-        UserError: there is none; the nearest names are given, or how those of its group go on.
+        UserError: there is none; the nearest names are given, or how those of its group continue.
     """
     if any(known.startswith(f"{name}/") for known in EXPERIMENTS):
         raise UserError(
@@ -90,4 +115,4 @@ def find_experiment(name: str) -> Experiment:
         )
     if name not in EXPERIMENTS:
         raise UserError(f"unknown experiment {name!r}{nearest(name, list(EXPERIMENTS))}")
-    return EXPERIMENTS[name][1]
+    return EXPERIMENTS[name]

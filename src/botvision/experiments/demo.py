@@ -1,17 +1,17 @@
 """The main job on generated data: make the data, train, evaluate, draw."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
 from botvision.data import CocoDetection, write_generated_coco
-from botvision.detection.checkpoint import load_detector
-from botvision.detection.predict import draw_beside_truth
 from botvision.experiments.catalogue import DEMO
-from botvision.training.run import Outcome, start_run
+from botvision.tasks.detection.checkpoint import load_detector
+from botvision.tasks.detection.predict import draw_beside_truth
+from botvision.tasks.detection.task import DetectionTask
 from botvision.training.run_folder import numbered_folder
+from botvision.training.trainer import Outcome, start
 
 TRAIN_IMAGES, VAL_IMAGES = 800, 100
 PICTURES = 8
@@ -35,9 +35,9 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> DemoOutco
     size = DEMO.model.input_size
     console.print(f"data: {TRAIN_IMAGES} + {VAL_IMAGES} generated images of {size} pixels", highlight=False)
     data = write_generated_coco(out / "data", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=size, seed=0)
-    run = replace(DEMO.run, steps=steps or DEMO.run.steps, out=numbered_folder(out / "run"))
-    experiment = replace(DEMO, data=replace(DEMO.data, data=data), run=run)
-    outcome = start_run(experiment, "demo/botnet50", console)
+    run = DEMO.run.replace(steps=steps or DEMO.run.steps, out=numbered_folder(out / "run"))
+    task = DetectionTask(DEMO.replace(data=DEMO.data.replace(data=data), run=run))
+    outcome = start(task, "demo/botnet50", console)
     if outcome.stopped:
         return DemoOutcome(outcome, [])
     detector = load_detector(outcome.folder / "checkpoints" / "last.ckpt")

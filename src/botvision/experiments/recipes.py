@@ -1,20 +1,18 @@
 """The recipes of image classification: how long, how fast, and how strongly the images are varied.
 
-Each is good for every model of the catalogue. The first two are in the paper (Sections 4.7.2 and 4.7.3); the third
-stands in its Figure 5, whose settings the paper takes from ResNet-RS (Bello et al. 2021).
+Each fits every model of the catalogue. The first two are in the paper (Sections 4.7.2 and 4.7.3); the third is that of
+its Figure 5, whose settings the paper takes from ResNet-RS (Bello et al. 2021).
 """
 
-from dataclasses import replace
-
-from botvision.classification import ClassifierConfig
-from botvision.errors import UserError
+from botvision.configuration import FieldError
 from botvision.models.catalogue import nearest
-from botvision.training.config import (
+from botvision.tasks.classification.config import (
     ClassificationData,
     ClassificationExperiment,
     ClassificationOptimizer,
-    RunConfig,
+    ClassifierConfig,
 )
+from botvision.training.config import RunConfig
 
 RECIPES: dict[str, tuple[str, ClassificationExperiment]] = {
     "regular": (
@@ -37,8 +35,8 @@ RECIPES: dict[str, tuple[str, ClassificationExperiment]] = {
         ClassificationExperiment(
             model=ClassifierConfig(dropout=0.25, stochastic_depth=0.1),
             data=ClassificationData(randaugment=(2, 15)),
-            optimizer=ClassificationOptimizer(weight_decay=4e-5, label_smoothing=0.1, ema_decay=0.9999),
-            run=RunConfig(epochs=350, batch_size=4096),
+            optimizer=ClassificationOptimizer(weight_decay=4e-5, label_smoothing=0.1),
+            run=RunConfig(epochs=350, batch_size=4096, ema_decay=0.9999),
         ),
     ),
 }
@@ -52,29 +50,29 @@ def train_by(recipe: str, model: str) -> ClassificationExperiment:
     """A model of the catalogue trained by a recipe.
 
     Raises:
-        UserError: no recipe of that name; the known ones are given.
+        FieldError: no recipe of that name; the known ones are given.
     """
     if recipe not in RECIPES:
-        raise UserError(f"--recipe {recipe!r} is unknown{nearest(recipe, list(RECIPES))}")
+        raise FieldError(("recipe",), f"{recipe!r} is unknown{nearest(recipe, list(RECIPES))}")
     _, experiment = RECIPES[recipe]
-    config = replace(experiment.model, model=model)
+    config = experiment.model.replace(model=model)
     if recipe == "scaling" and config.image_size > LARGE_IMAGES:
-        config = replace(config, stochastic_depth=0.2)
-    return replace(experiment, model=config)
+        config = config.replace(stochastic_depth=0.2)
+    return experiment.replace(model=config)
 
 
 def smoke(experiment: ClassificationExperiment) -> ClassificationExperiment:
-    """The same experiment so small that a processor runs it in minutes: to see that data and settings work.
+    """The same experiment so small that a CPU runs it in minutes: to see that data and settings work.
 
-    At most two blocks a stage, a quarter of the width, images of 64 pixels, 500 steps of 64; what is left is the kind
-    of network and the recipe.
+    At most two blocks a stage, a quarter of the width, images of 64 pixels, 500 steps of 64; the kind of
+    network and the recipe are kept.
     """
     depths = experiment.model.network().depths
     few = (min(2, depths[0]), min(2, depths[1]), min(2, depths[2]), min(2, depths[3]))
-    return replace(
-        experiment,
-        model=replace(experiment.model, depths=few, width=16, input_size=64),
-        data=replace(experiment.data, workers=1),
-        optimizer=replace(experiment.optimizer, lr=0.4, warmup_epochs=0),  # so short a run has to make large steps
-        run=replace(experiment.run, steps=500, batch_size=64, precision="float32", save_every=100),
+    run = experiment.run.replace(steps=500, batch_size=64, precision="float32", save_every=100)
+    return experiment.replace(
+        model=experiment.model.replace(depths=few, width=16, input_size=64),
+        data=experiment.data.replace(workers=1),
+        optimizer=experiment.optimizer.replace(lr=0.4, warmup_epochs=0),  # a run this short has to make large steps
+        run=run,
     )

@@ -1,44 +1,16 @@
-"""Pictures of what a classifier says: a photograph with its likeliest classes, and where a point of it attends."""
+"""Pictures of where a point of a photograph attends."""
 
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from botvision.pictures import font
+from botvision.pictures import GAP, LINE, font, resized
 
-SIDE = 320
-"""Pixels of a photograph's longer side in a picture."""
-GAP = 8
-LINE = 24
 COLUMNS = 3
 """Panels beside each other."""
-
-
-def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
-    """A photograph with its likeliest classes as bars beside it.
-
-    Args:
-        image: (3, H, W) uint8.
-        ranking: (name of the class, probability), likeliest first.
-    """
-    photograph = resized(image)
-    height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
-    picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")
-    picture.paste(photograph, (GAP, GAP))
-    draw, letters = ImageDraw.Draw(picture), font(15)
-    left = photograph.width + 2 * GAP
-    for place, (name, probability) in enumerate(ranking):
-        top = GAP + 2 * LINE * place
-        percent = f"{100 * probability:.1f}%"
-        room = SIDE - GAP - letters.getlength(percent)
-        draw.text((left, top), fitting(name, letters, room), fill="black", font=letters)
-        draw.text((left + SIDE, top), percent, fill="black", font=letters, anchor="ra")
-        draw.rectangle((left, top + LINE - 2, left + SIDE, top + LINE + 10), fill="#e8e8e8")
-        draw.rectangle((left, top + LINE - 2, left + round(SIDE * probability), top + LINE + 10), fill="#4363d8")
-    return picture
 
 
 def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: str) -> Image.Image:
@@ -91,19 +63,3 @@ def sheet(panels: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
         ImageDraw.Draw(picture).text((left, top), title, fill="black", font=letters)
         picture.paste(panel, (left, top + LINE))
     return picture
-
-
-def resized(image: Tensor) -> Image.Image:
-    """An image (3, H, W) uint8 as a picture whose longer side has :data:`SIDE` pixels."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    scale = SIDE / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-
-
-def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
-    """A text, cut where it is wider than the room for it, in pixels."""
-    if letters.getlength(text) <= room:
-        return text
-    while text and letters.getlength(text + "...") > room:
-        text = text[:-1]
-    return text + "..."

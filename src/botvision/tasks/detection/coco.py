@@ -33,7 +33,7 @@ def coco_scores(
     annotation_file: Path,
     results: Sequence[dict[str, Any]],
     image_ids: Iterable[int],
-    kinds: Sequence[str] = ("box", "mask"),
+    kinds: Sequence[str],
     *,
     leave_out: Collection[int] = (),
 ) -> dict[str, Any]:
@@ -73,9 +73,14 @@ def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> C
 
 
 def ground_truth(annotation_file: Path, leave_out: Collection[int]) -> dict[str, Any]:
-    """Read annotations, with the fields that COCO's metric needs and other tools leave out."""
-    content = json.loads(annotation_file.read_text())
-    content["annotations"] = [entry for entry in content["annotations"] if entry["id"] not in leave_out]
+    """Read annotations, with the fields that COCO's metric needs and other tools leave out.
+
+    Annotations get the ids 1, 2, ...: the metric takes an object of id 0 for unmatched, and ids of over 64 bits, or
+    texts, do not fit its arrays.
+    """
+    content = json.loads(annotation_file.read_text(encoding="utf-8"))
+    counted = [entry for entry in content["annotations"] if entry["id"] not in leave_out]
+    content["annotations"] = [{**entry, "id": number} for number, entry in enumerate(counted, start=1)]
     for annotation in content["annotations"]:
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])

@@ -1,17 +1,18 @@
 """What a classifier's checkpoint says of itself, and a classifier from a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from botvision.checkpoint import checkpoint_of, read_kind
-from botvision.classification.classifier import Classifier
-from botvision.classification.config import ClassifierConfig
+from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
 from botvision.errors import UserError
+from botvision.tasks.classification.config import ClassifierConfig
+from botvision.tasks.classification.model import Classifier
 from botvision.version import __version__
+
+TASK = "classification"
 
 
 class LoadedClassifier(NamedTuple):
@@ -28,9 +29,9 @@ class LoadedClassifier(NamedTuple):
 def describe(config: ClassifierConfig, classes: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""
     return {
+        "task": TASK,
         "version": __version__,
-        "kind": "classification",
-        "model": asdict(config),
+        "model": config.plain(),
         "classes": list(classes),
         "class_names": list(class_names),
     }
@@ -40,22 +41,22 @@ def load_classifier(path: Path, device: torch.device | str = "cpu", *, ema: bool
     """A classifier in test mode from a checkpoint or a run folder.
 
     Args:
-        path: of a run folder the best checkpoint counts, or else the last.
+        path: of a run folder the best checkpoint is taken, or else the last.
         device: where to.
-        ema: take the average of the weights, where the run kept one, and not the weights of its last step.
+        ema: take the average of the weights, where the run keeps one, and not the weights of its last step.
 
     Raises:
-        UserError: not there, not readable, of a detector, or weights that do not belong to the network that it
-            describes.
+        UserError: missing, not readable, of another task, or weights that do not belong to the described network.
     """
     path = checkpoint_of(path)
-    content = read_kind(path, "classification")
+    content = read_checkpoint(path)
     described = content["botvision"]
+    if described["task"] != TASK:
+        raise UserError(f"{path} is of the task {described['task']}, a checkpoint of {TASK} is needed here")
     try:
-        state = content["ema_state_dict"] if ema and "ema_state_dict" in content else content["state_dict"]
         classes, class_names = list(described["classes"]), list(described["class_names"])
         model = Classifier(ClassifierConfig(**described["model"]), len(classes))
-        model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+        model.load_state_dict(weights_of(content, ema=ema))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is a checkpoint of another model or version: {reason}") from error

@@ -1,4 +1,4 @@
-"""A backbone of the catalogue with a feature pyramid on top: what every detector stands on."""
+"""A backbone of the catalogue with a feature pyramid on top: the features of every detector."""
 
 from collections import OrderedDict
 from functools import partial
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from botvision.detection.config import DetectorConfig
 from botvision.models import create_model
+from botvision.tasks.detection.config import DetectorConfig
 
 
 class PyramidBackbone(nn.Module):

@@ -1,4 +1,4 @@
-"""Pictures of detections: masks, boxes, class names and scores over the photograph."""
+"""Pictures of detections: masks, boxes, class names and scores on the photograph."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from botvision.data import Category
 from botvision.pictures import font
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#9a6324", "#808000", "#469990")
-"""Far apart from each other, and dark enough for white letters; class i takes the i-th, round and round."""
+"""Far apart from each other, and dark enough for white letters; class i takes the i-th, modulo their number."""
 
 
 def draw_detections(image: Tensor, detections: dict[str, Tensor], categories: Sequence[Category]) -> Image.Image:
@@ -19,7 +19,7 @@ def draw_detections(image: Tensor, detections: dict[str, Tensor], categories: Se
 
     Args:
         image: (3, H, W) uint8.
-        detections: "boxes" (D, 4) in pixels, "labels" (D,), "masks" (D, H, W), and "scores" (D,) where there are any.
+        detections: "boxes" (D, 4) in pixels, "labels" (D,), and optionally "masks" (D, H, W) and "scores" (D,).
         categories: label i stands for ``categories[i - 1]``.
 
     Returns:
@@ -28,7 +28,7 @@ def draw_detections(image: Tensor, detections: dict[str, Tensor], categories: Se
     """
     labels = detections["labels"].tolist()
     colours = [COLOURS[(label - 1) % len(COLOURS)] for label in labels]
-    if labels:
+    if labels and "masks" in detections:
         masks = detections["masks"].to(torch.bool).cpu()
         image = draw_segmentation_masks(image.cpu(), masks, alpha=0.45, colors=colours)
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())

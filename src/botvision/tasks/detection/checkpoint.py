@@ -1,17 +1,18 @@
 """What a detector's checkpoint says of itself, and a detector from a checkpoint."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from botvision.checkpoint import checkpoint_of, read_kind
+from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
 from botvision.data import Category
-from botvision.detection.config import DetectorConfig
-from botvision.detection.mask_rcnn import MaskRCNN
 from botvision.errors import UserError
+from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.version import __version__
+
+TASK = "detection"
 
 
 class LoadedDetector(NamedTuple):
@@ -26,27 +27,30 @@ class LoadedDetector(NamedTuple):
 def describe(config: DetectorConfig, categories: list[Category]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""
     return {
+        "task": TASK,
         "version": __version__,
-        "kind": "detection",
-        "model": asdict(config),
+        "model": config.plain(),
         "categories": [{"id": category.id, "name": category.name} for category in categories],
     }
 
 
 def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetector:
-    """A detector in test mode from a checkpoint or a run folder.
+    """A detector in test mode from a checkpoint, or from a run folder's best one.
+
+    Where the run keeps an average of the weights, the detector has it.
 
     Raises:
-        UserError: not there, not readable, or weights that do not belong to the network that it describes.
+        UserError: missing, not readable, of another task, or weights that do not belong to the described network.
     """
     path = checkpoint_of(path)
-    content = read_kind(path, "detection")
+    content = read_checkpoint(path)
     described = content["botvision"]
+    if described["task"] != TASK:
+        raise UserError(f"{path} is of the task {described['task']}, a checkpoint of {TASK} is needed here")
     try:
-        state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
         categories = [Category(**category) for category in described["categories"]]
         model = MaskRCNN(DetectorConfig(**described["model"]), len(categories))
-        model.load_state_dict(state)
+        model.load_state_dict(weights_of(content))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is a checkpoint of another model or version: {reason}") from error

@@ -1,36 +1,47 @@
-"""The heads on regions: class, box and mask of each proposal."""
+"""The heads on regions: class and box of each proposal, and its mask where there is a mask head."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from botvision.detection.backbone import batch_norm
-from botvision.detection.config import DetectorConfig
+from botvision.tasks.detection.config import DetectorConfig
 
 BOX_POOL, MASK_POOL = 7, 14
 """Cells a side that a region is pooled to for the box head and for the mask head (He et al. 2017)."""
 
 
 class RegionHeads(RoIHeads):
-    """Fast R-CNN's box head and Mask R-CNN's mask head (He et al. 2017).
+    """Fast R-CNN's box head (Ren et al. 2015) and, where it is given, Mask R-CNN's mask head (He et al. 2017).
 
-    Matching, sampling, pooling, decoding, NMS and the mask loss are torchvision's. Its forward pass is written anew
-    for two reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors' detection
-    code does, and boxes are decoded in float32 where the network runs in bfloat16.
+    Matching, sampling, pooling, decoding, NMS and the mask loss are torchvision's. It has a forward pass of ours for
+    two reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors' detection code
+    does, and boxes are decoded in float32 where the network runs in bfloat16.
+
+    Args:
+        config: the detector as data.
+        box_head: from pooled regions (R, fpn_channels, 7, 7) to features (R, box_head_width).
+        box_predictor: from these to class logits (R, K + 1) and box deltas (R, 4 * (K + 1)).
+        mask_head: from pooled regions (R, fpn_channels, 14, 14) to features; None for a detector without masks.
+        mask_predictor: from these to mask logits (R, K + 1, 28, 28).
     """
 
-    def __init__(self, config: DetectorConfig, channels: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: DetectorConfig,
+        *,
+        box_head: TwoMLPHead,
+        box_predictor: FastRCNNPredictor,
+        mask_head: nn.Module | None = None,
+        mask_predictor: nn.Module | None = None,
+    ) -> None:
         levels = ["p2", "p3", "p4", "p5"]
-        mask_layers = (config.mask_head_width,) * config.mask_head_depth
-        norm = batch_norm(config) if config.norm == "batch" else None
         super().__init__(
             MultiScaleRoIAlign(levels, BOX_POOL, sampling_ratio=2),
-            TwoMLPHead(channels * BOX_POOL**2, config.box_head_width),
-            FastRCNNPredictor(config.box_head_width, num_classes),
+            box_head,
+            box_predictor,
             fg_iou_thresh=config.roi_iou,
             bg_iou_thresh=config.roi_iou,
             batch_size_per_image=config.roi_samples,
@@ -39,9 +50,9 @@ class RegionHeads(RoIHeads):
             score_thresh=config.score_threshold,
             nms_thresh=config.detection_nms,
             detections_per_img=config.detections,
-            mask_roi_pool=MultiScaleRoIAlign(levels, MASK_POOL, sampling_ratio=2),
-            mask_head=MaskRCNNHeads(channels, mask_layers, dilation=1, norm_layer=norm),
-            mask_predictor=MaskRCNNPredictor(config.mask_head_width, config.mask_head_width, num_classes),
+            mask_roi_pool=MultiScaleRoIAlign(levels, MASK_POOL, sampling_ratio=2) if mask_head is not None else None,
+            mask_head=mask_head,
+            mask_predictor=mask_predictor,
         )
         self.huber_delta = config.roi_huber_delta
         self.reset_box_head()
@@ -68,19 +79,22 @@ class RegionHeads(RoIHeads):
             features: the pyramid p2 to p6.
             proposals: (P, 4) of each image, in pixels.
             image_shapes: (height, width) of each image inside its padding, in pixels.
-            targets: "boxes" (N, 4), "labels" (N,), "masks" (N, H, W) of each image; needed in training.
+            targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, H, W) of each image; needed in
+                training.
 
         Returns:
-            In test, for each image "boxes" (D, 4), "labels" (D,), "scores" (D,) and "masks" (D, 1, 28, 28)
-            probabilities inside the box; in training the losses "class", "box" and "mask". The other one is empty.
+            In test, for each image "boxes" (D, 4), "labels" (D,), "scores" (D,) and, from a mask head, "masks"
+            (D, 1, 28, 28), probabilities inside the box; in training the losses "class", "box" and, of a mask head,
+            "mask". The other one is empty.
         """
         if self.training:
             return [], self.losses(features, proposals, targets)
         logits, deltas = self.classify(features, proposals)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-        masks = maskrcnn_inference(self.segment(features, boxes), labels)
-        columns = zip(boxes, scores, labels, masks, strict=True)
-        return [dict(zip(("boxes", "scores", "labels", "masks"), row, strict=True)) for row in columns], {}
+        found = {"boxes": boxes, "labels": labels, "scores": scores}
+        if self.has_mask():
+            found["masks"] = maskrcnn_inference(self.segment(features, boxes), labels)
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)], {}
 
     def losses(
         self,
@@ -97,17 +111,33 @@ class RegionHeads(RoIHeads):
         box = deltas.sum() * 0  # keeps the layer in the graph where no region is an object
         if foreground.any():
             box = F.huber_loss(own_deltas, torch.cat(wanted)[foreground], delta=self.huber_delta)
+        losses = {"class": F.cross_entropy(logits, label), "box": box}
+        if self.has_mask():
+            losses["mask"] = self.mask_loss(features, regions, matched, labels, targets or [])
+        return losses
+
+    def mask_loss(
+        self,
+        features: dict[str, Tensor],
+        regions: list[Tensor],
+        matched: list[Tensor],
+        labels: list[Tensor],
+        targets: list[dict[str, Tensor]],
+    ) -> Tensor:
+        """Cross-entropy of the masks of the regions that are objects.
+
+        Args:
+            features: the pyramid p2 to p6.
+            regions, matched, labels: (R, 4), (R,) and (R,) of each image: sampled regions, the object that each of them
+                is matched with, and its label, 0 for background.
+            targets: "labels" and "masks" of each image.
+        """
         objects = [label > 0 for label in labels]
         boxes = [region[keep] for region, keep in zip(regions, objects, strict=True)]
         matched_objects = [match[keep] for match, keep in zip(matched, objects, strict=True)]
-        gt_masks = [target["masks"] for target in targets or []]
-        gt_labels = [target["labels"] for target in targets or []]
-        mask_logits = self.segment(features, boxes)
-        return {
-            "class": F.cross_entropy(logits, label),
-            "box": box,
-            "mask": maskrcnn_loss(mask_logits, boxes, gt_masks, gt_labels, matched_objects),
-        }
+        gt_masks = [target["masks"] for target in targets]
+        gt_labels = [target["labels"] for target in targets]
+        return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, matched_objects)
 
     def classify(self, features: dict[str, Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, 4 * (K + 1)) of all regions of the batch, in float32."""
@@ -124,8 +154,8 @@ class RegionHeads(RoIHeads):
 def input_shapes(features: dict[str, Tensor]) -> list[tuple[int, int]]:
     """(height, width) of the network's input, padding included, once for each image, in pixels.
 
-    The pooling works out the strides of the maps from it, at its first call for good: an image without its padding
-    would have it pool from the wrong places.
+    The pooling computes the strides of the maps from it, once, at its first call: the size of an image without its
+    padding would make it pool from the wrong places.
     """
     finest = features["p2"]
     return [(4 * finest.shape[-2], 4 * finest.shape[-1])] * len(finest)

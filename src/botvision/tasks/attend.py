@@ -1,29 +1,28 @@
 """Where a position of an image attends: one row of the softmax of an attention layer, for every head.
 
-The row is computed for the chosen query alone, from the queries and keys that the layer itself projected, so that
-the (N, N) matrix of a large map is never needed.
+The row is computed for the chosen query alone, from the queries and keys that the layer projected: the (N, N) matrix of
+a large map is never needed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from botvision.attention import adapt_relative_table, adapt_table
-from botvision.checkpoint import checkpoint_kind
-from botvision.classification.checkpoint import load_classifier
-from botvision.classification.drawing import draw_attention
+from botvision.configuration import FieldError
 from botvision.data import read_image
 from botvision.data.images import PIXEL_MEAN, PIXEL_STD
-from botvision.detection.checkpoint import load_detector
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 from botvision.models import Network
 from botvision.models.catalogue import CATALOGUE, create_model, nearest
 from botvision.pictures import check_overwritten, save_picture
+from botvision.tasks.attention_drawing import draw_attention
+from botvision.tasks.base import AttentionSource
+from botvision.tasks.registry import task_of_checkpoint
 
 Point = tuple[int, int]
 
@@ -31,19 +30,8 @@ LONGEST_ASPECT = 16
 """Longer side of a photograph, in shorter sides: the work grows with its square."""
 
 
-class AttentionSource(NamedTuple):
-    """A network to look into."""
-
-    network: Network
-    input_size: int
-    """Side, in pixels, that the model itself gives its test images."""
-    side: Callable[[int, int], int]
-    """Which side of an image has that size: ``min``, the shorter one, or ``max``."""
-    is_trained: bool
-
-
 def attention_source(name: str, device: torch.device | str = "cpu") -> AttentionSource:
-    """The network of a checkpoint or a run folder, of either kind, or a named model with random weights.
+    """The network of a checkpoint or a run folder, or a named model with random weights.
 
     Raises:
         UserError: nothing of that name, or a checkpoint that cannot be loaded.
@@ -56,11 +44,7 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
             torch.manual_seed(0)
             network = create_model(name).eval().to(device)
         return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
-    if checkpoint_kind(path) == "detection":
-        detector = load_detector(path, device).model
-        return AttentionSource(detector.backbone.body, detector.config.input_size, max, is_trained=True)
-    classifier = load_classifier(path, device).model
-    return AttentionSource(classifier.network, classifier.config.image_size, min, is_trained=True)
+    return task_of_checkpoint(path).attention_source(path, torch.device(device))
 
 
 def attention_block(network: Network, block: str | None = None) -> tuple[str, MHSA2d]:
@@ -75,7 +59,7 @@ def attention_block(network: Network, block: str | None = None) -> tuple[str, MH
         raise UserError("this model has no attention block to look into; a BoTNet has, such as botnet50")
     block = block or list(blocks)[-1]
     if block not in blocks:
-        raise UserError(f"--block {block} is no attention block of this model; it has {', '.join(blocks)}")
+        raise FieldError(("block",), f"should be an attention block of this model, {', '.join(blocks)}, got {block}")
     return block, blocks[block]
 
 
@@ -172,7 +156,7 @@ def attend_file(
         )
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
-            raise UserError(f"--at {x} {y} lies outside of {file}, which is {width} wide and {height} high")
+            raise FieldError(("at",), f"{x} {y} lies outside of {file}, which is {width} wide and {height} high")
     pictures = [out / f"{file.stem}-x{x}-y{y}.png" for x, y in points]
     check_overwritten([file], pictures)
     scale = (input_size or source.input_size) / source.side(width, height)

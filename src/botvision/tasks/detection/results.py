@@ -1,4 +1,4 @@
-"""From what a detector says about its input to what a user wants: boxes and masks in the original image."""
+"""Detections from the network's input to the original image, and to COCO's results format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,21 +20,20 @@ def in_original(
     """Move detections from the network's input to the image that it was made from.
 
     Args:
-        detections: of one image, as :class:`~botvision.detection.MaskRCNN` gives them.
+        detections: of one image, as :class:`~botvision.tasks.detection.rcnn.RCNN` gives them.
         content_size: (height, width) that the image had in the input, in pixels.
         original_size: (height, width) of the image, in pixels.
 
     Returns:
-        "boxes" (D, 4) as x1, y1, x2, y2 in pixels, "labels" (D,), "scores" (D,), "masks" (D, height, width) bool.
+        "boxes" (D, 4) as x1, y1, x2, y2 in pixels, "labels" (D,), "scores" (D,), and "masks" (D, height, width) bool
+        where the detector finds masks.
     """
     boxes = to_original(detections["boxes"], content_size, original_size)
-    pasted = paste_masks_in_image(detections["masks"], boxes, original_size)[:, 0]
-    return {
-        "boxes": boxes,
-        "labels": detections["labels"],
-        "scores": detections["scores"],
-        "masks": pasted > MASK_THRESHOLD,
-    }
+    found = {**detections, "boxes": boxes}
+    if "masks" in detections:
+        pasted = paste_masks_in_image(detections["masks"], boxes, original_size)[:, 0]
+        found["masks"] = pasted > MASK_THRESHOLD
+    return found
 
 
 def coco_results(detections: dict[str, Tensor], image_id: int, categories: Sequence[Category]) -> list[dict[str, Any]]:
@@ -46,27 +45,29 @@ def coco_results(detections: dict[str, Tensor], image_id: int, categories: Seque
         categories: label i stands for ``categories[i - 1]``.
 
     Returns:
-        For each detection "image_id", "category_id", "bbox" [x, y, width, height] in pixels, "score", and
-        "segmentation" as run lengths.
+        For each detection "image_id", "category_id", "bbox" [x, y, width, height] in pixels, "score", and, where
+        there are masks, "segmentation" as run lengths.
     """
     boxes = box_convert(detections["boxes"].float(), "xyxy", "xywh")
-    columns = np.asfortranarray(detections["masks"].cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
-    runs = rle.encode(columns) if len(boxes) else []
-    rows = zip(boxes.tolist(), detections["labels"].tolist(), detections["scores"].tolist(), runs, strict=True)
-    return [
+    rows = zip(boxes.tolist(), detections["labels"].tolist(), detections["scores"].tolist(), strict=True)
+    results: list[dict[str, Any]] = [
         {
             "image_id": image_id,
             "category_id": categories[label - 1].id,
             "bbox": [round(side, 3) for side in box],
             "score": round(score, 6),
-            "segmentation": {"size": list(run["size"]), "counts": as_text(run["counts"])},
         }
-        for box, label, score, run in rows
+        for box, label, score in rows
     ]
+    if "masks" in detections and results:
+        columns = np.asfortranarray(detections["masks"].cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
+        for result, runs in zip(results, rle.encode(columns), strict=True):
+            result["segmentation"] = {"size": list(runs["size"]), "counts": as_text(runs["counts"])}
+    return results
 
 
 def as_text(counts: bytes | str) -> str:
-    """Compressed run lengths as JSON can hold them."""
+    """Compressed run lengths as text, for JSON."""
     return counts.decode() if isinstance(counts, bytes) else counts
 
 

@@ -1,14 +1,14 @@
 """A network with the normalisation of its images: pixels in, logits out."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from botvision.classification.config import ClassifierConfig
 from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.models import Network
-
-STAGES = {"stem": ("conv1", "bn1"), "c2": ("layer1",), "c3": ("layer2",), "c4": ("layer3",), "c5": ("layer4",)}
-"""Where the stages of the paper's Table 1 are in a network, from the image on."""
+from botvision.tasks.classification.config import ClassifierConfig
+from botvision.tasks.frozen import freeze, keep_in_test_mode
 
 
 class Classifier(nn.Module):
@@ -32,20 +32,12 @@ class Classifier(nn.Module):
         self.network = Network(config.network(), num_classes)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
-        for part in self.frozen_parts():
-            part.requires_grad_(False)
+        freeze(self.network, config.freeze)
 
-    def frozen_parts(self) -> list[nn.Module]:
-        """What ``freeze`` leaves as it was loaded: everything up to that stage."""
-        names = list(STAGES)
-        frozen = names[: names.index(self.config.freeze) + 1] if self.config.freeze != "none" else []
-        return [getattr(self.network, part) for stage in frozen for part in STAGES[stage]]
-
-    def train(self, mode: bool = True) -> "Classifier":
+    def train(self, mode: bool = True) -> Self:
         """Switch to training or test; frozen parts stay in test, so that their statistics stay too."""
         super().train(mode)
-        for part in self.frozen_parts():
-            part.eval()
+        keep_in_test_mode(self.network, self.config.freeze)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Run a detector over a data set and score it on the original images."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,20 +10,22 @@ from torch.utils.data import DataLoader
 
 from botvision.data import CocoDetection
 from botvision.data.loading import evaluation_loader
-from botvision.detection import MaskRCNN
-from botvision.detection.results import coco_results, in_original
-from botvision.evaluation.coco import coco_scores
-from botvision.evaluation.sharing import gather, own_share
+from botvision.files import write_text
+from botvision.tasks.detection.coco import coco_scores
+from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.results import coco_results, in_original
+from botvision.training.sharing import gather, own_share
+from botvision.training.trainable import Evaluation, OnImage
 
 
 def evaluate_detector(
-    model: MaskRCNN,
+    model: RCNN,
     dataset: CocoDetection,
     *,
     batch_size: int,
     workers: int = 0,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    on_image: OnImage = lambda done, total: None,
+) -> Evaluation:
     """Detect on every image and compute COCO's numbers.
 
     Where several processes run it together, each takes its share of the images and all return the same.
@@ -34,18 +38,20 @@ def evaluate_detector(
         on_image: told how many images are done, of how many.
 
     Returns:
-        The scores of :func:`~botvision.evaluation.coco.coco_scores`, and the detections in COCO's results format.
+        The scores of :func:`~botvision.tasks.detection.coco.coco_scores`, of all that the detector predicts, with the
+        detections in COCO's results format. The AP of the last thing that it predicts decides which checkpoint is best.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     results = gather(detect_all(model, dataset, loader, on_image))
     image_ids = [image.id for image in dataset.images]
-    return coco_scores(dataset.annotation_file, results, image_ids, leave_out=dataset.dropped_ids), results
+    scores = coco_scores(dataset.annotation_file, results, image_ids, model.predicts, leave_out=dataset.dropped_ids)
+    columns = {f"val_{kind}_{metric}": scores[kind][metric] for kind in model.predicts for metric in ("ap", "ap50")}
+    words = [f"{kind} AP {scores[kind]['ap']:.3f} (AP50 {scores[kind]['ap50']:.3f})" for kind in model.predicts]
+    return Evaluation(scores, columns, scores[model.predicts[-1]]["ap"], ", ".join(words), results)
 
 
 @torch.no_grad()
-def detect_all(
-    model: MaskRCNN, dataset: CocoDetection, loader: DataLoader, on_image: Callable[[int, int], None]
-) -> list[dict[str, Any]]:
+def detect_all(model: RCNN, dataset: CocoDetection, loader: DataLoader, on_image: OnImage) -> list[dict[str, Any]]:
     """Detections of all images of a loader, in COCO's results format."""
     was_training = model.training
     model.eval()
@@ -62,3 +68,9 @@ def detect_all(
         on_image(done, total)
     model.train(was_training)
     return results
+
+
+def write_results(folder: Path, scores: dict[str, Any], results: Sequence[dict[str, Any]], **about: Any) -> None:  # noqa: ANN401
+    """Write ``detections.json``, then ``metrics.json``, which starts with ``about``: what was evaluated."""
+    write_text(folder / "detections.json", json.dumps(results, allow_nan=False) + "\n")
+    write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")

@@ -7,25 +7,25 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 
-from botvision.detection.config import DetectorConfig
+from botvision.tasks.detection.config import DetectorConfig
 
 
 class ProposalNetwork(RegionProposalNetwork):
     """Anchors, their scores and boxes, and the best of them (Ren et al. 2015, Faster R-CNN).
 
-    Matching, sampling, decoding and NMS are torchvision's. Its forward pass is written anew for two reasons: the box
+    Matching, sampling, decoding and NMS are torchvision's. It has a forward pass of ours for two reasons: the box
     loss averages a Huber loss over the foreground coordinates of each level and adds the levels up, and boxes are
     decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4.
     """
 
-    def __init__(self, config: DetectorConfig, channels: int, strides: tuple[int, ...]) -> None:
+    def __init__(self, config: DetectorConfig, strides: tuple[int, ...]) -> None:
         anchors = AnchorGenerator(
             sizes=tuple((config.anchor_scale * stride,) for stride in strides),
             aspect_ratios=(config.anchor_ratios,) * len(strides),
         )
         super().__init__(
             anchors,
-            RPNHead(channels, len(config.anchor_ratios)),
+            RPNHead(config.fpn_channels, len(config.anchor_ratios)),
             fg_iou_thresh=config.rpn_foreground_iou,
             bg_iou_thresh=config.rpn_background_iou,
             batch_size_per_image=config.rpn_samples,

@@ -17,8 +17,8 @@ from botvision.data.class_folders import ClassFolders, find_split_folder, folder
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.images import UnreadableImage
 from botvision.errors import UserError
-from botvision.evaluation.classifier import RightLabels
 from botvision.pictures import find_images
+from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
 """Images of ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""

@@ -1,6 +1,6 @@
-"""Classify images from anywhere: files and folders in, names with probabilities and pictures out."""
+"""Classify image files: names with probabilities, and pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor
 
-from botvision.classification.checkpoint import LoadedClassifier
-from botvision.classification.drawing import draw_ranking
 from botvision.data import eval_crop, read_images
 from botvision.pictures import picture_files, save_picture
+from botvision.tasks.classification.checkpoint import LoadedClassifier
+from botvision.tasks.classification.drawing import draw_ranking
+from botvision.training.trainable import OnImage
 
 
 @torch.no_grad()
@@ -19,7 +20,7 @@ def classify(classifier: LoadedClassifier, image: Tensor, top: int) -> list[tupl
     """The likeliest classes of one image, on the centre crop that the classifier is tested with.
 
     Args:
-        classifier: from :func:`~botvision.classification.checkpoint.load_classifier`.
+        classifier: from :func:`~botvision.tasks.classification.checkpoint.load_classifier`.
         image: (3, H, W) uint8.
         top: how many; all where there are fewer.
 
@@ -39,7 +40,7 @@ def classify_files(
     out: Path,
     *,
     top: int,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
+    on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Classify image files and draw each one beside its classes; photographs are turned as their EXIF data say.
 

@@ -1,6 +1,6 @@
-"""Detect on images from anywhere: files and folders in, COCO results and pictures out."""
+"""Detect on image files: COCO results and pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from botvision.data import CocoDetection, eval_transform, read_images
-from botvision.detection.checkpoint import LoadedDetector
-from botvision.detection.drawing import draw_detections, side_by_side
-from botvision.detection.results import above, coco_results, in_original
 from botvision.pictures import picture_files, picture_names, save_picture
+from botvision.tasks.detection.checkpoint import LoadedDetector
+from botvision.tasks.detection.drawing import draw_detections, side_by_side
+from botvision.tasks.detection.results import above, coco_results, in_original
+from botvision.training.trainable import OnImage
 
 
 @torch.no_grad()
@@ -19,11 +20,11 @@ def detect(detector: LoadedDetector, image: Tensor) -> dict[str, Tensor]:
     """Detections in one image, in its own pixels.
 
     Args:
-        detector: from :func:`~botvision.detection.checkpoint.load_detector`.
+        detector: from :func:`~botvision.tasks.detection.checkpoint.load_detector`.
         image: (3, H, W) uint8.
 
     Returns:
-        "boxes" (D, 4), "labels" (D,), "scores" (D,), "masks" (D, H, W) bool, best first.
+        "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, H, W) bool of a detector with masks.
     """
     size = (int(image.shape[-2]), int(image.shape[-1]))
     squared, target = eval_transform(detector.model.config.input_size)(image, {})
@@ -32,13 +33,13 @@ def detect(detector: LoadedDetector, image: Tensor) -> dict[str, Tensor]:
     return {name: values.cpu() for name, values in in_original(found, target["content_size"], size).items()}
 
 
-def predict_files(
+def detect_files(
     detector: LoadedDetector,
     files: Sequence[Path],
     out: Path,
     *,
     threshold: float,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
+    on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Detect on image files and draw each one; photographs are turned as their EXIF data say.
 

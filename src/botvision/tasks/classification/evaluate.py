@@ -12,12 +12,13 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from botvision.classification import Classifier
 from botvision.data.loading import evaluation_loader
 from botvision.errors import NotFiniteError, UserError
-from botvision.evaluation.confusion import confusion_matrix, most_confused, save_confusion
-from botvision.evaluation.sharing import gather, own_share
 from botvision.files import whole_file, write_text
+from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
+from botvision.tasks.classification.model import Classifier
+from botvision.training.sharing import gather, own_share
+from botvision.training.trainable import Evaluation, OnImage
 
 BINS = 15
 """Of the calibration error (Guo et al. 2017)."""
@@ -40,12 +41,13 @@ def own_label(target: Target) -> list[int]:
 def evaluate_classifier(
     model: Classifier,
     dataset: Dataset,
+    class_names: Sequence[str],
     *,
     batch_size: int,
     workers: int = 0,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
+    on_image: OnImage = lambda done, total: None,
     right_labels: RightLabels | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> Evaluation:
     """Classify every image and score the answers.
 
     Where several processes run it together, each takes its share of the images and all return the same.
@@ -53,16 +55,18 @@ def evaluate_classifier(
     Args:
         model: on the device where it is to run; left in the mode that it was in.
         dataset: gives (uint8 image, or None where it cannot be read, {"label": int, "path": str}).
+        class_names: of the model's classes, for people to read.
         batch_size: images at once.
         workers: processes that read images.
         on_image: told how many images are done, of how many.
         right_labels: the right classes of an image; the data set's own label by default.
 
     Returns:
-        The scores "top1", "top5", "loss" (cross entropy, in nats; of several right classes, that of any of them),
-        "ece" (expected calibration error), all but the loss between 0 and 1, "images" that were scored and "skipped",
-        which could not be read; and for each scored image, in order of paths, "path", "label" (of several right ones
-        the predicted one, or else the first), "predicted" and its "probability".
+        The scores "top1", "top5", "loss" (cross-entropy, in nats; of several right classes, that of any of them),
+        "ece" (expected calibration error), all but the loss between 0 and 1, "images" that were scored, "skipped",
+        which could not be read, and "most_confused" (see ``confusion.most_confused``). The results have for each scored
+        image, in order of paths, "path", "label" (of several right ones the predicted one, or else the first),
+        "predicted" and its "probability".
 
     Raises:
         UserError: a label that is none of the model's, answers that are not finite, or too many unreadable images.
@@ -75,12 +79,17 @@ def evaluate_classifier(
         raise UserError("no image of the data set has a right label to score it by")
     rows.sort(key=lambda row: row["path"])
     names = ("path", "label", "predicted", "probability")
-    return classification_scores(rows, len(skipped)), [{name: row[name] for name in names} for row in rows]
+    results = [{name: row[name] for name in names} for row in rows]
+    confused = most_confused(confusion_matrix(results, len(class_names)), class_names)
+    scores = {**classification_scores(rows, len(skipped)), "most_confused": confused}
+    columns = {f"val_{name}": scores[name] for name in ("top1", "top5", "loss")}
+    text = f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, loss {scores['loss']:.3f}"
+    return Evaluation(scores, columns, scores["top1"], text, results)
 
 
 @torch.no_grad()
 def classify_all(
-    model: Classifier, loader: DataLoader, on_image: Callable[[int, int], None], right_labels: RightLabels
+    model: Classifier, loader: DataLoader, on_image: OnImage, right_labels: RightLabels
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """The rows of :func:`judge` for all images of a loader; (path, reason) of those that could not be read."""
     was_training = model.training
@@ -168,34 +177,28 @@ def check_skipped(skipped: Sequence[tuple[str, str]], images: int) -> None:
         raise UserError(f"{len(skipped)} of {images} images cannot be read, more than 1 %; replace {listed}{more}")
 
 
-def write_classification(
-    folder: Path,
-    scores: dict[str, Any],
-    predictions: Sequence[dict[str, Any]],
-    class_names: Sequence[str],
-    **about: Any,  # noqa: ANN401
-) -> None:
-    """Write ``predictions.csv``, ``confusion.png`` and ``metrics.json``, which also lists the most confused pairs.
+def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[str], **about: Any) -> None:  # noqa: ANN401
+    """Write ``predictions.csv``, ``confusion.png`` and then ``metrics.json``.
 
     Args:
         folder: made where it is missing.
-        scores, predictions: of :func:`evaluate_classifier`.
+        evaluation: of :func:`evaluate_classifier`.
         class_names: of the model's classes, for people to read.
-        about: more for ``metrics.json``: what was evaluated.
+        about: in front of the scores in ``metrics.json``: what was evaluated.
     """
-    matrix = confusion_matrix(predictions, len(class_names))
+    matrix = confusion_matrix(evaluation.results, len(class_names))
     with whole_file(folder / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "predicted", "probability", "label_name", "predicted_name"])
-        for row in predictions:
+        for row in evaluation.results:
             names = (class_names[row["label"]], class_names[row["predicted"]])
             writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
     save_confusion(matrix, class_names, folder / "confusion.png")
-    content = {**about, **scores, "most_confused": most_confused(matrix, class_names)}
+    content = {**about, **evaluation.scores}
     write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def classification_table(scores: dict[str, Any]) -> Table:
+def scores_table(scores: dict[str, Any]) -> Table:
     """The scores as a table, shares in percent."""
     table = Table(show_header=False)
     for name, title in SCORES.items():

@@ -1,0 +1,41 @@
+"""Pictures of what a classifier says: a photograph with its likeliest classes."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from botvision.pictures import GAP, LINE, SIDE, font, resized
+
+
+def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
+    """A photograph with its likeliest classes as bars beside it.
+
+    Args:
+        image: (3, H, W) uint8.
+        ranking: (name of the class, probability), likeliest first.
+    """
+    photograph = resized(image)
+    height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
+    picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")
+    picture.paste(photograph, (GAP, GAP))
+    draw, letters = ImageDraw.Draw(picture), font(15)
+    left = photograph.width + 2 * GAP
+    for place, (name, probability) in enumerate(ranking):
+        top = GAP + 2 * LINE * place
+        percent = f"{100 * probability:.1f}%"
+        room = SIDE - GAP - letters.getlength(percent)
+        draw.text((left, top), fitting(name, letters, room), fill="black", font=letters)
+        draw.text((left + SIDE, top), percent, fill="black", font=letters, anchor="ra")
+        draw.rectangle((left, top + LINE - 2, left + SIDE, top + LINE + 10), fill="#e8e8e8")
+        draw.rectangle((left, top + LINE - 2, left + round(SIDE * probability), top + LINE + 10), fill="#4363d8")
+    return picture
+
+
+def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
+    """A text, cut where it is wider than the room for it, in pixels."""
+    if letters.getlength(text) <= room:
+        return text
+    while text and letters.getlength(text + "...") > room:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,254 @@
+"""Classification as a task: a network of the catalogue on folders or shards of images."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from botvision.configuration import Count, FieldError
+from botvision.data import check_same_classes, eval_crop, open_classes, train_augmentation
+from botvision.data.loading import Batch, RunBatches, training_loader
+from botvision.errors import UserError
+from botvision.models import LoadReport, load_weights
+from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
+from botvision.tasks.classification.checkpoint import TASK, describe, load_classifier
+from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
+from botvision.tasks.classification.confusion import confused_table
+from botvision.tasks.classification.evaluate import evaluate_classifier, scores_table, write_results
+from botvision.tasks.classification.labels import open_labelled
+from botvision.tasks.classification.losses import classification_losses, mixing
+from botvision.tasks.classification.model import Classifier
+from botvision.tasks.classification.predict import classify_files, predictions_table
+from botvision.tasks.frozen import STAGES, first_random, parts_up_to
+from botvision.training.schedule import cosine_schedule, sgd
+from botvision.training.trainable import Evaluation, OnImage
+
+REFERENCE_BATCH = 256
+"""Images in a batch for which learning rates are written down."""
+LAYOUT = "a folder with train/ and val/, in each a folder for every class"
+
+
+class ClassificationEvalOptions(EvalOptions):
+    """Options of the evaluation of a classifier."""
+
+    input_size: Count | None = None
+    """Height and width of the crop in pixels; what the model was trained for by default."""
+    crop: Annotated[float, Field(gt=0, le=1)] = 0.875
+    """Side of the centre crop, as a share of the image's shorter side (Tables 9 and 10)."""
+    ema: bool = True
+    """Take the average of the weights, where the run keeps one, and not those of the last step."""
+    labels: Path | None = None
+    """Labels that count instead: ImageNet-ReaL's JSON, or lines of a path and a label."""
+
+
+class ClassificationPredictOptions(PredictOptions):
+    """Options of classifying image files."""
+
+    top: Count = 5
+    """How many of the likeliest classes are named."""
+
+
+class ClassificationTask(Task):
+    """A classification experiment with its data.
+
+    Raises:
+        FieldError: no data given, or a warm-up that is longer than the run.
+        UserError: something wrong in the data, splits with other classes, or one class alone.
+    """
+
+    name = TASK
+    config_type = ClassificationExperiment
+    eval_options = ClassificationEvalOptions
+    predict_options = ClassificationPredictOptions
+    result_name = "images"
+    columns = ("loss", "top1")
+    score_columns = ("val_top1", "val_top5", "val_loss")
+
+    def __init__(self, experiment: ClassificationExperiment) -> None:
+        self.experiment = experiment.replace(data=experiment.data.replace(data=absolute(experiment.data.data)))
+        self.open_data(self.experiment.data)
+        self.images = len(self.train_set)
+        optimizer, run = experiment.optimizer, experiment.run
+        self.warmup_steps = math.ceil(optimizer.warmup_epochs * self.images / run.batch_size)
+        steps = run.total_steps(self.images)
+        if self.warmup_steps >= steps:
+            raise FieldError(
+                ("optimizer", "warmup_epochs"),
+                f"should be fewer than the {steps} steps of the run (steps or epochs), got {optimizer.warmup_epochs}, "
+                f"which are {self.warmup_steps} steps",
+            )
+        self.mix = mixing(experiment.data, len(self.train_set.classes))
+
+    def open_data(self, data: ClassificationData) -> None:
+        """Open both splits, and compare their classes."""
+        if data.data is None:
+            raise FieldError(("data", "data"), f"is missing: should be {LAYOUT}")
+        size = self.experiment.model.image_size
+        augmentation = train_augmentation(
+            size,
+            crop_scale=data.crop_scale,
+            crop_ratio=data.crop_ratio,
+            flip=data.flip,
+            randaugment=data.randaugment,
+        )
+        self.train_set = open_classes(data.data, data.train_split, augmentation, limit=data.train_images)
+        self.val_set = open_classes(data.data, data.val_split, eval_crop(size), limit=data.val_images)
+        check_same_classes(self.train_set, self.val_set)
+        if len(self.train_set.classes) < 2:
+            raise UserError(
+                f"{data.data}: {data.train_split} has only one class, {self.train_set.class_names[0]!r}; it should be "
+                f"{LAYOUT}"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The classifier as data, and its classes."""
+        return describe(self.experiment.model, self.train_set.classes, self.train_set.class_names)
+
+    def make_model(self) -> Classifier:
+        """The classifier with random weights."""
+        return Classifier(self.experiment.model, len(self.train_set.classes))
+
+    def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
+        """Load initial weights into the network; the last layer stays random where the number of classes differs."""
+        if any(name.startswith("backbone.") for name in state):
+            raise FieldError(
+                ("run", "weights"), f"should be a classifier's, got a detector's: {self.experiment.run.weights}"
+            )
+        report = load_weights(model.network, state)
+        check_frozen(self.experiment.model.freeze, report)
+        return str(report)
+
+    def loader(self, batches: RunBatches) -> DataLoader:
+        """Images and labels of the training split."""
+        return training_loader(self.train_set, batches, self.experiment.data.workers)
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with Nesterov momentum."""
+        config = self.experiment.optimizer
+        return sgd(
+            model,
+            lr=config.lr,
+            batch_size=self.experiment.run.batch_size,
+            reference_batch=REFERENCE_BATCH,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=True,
+        )
+
+    def rate(self, step: int, steps: int) -> float:
+        """A linear rise, then a cosine to 0."""
+        return cosine_schedule(step, steps, warmup_steps=self.warmup_steps)
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy, and the share of images that are classified rightly."""
+        smoothing = self.experiment.optimizer.label_smoothing
+        size = self.experiment.model.image_size
+        return classification_losses(model, batch, self.mix, label_smoothing=smoothing, image_size=size)
+
+    def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
+        """The network, without the normalisation of the images."""
+        return model.network
+
+    def evaluate(self, model: Any, batch_size: int, on_image: OnImage) -> Evaluation:  # noqa: ANN401 (of make_model)
+        """Top-1 and its companions; top-1 decides which checkpoint is the best."""
+        workers = self.experiment.data.workers
+        names = self.train_set.class_names
+        return evaluate_classifier(
+            model, self.val_set, names, batch_size=batch_size, workers=workers, on_image=on_image
+        )
+
+    def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
+        """Write ``predictions.csv``, ``confusion.png`` and ``metrics.json``."""
+        write_results(folder, evaluation, self.train_set.class_names, step=step)
+
+    @classmethod
+    def evaluate_checkpoint(
+        cls,
+        checkpoint: Path,
+        data: str,
+        options: ClassificationEvalOptions,
+        *,
+        out: Path | None,
+        device: torch.device,
+        on_image: OnImage,
+    ) -> Evaluation:
+        """Score a checkpoint on a centre crop, by the data's labels or those of a file."""
+        classifier = load_classifier(checkpoint, device, ema=options.ema)
+        size = options.input_size or classifier.model.config.image_size
+        dataset, right_labels = open_labelled(
+            data,
+            options.split,
+            eval_crop(size, options.crop),
+            classifier.classes,
+            classifier.class_names,
+            labels=options.labels,
+            limit=options.images,
+        )
+        evaluation = evaluate_classifier(
+            classifier.model,
+            dataset,
+            classifier.class_names,
+            batch_size=options.batch_size or 64,
+            workers=options.workers,
+            on_image=on_image,
+            right_labels=right_labels,
+        )
+        if out:
+            about = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
+            about |= {"labels": str(options.labels) if options.labels else None}
+            about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
+            write_results(out, evaluation, classifier.class_names, **about)
+        return evaluation
+
+    @classmethod
+    def predict_files(
+        cls,
+        checkpoint: Path,
+        files: Sequence[Path],
+        options: ClassificationPredictOptions,
+        *,
+        out: Path,
+        device: torch.device,
+        on_image: OnImage,
+    ) -> list[dict[str, Any]]:
+        """The likeliest classes of each image, and a picture of it."""
+        return classify_files(load_classifier(checkpoint, device), files, out, top=options.top, on_image=on_image)
+
+    @staticmethod
+    def tables(scores: dict[str, Any], options: ClassificationEvalOptions | None = None) -> list[Table]:
+        """The scores; after an evaluation of a checkpoint also which classes are confused."""
+        return [scores_table(scores)] + ([confused_table(scores["most_confused"])] if options else [])
+
+    @staticmethod
+    def prediction_tables(results: list[dict[str, Any]]) -> list[Table]:
+        """A line for each image and class."""
+        return [predictions_table(results)]
+
+    @classmethod
+    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+        """The network; its images have the input size on the shorter side."""
+        model = load_classifier(checkpoint, device).model
+        return AttentionSource(model.network, model.config.image_size, min, is_trained=True)
+
+
+def check_frozen(freeze: str, report: LoadReport) -> None:
+    """Refuse to freeze a stage that was not loaded completely: it would stay random.
+
+    Raises:
+        FieldError: naming the most that can be frozen.
+    """
+    for possible, stage in zip(["none", *STAGES], STAGES, strict=False):
+        if not set(STAGES[stage]) <= set(parts_up_to(freeze)):
+            return
+        random = first_random(report, STAGES[stage])
+        if random:
+            raise FieldError(
+                ("model", "freeze"),
+                f"should be at most {possible} with these weights, got {freeze}: they do not contain {random}",
+            )

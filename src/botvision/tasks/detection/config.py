@@ -1,0 +1,149 @@
+"""The settings of a detection experiment. Defaults are those of the authors' public TPU detection code.
+
+That code is github.com/tensorflow/tpu, models/official/detection.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.training.config import ExperimentConfig
+
+
+class DetectorConfig(Config):
+    """Mask R-CNN with FPN on a backbone of the catalogue (paper, Section 4)."""
+
+    backbone: str = "botnet50"
+    """Name of a model in `botvision models`."""
+    depths: tuple[Count, Count, Count, Count] | None = None
+    """Blocks in c2 to c5, instead of the named model's own."""
+    width: Count | None = None
+    """Channels of the stem, instead of the named model's own; every stage follows."""
+    freeze_stem: bool = False
+    """Keep the stem and c2 as they were loaded, their batch norm included."""
+    input_size: Count = 1024
+    """Height and width, in pixels, that images are scaled, cropped and padded to."""
+
+    norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the FPN and the mask head: batch norm, or none as in torchvision's first Mask R-CNN."""
+    norm_momentum: Share = 0.003
+    """Share of a step's statistics in the running ones, in every batch norm; short runs need more, such as 0.1."""
+    norm_epsilon: Positive = 1e-4
+    """Added to the variance in every batch norm."""
+    fpn_channels: Count = 256
+    """Channels of p2 to p6."""
+
+    anchor_scale: Positive = 8.0
+    """Side of a square anchor, in strides of its level."""
+    anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0, 0.5)
+    """Height over width of the anchors."""
+    rpn_foreground_iou: Share = 0.7
+    """An anchor that overlaps an object at least this much is a positive example."""
+    rpn_background_iou: Share = 0.3
+    """An anchor that overlaps every object less than this is a negative example."""
+    rpn_samples: Count = 256
+    """Anchors an image in the RPN's loss, at most half of them positive."""
+    rpn_huber_delta: Positive = 1 / 9
+    """Where the RPN's box loss turns from square to linear, in box-coder units."""
+    rpn_box_weight: NotNegative = 1.0
+    """Weight of the RPN's box loss, which is small beside the others: short runs learn boxes sooner with 10."""
+    rpn_nms: Share = 0.7
+    """Overlap above which the weaker of two proposals is dropped."""
+    proposals_before_nms: tuple[Count, Count] = (2000, 1000)
+    """Best proposals of each level that enter NMS, in training and in test."""
+    proposals: tuple[Count, Count] = (1000, 1000)
+    """Proposals an image that leave NMS, in training and in test."""
+
+    roi_samples: Count = 512
+    """Regions an image in the box loss."""
+    roi_foreground: Share = 0.25
+    """Largest share of objects among them."""
+    roi_iou: Share = 0.5
+    """A region that overlaps an object at least this much is that object, below it background."""
+    roi_huber_delta: Positive = 1.0
+    """Where the box head's loss turns from square to linear, in box-coder units."""
+    box_head_width: Count = 1024
+    """Width of the two fully connected layers of the box head."""
+    mask_head_width: Count = 256
+    """Channels of the mask head's convolutions."""
+    mask_head_depth: CountOrZero = 4
+    """3x3 convolutions of the mask head, before the one that doubles 14 x 14 to 28 x 28."""
+
+    score_threshold: Share = 0.0
+    """Detections that score no more than this are dropped in test."""
+    detection_nms: Share = 0.5
+    """Overlap above which the weaker of two detections of a class is dropped."""
+    detections: Count = 100
+    """Most detections an image."""
+
+    @model_validator(mode="after")
+    def check_thresholds(self) -> Self:
+        """An anchor cannot be both an object and background."""
+        if self.rpn_foreground_iou < self.rpn_background_iou:
+            raise FieldError(
+                ("rpn_foreground_iou",),
+                f"should be at least rpn_background_iou, got {self.rpn_foreground_iou} and {self.rpn_background_iou}",
+            )
+        return self
+
+
+class DetectionData(Config):
+    """What a detector is trained and evaluated on."""
+
+    data: Path | None = None
+    """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    train_images: Count | None = None
+    """Train on the first so many images alone."""
+    val_images: Count | None = None
+    """Evaluate on the first so many images alone."""
+    jitter: tuple[Positive, Positive] = (0.8, 1.25)
+    """Smallest and largest random factor on an image that just fits the input (paper, Section 4.2)."""
+    flip: Share = 0.5
+    """Probability of a horizontal flip."""
+    workers: CountOrZero = 4
+    """Processes that read and augment images; 0 does it in the training process."""
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """The smaller factor comes first."""
+        if self.jitter[0] > self.jitter[1]:
+            raise FieldError(("jitter",), f"should be two factors, the smaller one first, got {self.jitter}")
+        return self
+
+
+class DetectionOptimizer(Config):
+    """SGD for detection, and a learning rate that warms up and falls in steps."""
+
+    lr: Positive = 0.08
+    """Learning rate for a batch of 64 images; another batch size scales it linearly."""
+    warmup_lr: NotNegative = 0.0067
+    """Learning rate of the first step, for a batch of 64 images."""
+    warmup_steps: CountOrZero = 500
+    """Steps over which the learning rate rises linearly."""
+    decay_at: tuple[Share, ...] = (2 / 3, 8 / 9)
+    """Shares of the run after which the learning rate is divided by 10."""
+    momentum: ShareBelow1 = 0.9
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 1e-4
+    """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
+
+
+class DetectionExperiment(ExperimentConfig):
+    """Everything that a detection run is made of."""
+
+    model: DetectorConfig = DetectorConfig()
+    data: DetectionData = DetectionData()
+    optimizer: DetectionOptimizer = DetectionOptimizer()
+
+    @model_validator(mode="after")
+    def check_frozen(self) -> Self:
+        """Frozen parts must be loaded."""
+        if self.model.freeze_stem and self.run.weights is None:
+            raise FieldError(("model", "freeze_stem"), "needs weights: random parts would stay as they are")
+        return self

@@ -1,0 +1,202 @@
+"""Detection as a task: two-stage detectors on images and annotations in COCO's layout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from botvision.configuration import CountOrZero, FieldError, Share
+from botvision.data import CocoDetection, eval_transform, train_transform
+from botvision.data.loading import Batch, RunBatches, training_loader
+from botvision.errors import UserError
+from botvision.models import load_weights
+from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
+from botvision.tasks.detection.checkpoint import TASK, describe, load_detector
+from botvision.tasks.detection.coco import class_table, scores_table
+from botvision.tasks.detection.config import DetectionExperiment
+from botvision.tasks.detection.evaluate import evaluate_detector, write_results
+from botvision.tasks.detection.mask_rcnn import MaskRCNN
+from botvision.tasks.detection.predict import detect_files, draw_beside_truth
+from botvision.tasks.frozen import first_random, parts_up_to
+from botvision.training.schedule import sgd, step_schedule
+from botvision.training.trainable import Evaluation, OnImage
+
+REFERENCE_BATCH = 64
+"""Images in a batch for which learning rates are written down."""
+DRAWN_SCORE = 0.5
+"""Detections below this score are not drawn beside the truth."""
+
+
+class DetectionEvalOptions(EvalOptions):
+    """Options of the evaluation of a detector."""
+
+    classes: bool = False
+    """Print AP class by class too."""
+    pictures: CountOrZero = 0
+    """Draw the first so many images, what was found beside the truth."""
+
+
+class DetectionPredictOptions(PredictOptions):
+    """Options of detection on image files."""
+
+    threshold: Share = 0.5
+    """Detections that score less are left out."""
+
+
+class DetectionTask(Task):
+    """A detection experiment with its data.
+
+    Raises:
+        FieldError: no data folder given.
+        UserError: something wrong in the data, or splits with other classes.
+    """
+
+    name = TASK
+    config_type = DetectionExperiment
+    eval_options = DetectionEvalOptions
+    predict_options = DetectionPredictOptions
+    result_name = "objects"
+
+    def __init__(self, experiment: DetectionExperiment) -> None:
+        folder = absolute(experiment.data.data)
+        if folder is None:
+            raise FieldError(
+                ("data", "data"), "is missing: should be a folder in COCO's layout, with annotations/ and the images"
+            )
+        self.experiment = experiment.replace(data=experiment.data.replace(data=folder))
+        data, size = self.experiment.data, experiment.model.input_size
+        self.train_set = CocoDetection(
+            folder, data.train_split, train_transform(size, data.jitter, data.flip), limit=data.train_images
+        )
+        self.val_set = CocoDetection(folder, data.val_split, eval_transform(size), limit=data.val_images)
+        if not len(self.train_set):
+            raise UserError(f"{self.train_set.annotation_file}: has no image to train on")
+        if self.train_set.categories != self.val_set.categories:
+            raise UserError(
+                f"{self.val_set.annotation_file}: its categories differ from those of {self.train_set.annotation_file}"
+            )
+        self.images = len(self.train_set)
+        self.columns = ("loss", *MaskRCNN.loss_names)
+        self.score_columns = tuple(f"val_{kind}_{metric}" for kind in MaskRCNN.predicts for metric in ("ap", "ap50"))
+
+    def describe(self) -> dict[str, Any]:
+        """The detector as data, and its categories."""
+        return describe(self.experiment.model, self.train_set.categories)
+
+    def make_model(self) -> MaskRCNN:
+        """The detector with random weights."""
+        return MaskRCNN(self.experiment.model, len(self.train_set.categories))
+
+    def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
+        """Load initial weights into the whole detector, or into its backbone where they are a network's."""
+        whole = any(name.startswith("backbone.") for name in state)
+        report = load_weights(model if whole else model.backbone.body, state)
+        parts = (f"backbone.body.{part}" if whole else part for part in parts_up_to(model.frozen_stage))
+        random = first_random(report, parts)
+        if random:
+            raise FieldError(("model", "freeze_stem"), f"would keep {random} random, which the weights do not contain")
+        return str(report)
+
+    def loader(self, batches: RunBatches) -> DataLoader:
+        """Images and targets of the training split."""
+        return training_loader(self.train_set, batches, self.experiment.data.workers)
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with momentum."""
+        config = self.experiment.optimizer
+        return sgd(
+            model,
+            lr=config.lr,
+            batch_size=self.experiment.run.batch_size,
+            reference_batch=REFERENCE_BATCH,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def rate(self, step: int, steps: int) -> float:
+        """A linear warm-up, then a tenth at each of ``decay_at``."""
+        config = self.experiment.optimizer
+        start = config.warmup_lr / config.lr
+        return step_schedule(
+            step, steps, warmup_steps=config.warmup_steps, warmup_start=start, decay_at=config.decay_at
+        )
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The detector's losses, and their sum."""
+        targets = batch["targets"]
+        losses = model(batch["images"], [target["content_size"] for target in targets], targets)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
+        """The backbone: the sizes of all that follows it change with every image."""
+        return model.backbone
+
+    def evaluate(self, model: Any, batch_size: int, on_image: OnImage) -> Evaluation:  # noqa: ANN401 (of make_model)
+        """COCO's numbers for all that the detector predicts."""
+        workers = self.experiment.data.workers
+        return evaluate_detector(model, self.val_set, batch_size=batch_size, workers=workers, on_image=on_image)
+
+    def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
+        """Write ``detections.json`` and ``metrics.json``."""
+        write_results(folder, evaluation.scores, evaluation.results, step=step)
+
+    @classmethod
+    def evaluate_checkpoint(
+        cls,
+        checkpoint: Path,
+        data: str,
+        options: DetectionEvalOptions,
+        *,
+        out: Path | None,
+        device: torch.device,
+        on_image: OnImage,
+    ) -> Evaluation:
+        """Score a checkpoint; in ``out`` the results, and pictures of what was found beside the truth."""
+        if options.pictures and out is None:
+            raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
+        detector = load_detector(checkpoint, device)
+        transform = eval_transform(detector.model.config.input_size)
+        dataset = CocoDetection(Path(data), options.split, transform, limit=options.images)
+        if dataset.categories != detector.categories:
+            raise UserError(f"{dataset.annotation_file}: its categories differ from those of {detector.path}")
+        batch_size = options.batch_size or 4
+        evaluation = evaluate_detector(
+            detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
+        )
+        if out:
+            about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
+            write_results(out, evaluation.scores, evaluation.results, **about)
+            dataset.transform = None
+            drawn = range(min(options.pictures, len(dataset)))
+            draw_beside_truth(detector, dataset, drawn, out / "pictures", threshold=DRAWN_SCORE)
+        return evaluation
+
+    @classmethod
+    def predict_files(
+        cls,
+        checkpoint: Path,
+        files: Sequence[Path],
+        options: DetectionPredictOptions,
+        *,
+        out: Path,
+        device: torch.device,
+        on_image: OnImage,
+    ) -> list[dict[str, Any]]:
+        """Detections in COCO's results format with the file as "file_name", and a picture of each image."""
+        detector = load_detector(checkpoint, device)
+        return detect_files(detector, files, out, threshold=options.threshold, on_image=on_image)
+
+    @staticmethod
+    def tables(scores: dict[str, Any], options: DetectionEvalOptions | None = None) -> list[Table]:
+        """COCO's 12 numbers, and AP class by class where asked for."""
+        return [scores_table(scores)] + ([class_table(scores)] if options and options.classes else [])
+
+    @classmethod
+    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+        """The backbone; its images have the input size on the longer side."""
+        model = load_detector(checkpoint, device).model
+        return AttentionSource(model.backbone.body, model.config.input_size, max, is_trained=True)

@@ -1,0 +1,55 @@
+"""The list of tasks, and which of them a checkpoint or a run belongs to."""
+
+from pathlib import Path
+
+from botvision.checkpoint import checkpoint_of, read_checkpoint
+from botvision.configuration import FieldError
+from botvision.errors import UserError
+from botvision.tasks.base import Task
+from botvision.tasks.classification.task import ClassificationTask
+from botvision.tasks.detection.task import DetectionTask
+from botvision.training.run_folder import read_config
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (DetectionTask, ClassificationTask)}
+"""Every task by its name."""
+
+
+def task_named(name: str) -> type[Task]:
+    """The task of a name.
+
+    Raises:
+        FieldError: there is none; the known ones are named.
+    """
+    if name not in TASKS:
+        raise FieldError(("task",), f"should be one of {', '.join(TASKS)}, got {name!r}")
+    return TASKS[name]
+
+
+def task_of_checkpoint(path: Path) -> type[Task]:
+    """The task of a checkpoint, or of a run folder's best checkpoint.
+
+    Raises:
+        UserError: missing, damaged, of another program, or of an unknown task.
+    """
+    path = checkpoint_of(path)
+    try:
+        return task_named(read_checkpoint(path)["botvision"]["task"])
+    except FieldError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def task_of_run(folder: Path) -> Task:
+    """The task of a run, made from its ``config.yaml``.
+
+    Raises:
+        UserError: no run folder, settings that are wrong (the message names the file and the field), or data that
+            cannot be used.
+    """
+    record = read_config(folder)
+    file = folder / "config.yaml"
+    try:
+        task = task_named(record.task)
+        experiment = task.config_type(**{str(name): value for name, value in record.settings.items()})
+    except FieldError as error:
+        raise UserError(f"{file}: {error}") from error
+    return task(experiment)
