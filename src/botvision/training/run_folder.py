@@ -21,6 +21,7 @@ from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.files import write_text
 from botvision.training.config import ExperimentConfig
+from botvision.training.sharing import on_first_process
 from botvision.version import __version__
 
 
@@ -37,7 +38,7 @@ class RunRecord(NamedTuple):
 
 @contextmanager
 def lock_run(folder: Path, *, new: bool) -> Iterator[None]:
-    """Let no other process train in a folder meanwhile.
+    """Let no other run train in a folder meanwhile; the first of the processes of this run holds the lock for all.
 
     The lock is the system's own, on an open file, so it ends with the process that holds it, however that ends.
 
@@ -49,19 +50,24 @@ def lock_run(folder: Path, *, new: bool) -> Iterator[None]:
         UserError: another process trains in it.
     """
     lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"{folder} is being trained by another process") from error
+
+    def acquire() -> None:
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(f"{folder} is being trained by another process") from error
+
+    on_first_process(acquire)
     try:
         yield
     except BaseException:
-        if new and not (folder / "checkpoints" / "last.ckpt").is_file():
+        if new and lock.is_locked and not (folder / "checkpoints" / "last.ckpt").is_file():
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
 
 def make_run_folder(wanted: Path | None, name: str) -> Path:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +55,7 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
         if fabric.is_global_zero:
             console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
     folder = on_first_process(lambda: make_run_folder(run.out, name))
-    with locked(folder, new=True):
+    with lock_run(folder, new=True):
         on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
         return fit(RunState(task, model, folder, None, fabric, console))
 
@@ -74,7 +73,7 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
     """
     fabric = launch(task.experiment.run)
     last = folder / "checkpoints" / "last.ckpt"
-    with locked(folder, new=False):
+    with lock_run(folder, new=False):
         on_first_process(lambda: recover_last(last.parent))
         if not last.is_file():
             raise UserError(f"{last} is missing: the run ended before its first checkpoint; start a new run")
@@ -106,7 +105,8 @@ def fit(state: RunState) -> Outcome:
     except NotFiniteError as error:
         if state.fabric.is_global_zero:
             state.checkpoints.withdraw()
-        raise NotFiniteError(f"{error}; {advice_after_blow_up(state.folder)}") from error
+        weights = f" from its last good weights (weights: {state.folder})" if state.checkpoints.last.is_file() else ""
+        raise NotFiniteError(f"{error}; start a new run{weights} with a smaller lr, or with clip_norm") from error
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"images_per_device: the GPU has too little memory for {state.images_at_once} images at once; choose "
@@ -133,8 +133,7 @@ def train(state: RunState, signals: StopSignals) -> bool:
 
     for step in range(state.step + 1, state.steps + 1):
         state.set_rate(task.rate(step - 1, state.steps))
-        for losses in step_forward_and_backward(state, step, batches):
-            step_losses.add(losses)
+        forward_and_backward(state, step, batches, step_losses)
         if run.clip_norm is not None:
             state.fabric.clip_gradients(
                 state.losses, state.fabric_optimizer, max_norm=run.clip_norm, error_if_nonfinite=False
@@ -165,8 +164,8 @@ def train(state: RunState, signals: StopSignals) -> bool:
     return False
 
 
-def step_forward_and_backward(state: RunState, step: int, batches: Iterator[Batch]) -> Iterator[dict[str, Tensor]]:
-    """The losses of each batch of a step, whose gradients accumulate.
+def forward_and_backward(state: RunState, step: int, batches: Iterator[Batch], step_losses: StepLosses) -> None:
+    """Losses and gradients of the batches of a step; the gradients accumulate.
 
     Random numbers follow from (seed, batch, process), so that a resumed run draws the same.
     """
@@ -181,7 +180,7 @@ def step_forward_and_backward(state: RunState, step: int, batches: Iterator[Batc
         with fabric.no_backward_sync(state.losses, enabled=index < count - 1):
             losses = state.losses(BatchBox(fabric.to_device(batch)))
             fabric.backward(losses["loss"] / count)
-        yield losses
+        step_losses.add(losses)
 
 
 def judge(state: RunState, step_losses: StepLosses, *, wait: bool) -> bool:
@@ -226,19 +225,3 @@ def initial_weights(source: Path) -> dict[str, Tensor]:
     """
     state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
     return {name.removeprefix("network."): value for name, value in state.items()}  # of a classifier
-
-
-@contextmanager
-def locked(folder: Path, *, new: bool) -> Iterator[None]:
-    """As :func:`lock_run`; the first of the processes of a run holds the lock for all."""
-    with ExitStack() as stack:
-        on_first_process(lambda: stack.enter_context(lock_run(folder, new=new)))
-        yield
-
-
-def advice_after_blow_up(folder: Path) -> str:
-    """What to do when the weights have blown up; to resume would only repeat it, draws included."""
-    smaller = "a smaller lr, or with clip_norm"
-    if (folder / "checkpoints" / "last.ckpt").is_file():
-        return f"start a new run from the last good weights (weights: {folder}) with {smaller}"
-    return f"start a new run with {smaller}"
