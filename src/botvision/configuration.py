@@ -77,11 +77,29 @@ def field_error(error: ValidationError) -> FieldError:
     return FieldError(path, problem_of(first))
 
 
+PROBLEMS = {
+    "extra_forbidden": "is not a known field",
+    "missing": "is missing",
+    "greater_than": "should be more than {gt}, got {got}",
+    "greater_than_equal": "should be at least {ge}, got {got}",
+    "less_than": "should be less than {lt}, got {got}",
+    "less_than_equal": "should be at most {le}, got {got}",
+    "finite_number": "should be a finite number, got {got}",
+    "int_type": "should be a whole number, got {got}",
+    "int_parsing": "should be a whole number, got {got}",
+    "int_from_float": "should be a whole number, got {got}",
+    "float_type": "should be a number, got {got}",
+    "float_parsing": "should be a number, got {got}",
+    "literal_error": "should be {expected}, got {got}",
+    "too_short": "should have at least {min_length} values, got {actual_length}",
+    "too_long": "should have at most {max_length} values, got {actual_length}",
+}
+"""By pydantic's type of an error: what is wrong, in the words of this package."""
+
+
 def problem_of(details: ErrorDetails) -> str:
-    """Pydantic's message without its capital letters and its word "Input", and the value that it is about."""
-    if details["type"] == "extra_forbidden":
-        return "is not a known field"
-    if details["type"] == "missing":
-        return "is missing"
-    message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    """What is wrong with a value and what would be right."""
+    if details["type"] in PROBLEMS:
+        return PROBLEMS[details["type"]].format(got=repr(details["input"]), **details.get("ctx", {}))
+    message = details["msg"].removeprefix("Input ")
     return f"{message[:1].lower()}{message[1:]}, got {details['input']!r}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
+from botvision.cli.settings import shown_default
 from botvision.configuration import Config, FieldError
 
 SomeConfig = TypeVar("SomeConfig", bound=Config)
@@ -27,13 +28,14 @@ def flags(fields_of: type[Config], group: str, values: Config | None = None) -> 
     found = []
     for name, field in fields_of.model_fields.items():
         default = field.get_default(call_default_factory=True) if values is None else getattr(values, name)
-        annotation = Annotated[field.annotation, Parameter(help=field.description, group=group)]  # type: ignore[name-defined]
+        show = shown_default if default is not None else False
+        shown = Parameter(help=field.description, group=group, show_default=show)
         found.append(
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if field.is_required() and values is None else default,
-                annotation=annotation,
+                annotation=Annotated[field.annotation, shown],  # type: ignore[name-defined]
             )
         )
     return found

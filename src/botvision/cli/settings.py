@@ -7,7 +7,9 @@ from cyclopts import Parameter
 
 def shown_default(value: object) -> str:
     """A default value as the user would type it."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(shown_default, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 APP_SETTINGS: dict[str, Any] = {

@@ -12,7 +12,6 @@ from cyclopts import App, Parameter
 from botvision.cli.fields import changed, chosen, flags, with_flags
 from botvision.cli.output import report_run, stderr
 from botvision.cli.settings import APP_SETTINGS
-from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
 from botvision.tasks.registry import TASKS, task_of_run
@@ -62,20 +61,18 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
 
 def run_words(name: str, command: Any, words: Any, description: str = "") -> int:  # noqa: ANN401
     """Parse the words as a command's flags, and run it."""
-    return (
-        App(name=f"botvision train {name}".strip(), default_command=command, help=description, **APP_SETTINGS)(words)
-        or 0
-    )
+    title = f"botvision train {name}".strip()
+    return App(name=title, default_command=command, help=description, version_flags=(), **APP_SETTINGS)(words) or 0
 
 
 def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, print_config: bool, as_json: bool) -> int:
     """Train an experiment with some fields changed, or print its settings.
 
     Raises:
-        FieldError: a value that its field cannot have, or ``steps`` and ``epochs`` together.
+        UserError: a value that its field cannot have, or ``--steps`` and ``--epochs`` together.
     """
     if {"steps", "epochs"} <= given.keys():
-        raise FieldError(("steps",), "and --epochs both say how long the run is; give one of them")
+        raise UserError("--steps and --epochs both say how long the run is; give one of them")
     if "epochs" in given:  # instead of the experiment's own steps, which would win
         given = {**given, "steps": None}
     options = chosen(
