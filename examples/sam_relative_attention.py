@@ -15,8 +15,8 @@ from timm.models.vision_transformer_sam import Attention
 from torch import Tensor, nn
 
 import botvision
-from botvision.benchmark.attention import Trial, infer, train
-from botvision.benchmark.memory import freed_at_once
+from botvision.benchmarks.attention_layer import Trial, infer, train
+from botvision.benchmarks.peak_memory import freed_at_once
 
 TURNS = 5
 

@@ -3,6 +3,7 @@
 model = botvision.create_model("botnet50", num_classes=80, input_size=640)   # logits
 backbone = botvision.create_model("botnet50", features_only=True)            # [c2, c3, c4, c5]
 out = botvision.relative_attention(q, k, v, rel_height, rel_width, size=(h, w))
+out = botvision.biased_attention(q, k, v, bias_height, bias_width)
 botvision.save(model, "model.safetensors"); model = botvision.load("model.safetensors")
 """
 
@@ -12,13 +13,19 @@ from typing import TYPE_CHECKING, Any
 from botvision.version import __version__
 
 if TYPE_CHECKING:
-    from botvision.attention import relative_attention
+    from botvision.attention import biased_attention, relative_attention
     from botvision.models import create_model, load, save
 
-ROOMS = {"relative_attention": "attention", "create_model": "models", "load": "models", "save": "models"}
+ROOMS = {
+    "biased_attention": "attention",
+    "relative_attention": "attention",
+    "create_model": "models",
+    "load": "models",
+    "save": "models",
+}
 """Where what is asked for here is; the rooms themselves can be asked for too."""
 
-__all__ = ["__version__", "create_model", "load", "relative_attention", "save"]
+__all__ = ["__version__", "biased_attention", "create_model", "load", "relative_attention", "save"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -1,13 +1,15 @@
-"""The operator: global attention on a 2-D map with relative positions.
+"""The operator: global attention over a 2-D map, with relative positions or any bias of rows and columns.
 
-``definition.py`` says what it is. ``blocks.py`` (processor), ``kernel.py`` (GPU, behind ``gpu.py``) and ``folded.py``
-(stock kernels) compute it without the matrix of logits; ``operation.py`` makes the first two one operator of PyTorch;
-``operator.py`` is what users call, and chooses.
+``reference.py`` says what is computed. ``biased.py`` is the primitive, and ``relative.py`` has the kinds of the paper's
+Table 4 on it, with the position terms of ``positions.py`` and ``tables.py``. ``choose.py`` chooses among ``backends/``;
+``custom_op.py`` makes one operator of PyTorch of those that compute without the matrix of logits.
 """
 
-from botvision.attention.definition import definition_attention
-from botvision.attention.folded import folded_attention
-from botvision.attention.operator import (
+from botvision.attention.biased import biased_attention
+from botvision.attention.checks import map_size
+from botvision.attention.choose import BACKENDS, backend
+from botvision.attention.reference import figure_4_attention, reference_attention
+from botvision.attention.relative import (
     absolute_attention,
     content_attention,
     position_attention,
@@ -16,12 +18,16 @@ from botvision.attention.operator import (
 from botvision.attention.tables import adapt_relative_table, adapt_table
 
 __all__ = [
+    "BACKENDS",
     "absolute_attention",
     "adapt_relative_table",
     "adapt_table",
+    "backend",
+    "biased_attention",
     "content_attention",
-    "definition_attention",
-    "folded_attention",
+    "figure_4_attention",
+    "map_size",
     "position_attention",
+    "reference_attention",
     "relative_attention",
 ]

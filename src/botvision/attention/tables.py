@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from botvision.errors import UserError
+from botvision.symbolic import always_true
 
 
 def adapt_relative_table(table: Tensor, length: int, key_length: int | None = None) -> Tensor:
@@ -48,9 +48,9 @@ def adapt_table(table: Tensor, rows: int) -> Tensor:
         (rows, d); a view of the table where it is long enough.
     """
     surplus = table.shape[0] - rows
-    if statically_known_true(surplus == 0):
+    if always_true(surplus == 0):
         return table
-    if statically_known_true(surplus > 0):
+    if always_true(surplus > 0):
         return table[surplus // 2 : surplus // 2 + rows]
     return resample(table, rows)
 
@@ -66,18 +66,3 @@ def resample(table: Tensor, rows: int) -> Tensor:
     rest = torch.where(is_slice, 0, stretched % last) / last.to(torch.promote_types(table.dtype, torch.float32))
     above = (below + 1).clamp(max=have - 1)
     return torch.lerp(table[below], table[above], rest.to(table.dtype)[:, None])
-
-
-def relative_rows(table: Tensor, queries: int, keys: int) -> Tensor:
-    """Lay a relative table out as one vector for each (query, key) pair of coordinates along an axis.
-
-    Args:
-        table: (queries + keys - 1, d); row ``key - query + queries - 1`` belongs to that distance.
-        queries, keys: positions along this axis.
-
-    Returns:
-        (queries, keys, d): entry [query, key] is the vector R[key - query] of Figure 4.
-    """
-    query = torch.arange(queries, device=table.device)
-    key = torch.arange(keys, device=table.device)
-    return table[key[None, :] - query[:, None] + queries - 1]

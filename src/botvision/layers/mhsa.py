@@ -11,10 +11,10 @@ from botvision.attention import (
     adapt_relative_table,
     adapt_table,
     content_attention,
+    map_size,
     position_attention,
     relative_attention,
 )
-from botvision.attention.operator import map_size
 from botvision.errors import UserError
 
 ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")

@@ -1,4 +1,4 @@
-"""The ways to compute the attention layer that the benchmark compares: whole layers, all with the same weights."""
+"""The implementations of the attention layer that the benchmark compares: whole layers, all with the same weights."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import flex_attention
 
-from botvision.attention import definition_attention, folded_attention
-from botvision.attention.definition import position_logits
+from botvision.attention import backend, figure_4_attention, relative_attention
+from botvision.attention.positions import relative_biases
 from botvision.layers import MHSA2d
 from botvision.version import __version__
 
@@ -24,15 +24,15 @@ Operator = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Size], Tensor]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to compute the layer."""
+class Implementation:
+    """One implementation of the layer."""
 
     build: Callable[[MHSA2d, Size], nn.Module]
     """From our layer and the map's (H, W): a module (B, C, H, W) -> (B, C, H, W) with the same weights."""
     package: str = "torch"
     """The distribution that it comes from."""
     has_positions: bool = True
-    """Whether it computes what the definition does."""
+    """Whether it computes Figure 4."""
 
     def is_installed(self) -> bool:
         """Whether its package is there, without importing it."""
@@ -65,14 +65,31 @@ def ours(layer: MHSA2d, size: Size) -> nn.Module:
     return layer
 
 
-def definition(layer: MHSA2d, size: Size) -> nn.Module:
+def figure_4(layer: MHSA2d, size: Size) -> nn.Module:
     """The formula as it is written, with the whole matrix."""
-    return OtherOperator(layer, size, partial(definition_attention, scale=layer.head_width**-0.5))
+    return OtherOperator(layer, size, partial(figure_4_attention, scale=layer.head_width**-0.5))
 
 
 def folded(layer: MHSA2d, size: Size) -> nn.Module:
     """The positions as further channels of q and k, through PyTorch's stock kernel."""
-    return OtherOperator(layer, size, partial(folded_attention, scale=layer.head_width**-0.5))
+
+    def operator(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
+        with backend("folded"):
+            return relative_attention(q, k, v, rel_height, rel_width, size=size)
+
+    return OtherOperator(layer, size, operator)
+
+
+def sdpa_mask(layer: MHSA2d, size: Size) -> nn.Module:
+    """Both biases added up in the ``attn_mask`` of PyTorch's stock attention, as ViTDet and SAM codes have it."""
+
+    def operator(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
+        biases = relative_biases(q, rel_height, rel_width, size, size, q.shape[-1] ** -0.5)
+        bias_height, bias_width = (bias.to(q.dtype) for bias in biases)
+        mask = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    return OtherOperator(layer, size, operator)
 
 
 def flex(layer: MHSA2d, size: Size) -> nn.Module:
@@ -85,12 +102,12 @@ def flex(layer: MHSA2d, size: Size) -> nn.Module:
         if torch.is_grad_enabled() and q.device.type == "cpu":
             # It would say so itself, and leave compiled code behind that is slower in inference.
             raise NotImplementedError("FlexAttention has no backward pass on a processor")
-        scaled = q * q.shape[-1] ** -0.5
-        vertical, horizontal = position_logits(scaled, rel_height, rel_width, size, size)
+        bias_height, bias_width = relative_biases(q, rel_height, rel_width, size, size, q.shape[-1] ** -0.5)
         width = size[1]
 
         def score(logit: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return logit + vertical[batch, head, query, key // width] + horizontal[batch, head, query, key % width]
+            in_column = bias_height[batch, head, query, key // width]
+            return logit + in_column + bias_width[batch, head, query, key % width]
 
         return attend(q, k, v, score_mod=score)
 
@@ -136,20 +153,21 @@ def bottleneck_transformer_pytorch(layer: MHSA2d, size: Size) -> nn.Module:
     return peer
 
 
-WAYS = {
-    "botvision": Way(ours),
-    "definition": Way(definition),
-    "folded": Way(folded),
-    "timm": Way(timm_layer, "timm"),
-    "bt-pytorch": Way(bottleneck_transformer_pytorch, "bottleneck-transformer-pytorch"),
-    "flex": Way(flex),
-    "plain": Way(plain, has_positions=False),
+IMPLEMENTATIONS = {
+    "botvision": Implementation(ours),
+    "figure-4": Implementation(figure_4),
+    "folded": Implementation(folded),
+    "sdpa_mask": Implementation(sdpa_mask),
+    "timm": Implementation(timm_layer, "timm"),
+    "bt-pytorch": Implementation(bottleneck_transformer_pytorch, "bottleneck-transformer-pytorch"),
+    "flex": Implementation(flex),
+    "plain": Implementation(plain, has_positions=False),
 }
 """By the names that the command line takes."""
 
 
 def versions(names: list[str]) -> dict[str, str]:
-    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that these ways come from."""
+    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that these implementations come from."""
     found = {"botvision": __version__, "torch": str(torch.__version__)}
-    packages = [WAYS[name].package for name in names if WAYS[name].is_installed()]
+    packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
     return found | {package: version(package) for package in packages if package not in found}

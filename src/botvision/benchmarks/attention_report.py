@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from botvision.benchmark.attention import Row, Setting
-from botvision.benchmark.peers import can_compile, versions
+from botvision.benchmarks.attention_layer import Row, Setting
+from botvision.benchmarks.implementations import can_compile, versions
 from botvision.files import whole_file, write_text
 
 
@@ -57,10 +57,10 @@ def attention_table(facts: dict[str, Any], rows: list[Row]) -> Table:
     """Times and memory, each with the ratio of ours to it; memory of a training step also for each position."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("map")
-    table.add_column("way")
+    table.add_column("implementation")
     for name in ("infer ms", "train ms", "infer MiB", "train MiB", "KiB/pos"):
         table.add_column(name, justify="right", no_wrap=True)
-    ours = {row.size: row for row in rows if row.way == "botvision"}
+    ours = {row.size: row for row in rows if row.implementation == "botvision"}
     for index, row in enumerate(rows):
         is_first = index == 0 or rows[index - 1].size != row.size
         if is_first:
@@ -69,7 +69,7 @@ def attention_table(facts: dict[str, Any], rows: list[Row]) -> Table:
         positions = row.size[0] * row.size[1] * facts["batch"]
         table.add_row(
             size_name(row) if is_first else "",
-            row.way,
+            row.implementation,
             with_ratio(row.inference_ms, reference.inference_ms),
             with_ratio(row.training_ms, reference.training_ms),
             with_ratio(row.inference_mib, reference.inference_mib),
@@ -101,8 +101,8 @@ def notes(rows: list[Row]) -> list[str]:
     maps: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.note:
-            maps.setdefault((row.way, row.note), []).append(size_name(row))
-    return [f"{way} on {', '.join(sizes)}: {note}" for (way, note), sizes in maps.items()]
+            maps.setdefault((row.implementation, row.note), []).append(size_name(row))
+    return [f"{name} on {', '.join(sizes)}: {note}" for (name, note), sizes in maps.items()]
 
 
 def write_report(out: Path, facts: dict[str, Any], rows: list[Row]) -> None:
@@ -118,15 +118,15 @@ def as_data(facts: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
 
 
 def draw(facts: dict[str, Any], rows: list[Row]) -> Figure:
-    """Times and memory over the maps, a line for each way."""
+    """Times and memory over the maps, a line for each implementation."""
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     figure.suptitle(f"Attention with 2-D relative positions, whole layer: {facts['device']}, {facts['dtype']}")
     sizes = list(dict.fromkeys(size_name(row) for row in rows))
     panels = {"inference_ms": "inference (ms)", "training_ms": "training step (ms)"}
     panels["training_mib"] = "peak memory of a training step (MiB)"
     for axes, (field, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for number, name in enumerate(dict.fromkeys(row.way for row in rows)):
-            points = [(size_name(row), getattr(row, field)) for row in rows if row.way == name]
+        for number, name in enumerate(dict.fromkeys(row.implementation for row in rows)):
+            points = [(size_name(row), getattr(row, field)) for row in rows if row.implementation == name]
             places = [(sizes.index(size), value) for size, value in points if value]
             axes.plot(*zip(*places, strict=True) if places else ((), ()), "o-", color=f"C{number}", label=name)
         axes.set_xticks(range(len(sizes)), sizes)

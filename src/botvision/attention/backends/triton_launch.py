@@ -1,8 +1,8 @@
-"""The GPU path: attention with split 2-D positions as three Triton programs, forward and backward.
+"""The Triton backend: attention with a separable bias as three programs, forward and backward.
 
-    logits[i, j] = scale * q_i . k_j + vertical[i, y_j] + horizontal[i, x_j]        out = softmax_j(logits) v
+    logits[i, j] = scale * q_i . k_j + bias_height[i, y_j] + bias_width[i, x_j]        out = softmax_j(logits) v
 
-for keys on an H x W map in row-major order, j = y_j * W + x_j. Nothing of size N x N ever reaches the card's memory,
+for keys on an H x W map in row-major order, j = y_j * W + x_j. Nothing of size N x H*W ever reaches the card's memory,
 nothing is added up in an order that changes between runs, and sums and softmax are in float32.
 
 This file decides and launches. Triton is imported by the first launch only: it comes with PyTorch for CUDA and is
@@ -10,17 +10,22 @@ missing from others.
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from botvision.attention.backends.query_blocks import empty_output
+
 SERVED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 HAS_TRITON = find_spec("triton") is not None
 """Whether it is installed; it is not imported here."""
-NARROWEST, WIDEST = 16, 128
-"""Head widths of queries and of values that the programs can hold in registers."""
+WIDEST = 128
+"""Head width of queries and of values up to which the programs hold them in registers."""
+NARROWEST_BLOCK = 16
+"""Of a product on tensor cores; narrower vectors are padded with zeros."""
 
 MINIMUM_CAPABILITY = (8, 0)
 """Cards from A100 on: bfloat16 products and asynchronous copies."""
@@ -52,13 +57,13 @@ AMPERE_NARROW = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 12
 FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands that fill the registers
 
 
-def kernel_serves(q: Tensor, v: Tensor) -> bool:
-    """Whether the programs can run for these queries and values (and keys and position terms of the same kind).
+def triton_serves(q: Tensor, v: Tensor) -> bool:
+    """Whether the programs can run for these queries and values (and keys and biases of the same kind).
 
-    True for float16, bfloat16 and float32 heads of 16 to 128 on an NVIDIA card from A100 on, where Triton is
+    True for float16, bfloat16 and float32 heads of at most 128 on an NVIDIA card from A100 on, where Triton is
     installed; also on the CPU where the environment asks for Triton's interpreter (slow, for tests).
     """
-    widths_fit = all(NARROWEST <= tensor.shape[-1] <= WIDEST for tensor in (q, v))
+    widths_fit = all(tensor.shape[-1] <= WIDEST for tensor in (q, v))
     return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted())
 
 
@@ -77,32 +82,28 @@ def capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
 
 
-def kernel_forward(
-    q: Tensor, k: Tensor, v: Tensor, vertical: Tensor, horizontal: Tensor, scale: float
+def triton_forward(
+    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Attention of N queries to the M = H*W keys of a map; any strides.
+    """Attention of N queries to the keys of an H x W map; any strides.
 
     Args:
-        q: (B, heads, N, d).
-        k: (B, heads, M, d).
-        v: (B, heads, M, e).
-        vertical: (B, heads, N, H), what the key's row adds to each query's logits.
-        horizontal: (B, heads, N, W), what the key's column adds.
-        scale: multiplies q . k alone.
+        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
+            them; the biases may be float32 whatever the rest is.
 
     Returns:
-        The values that are attended to, (B, heads, N, e) in q's dtype and channels-last memory, and the logarithm of
-        the softmax's denominators, (B, heads, N) in float32, which the backward needs.
+        (B, heads, N, e) in q's dtype and channels-last memory, and the log-sum-exp of each query's logits,
+        (B, heads, N) in float32, which the backward pass needs.
     """
-    out = empty_vectors(q, v.shape[-1])
+    out = empty_output(q, v)
     log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
     if q.numel() == 0:
         return out, log_sum
-    from botvision.attention.kernel_programs import forward_program
+    from botvision.attention.backends.triton_forward_program import forward_program
 
-    q, k, v, vertical, horizontal = (with_contiguous_vectors(x) for x in (q, k, v, vertical, horizontal))
-    tensors = (q, k, v, vertical, horizontal, out)
-    height, width = vertical.shape[-1], horizontal.shape[-1]
+    q, k, v, bias_height, bias_width = (with_contiguous_vectors(x) for x in (q, k, v, bias_height, bias_width))
+    tensors = (q, k, v, bias_height, bias_width, out)
+    height, width = bias_height.shape[-1], bias_width.shape[-1]
     blocks = choose_plan(q, v).forward
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
     with torch.cuda.device_of(q):
@@ -116,51 +117,59 @@ def kernel_forward(
     return out, log_sum
 
 
-def kernel_backward(
+def triton_backward(
     grad_out: Tensor,
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    vertical: Tensor,
-    horizontal: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
     out: Tensor,
     log_sum: Tensor,
     scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v, vertical and horizontal, each in the shape and dtype of its own tensor.
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of q, k, v, bias_height and bias_width, each in the shape and dtype of its own tensor.
 
     Args:
         grad_out: (B, heads, N, e), gradient of the forward's first result; any strides.
-        q, k, v, vertical, horizontal, scale: what the forward was given.
+        q, k, v, bias_height, bias_width, scale: what the forward was given.
         out, log_sum: what it returned.
+        needed: for each of the five tensors, whether its gradient is asked for; a program whose results are not
+            needed is not run, and the others give None.
     """
+    given = (q, k, v, bias_height, bias_width)
     if q.numel() == 0:  # keys without a query have a gradient, too: zero
-        return tuple(torch.zeros_like(x) for x in (q, k, v, vertical, horizontal))  # type: ignore[return-value]
-    q, k, v, vertical, horizontal, out, grad_out = (
-        with_contiguous_vectors(x) for x in (q, k, v, vertical, horizontal, out, grad_out)
-    )
-    inputs = (q, k, v, vertical, horizontal)
-    log_sum = log_sum.contiguous()
-    delta = torch.empty_like(log_sum)
+        return [torch.zeros_like(x) if need else None for x, need in zip(given, needed, strict=True)]
+    inputs = tuple(with_contiguous_vectors(x) for x in given)
+    out, grad_out, log_sum = with_contiguous_vectors(out), with_contiguous_vectors(grad_out), log_sum.contiguous()
+    grads: list[Tensor | None] = [None] * 5
     with torch.cuda.device_of(q):
-        # The first also computes delta for the second.
-        grad_q, grad_vertical, grad_horizontal = launch_query_gradient(grad_out, inputs, out, log_sum, delta, scale)
-        grad_k, grad_v = launch_key_gradient(grad_out, inputs, log_sum, delta, scale)
-    return grad_q, grad_k, grad_v, grad_vertical.to(vertical.dtype), grad_horizontal
+        if needed[0] or needed[3] or needed[4]:
+            delta = torch.empty_like(log_sum)
+            grads[0], grads[3], grads[4] = launch_query_gradient(grad_out, inputs, out, log_sum, delta, scale)
+        else:
+            delta = (grad_out.float() * out.float()).sum(dim=-1)
+        if needed[1] or needed[2]:
+            grads[1], grads[2] = launch_key_gradient(grad_out, inputs, log_sum, delta.contiguous(), scale)
+    return [
+        grad.to(x.dtype) if grad is not None and need else None
+        for grad, x, need in zip(grads, given, needed, strict=True)
+    ]
 
 
 def launch_query_gradient(
     grad_out: Tensor, inputs: tuple[Tensor, ...], out: Tensor, log_sum: Tensor, delta: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, vertical (in float32, as it is summed in memory) and horizontal; fills ``delta``."""
-    from botvision.attention.kernel_gradients import query_gradient_program
+    """Gradients of q, bias_height (in float32, as it is summed in memory) and bias_width; fills ``delta``."""
+    from botvision.attention.backends.triton_gradient_programs import query_gradient_program
 
-    q, _, v, vertical, horizontal = inputs
-    height, width = vertical.shape[-1], horizontal.shape[-1]
+    q, _, v, bias_height, bias_width = inputs
+    height, width = bias_height.shape[-1], bias_width.shape[-1]
     grads = (
-        empty_vectors(q, q.shape[-1]),
-        torch.empty(vertical.shape, dtype=torch.float32, device=q.device),
-        torch.empty(horizontal.shape, dtype=horizontal.dtype, device=q.device),
+        empty_output(q, q),
+        torch.empty(bias_height.shape, dtype=torch.float32, device=q.device),
+        torch.empty(bias_width.shape, dtype=bias_width.dtype, device=q.device),
     )
     blocks = choose_plan(q, v).query_gradient
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
@@ -177,11 +186,11 @@ def launch_key_gradient(
     grad_out: Tensor, inputs: tuple[Tensor, ...], log_sum: Tensor, delta: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Gradients of k and v."""
-    from botvision.attention.kernel_gradients import key_gradient_program
+    from botvision.attention.backends.triton_gradient_programs import key_gradient_program
 
-    q, k, v, vertical, horizontal = inputs
-    height, width = vertical.shape[-1], horizontal.shape[-1]
-    grads = (empty_vectors(k, k.shape[-1]), empty_vectors(v, v.shape[-1]))
+    q, k, v, bias_height, bias_width = inputs
+    height, width = bias_height.shape[-1], bias_width.shape[-1]
+    grads = (empty_output(k, k), empty_output(v, v))
     blocks = choose_plan(q, v).key_gradient
     rows, columns = patch_shape(blocks.keys, height, width)
     count = q.shape[0] * q.shape[1] * divide_up(height, rows) * divide_up(width, columns)
@@ -207,25 +216,25 @@ def choose_plan(q: Tensor, v: Tensor) -> Plan:
 def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the patches, ``keys`` in all, that cover an H x W map with the least padding.
 
-    Of equals the first: 16 columns take the fewest registers for the position terms of both directions.
+    Of equals the first: 16 columns take the fewest registers for the biases of both directions.
     """
     shapes = [(keys // columns, columns) for columns in (16, 32, 8, 64) if columns <= keys]
     return min(shapes, key=lambda shape: divide_up(height, shape[0]) * divide_up(width, shape[1]))
 
 
 def constants(q: Tensor, v: Tensor, blocks: Blocks, height: int, width: int) -> dict[str, int | bool]:
-    """What a program is compiled for."""
+    """What a program is compiled for: with the dtype, all of it. Of the map's size it is the shape of the patches, one
+    of four, and whether they fit it."""
     rows, columns = patch_shape(blocks.keys, height, width)
     return {
         "QK_WIDTH": q.shape[-1],
         "V_WIDTH": v.shape[-1],
-        "QK_BLOCK": power_of_two(q.shape[-1]),
-        "V_BLOCK": power_of_two(v.shape[-1]),
+        "QK_BLOCK": block_width(q.shape[-1]),
+        "V_BLOCK": block_width(v.shape[-1]),
         "QUERIES": blocks.queries,
         "ROWS": rows,
         "COLUMNS": columns,
-        "FULL_QUERIES": q.shape[2] % blocks.queries == 0,
-        "FULL_PATCHES": height % rows == 0 and width % columns == 0,
+        "FULL": q.shape[2] % blocks.queries == 0 and height % rows == 0 and width % columns == 0,
         # Multiplying and adding in one instruction is about to stop being Triton's default; the inner loops live of it.
         "enable_fp_fusion": True,
         "num_warps": blocks.warps,
@@ -243,17 +252,11 @@ def with_contiguous_vectors(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def empty_vectors(like: Tensor, width: int) -> Tensor:
-    """(B, heads, positions, width) with the heads of a position side by side, as channels-last networks have them."""
-    batch, heads, positions = like.shape[:3]
-    return like.new_empty(batch, positions, heads, width).transpose(1, 2)
-
-
 def divide_up(amount: int, part: int) -> int:
     """How many parts cover the amount."""
     return -(-amount // part)
 
 
-def power_of_two(number: int) -> int:
-    """The next one, or the number itself."""
-    return 1 << (number - 1).bit_length()
+def block_width(width: int) -> int:
+    """The power of two that holds a vector, as tensor cores take it."""
+    return max(NARROWEST_BLOCK, 1 << (width - 1).bit_length())

@@ -1,4 +1,4 @@
-"""The two Triton programs of the backward pass; ``kernel_programs.py`` has the forward one and says how they work.
+"""The two Triton programs of the backward pass; ``triton_forward_program.py`` says how all three work.
 
 Neither adds in memory what another one wrote: every sum has one program, and the same order in every run. The weights
 of the softmax are computed again from the log-sum-exp, so that nothing of size N x N has to be kept.
@@ -11,10 +11,11 @@ of the softmax are computed again from the log-sum-exp, so that nothing of size 
 import triton
 import triton.language as tl
 
-from botvision.attention.kernel_programs import (
+from botvision.attention.backends.triton_forward_program import (
     LOG2_E,
+    VARYING,
     entry,
-    load_positions,
+    load_biases,
     load_vectors,
     offset,
     spread,
@@ -22,30 +23,30 @@ from botvision.attention.kernel_programs import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def query_gradient_program(
     grad_out,
     q,
     k,
     v,
-    vertical,
-    horizontal,
+    bias_height,
+    bias_width,
     out,
     log_sum,
     delta,
     grad_q,
-    grad_vertical,
-    grad_horizontal,
+    grad_bias_height,
+    grad_bias_width,
     grad_out_strides,
     q_strides,
     k_strides,
     v_strides,
-    vertical_strides,
-    horizontal_strides,
+    bias_height_strides,
+    bias_width_strides,
     out_strides,
     grad_q_strides,
-    grad_vertical_strides,
-    grad_horizontal_strides,
+    grad_bias_height_strides,
+    grad_bias_width_strides,
     heads,
     queries,
     height,
@@ -58,32 +59,31 @@ def query_gradient_program(
     QUERIES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    FULL_QUERIES: tl.constexpr,
-    FULL_PATCHES: tl.constexpr,
+    FULL: tl.constexpr,
 ):
     """Gradients of one block of queries and of their position terms, and delta = out . grad_out for the other program.
 
-    With ds the gradient of a logit: grad_q = scale * ds k; grad_vertical and grad_horizontal are sums of ds over the
+    With ds the gradient of a logit: grad_q = scale * ds k; grad_bias_height and grad_bias_width are sums of ds over the
     keys of a row and of a column.
     """
     blocks = tl.cdiv(queries, QUERIES)
     head = tl.program_id(0) // blocks
     first = tl.program_id(0) % blocks * QUERIES
     query = tl.arange(0, QUERIES)
-    is_query = (first + query < queries) | FULL_QUERIES
+    is_query = (first + query < queries) | FULL
     key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
     key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
 
     q = entry(q, q_strides, head, heads, first)
     k = entry(k, k_strides, head, heads, 0)
     v = entry(v, v_strides, head, heads, 0)
-    vertical = entry(vertical, vertical_strides, head, heads, first)
-    horizontal = entry(horizontal, horizontal_strides, head, heads, first)
+    bias_height = entry(bias_height, bias_height_strides, head, heads, first)
+    bias_width = entry(bias_width, bias_width_strides, head, heads, first)
     out = entry(out, out_strides, head, heads, first)
     grad_out = entry(grad_out, grad_out_strides, head, heads, first)
     grad_q = entry(grad_q, grad_q_strides, head, heads, first)
-    grad_vertical = entry(grad_vertical, grad_vertical_strides, head, heads, first)
-    grad_horizontal = entry(grad_horizontal, grad_horizontal_strides, head, heads, first)
+    grad_bias_height = entry(grad_bias_height, grad_bias_height_strides, head, heads, first)
+    grad_bias_width = entry(grad_bias_width, grad_bias_width_strides, head, heads, first)
     log_sum += tl.cast(head, tl.int64) * queries + first
     delta += tl.cast(head, tl.int64) * queries + first
 
@@ -96,15 +96,15 @@ def query_gradient_program(
 
     grad_q_tile = tl.zeros([QUERIES, QK_BLOCK], tl.float32)
     for left in range(0, width, COLUMNS):
-        across = load_positions(horizontal, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        across = load_biases(bias_width, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
         across = (across - total[:, None]) * LOG2_E
         grad_across = tl.zeros([QUERIES, COLUMNS], tl.float32)
-        # What the patches to the left have added to grad_vertical is read below by other threads than wrote it.
+        # What the patches to the left have added to grad_bias_height is read below by other threads than wrote it.
         tl.debug_barrier()
         for top in range(0, height, ROWS):
-            down = load_positions(vertical, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
+            down = load_biases(bias_height, bias_height_strides, query, is_query, top, height, ROWS, FULL)
             key = key_y * width + key_x
-            is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+            is_key = (top + key_y < height) & (left + key_x < width) | FULL
             corner = top * width + left
             k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
             v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
@@ -118,24 +118,24 @@ def query_gradient_program(
             grad_patch = tl.reshape(grad_logits, (QUERIES, ROWS, COLUMNS))
             grad_across += tl.sum(grad_patch, 1)
             row = top + tl.arange(0, ROWS)
-            place = grad_vertical + query[:, None] * grad_vertical_strides[2] + row[None, :]
-            is_row = is_query[:, None] & ((row < height) | FULL_PATCHES)[None, :]
+            place = grad_bias_height + query[:, None] * grad_bias_height_strides[2] + row[None, :]
+            is_row = is_query[:, None] & ((row < height) | FULL)[None, :]
             before = tl.load(place, mask=is_row & (left > 0), other=0.0)
             tl.store(place, before + tl.sum(grad_patch, 2), mask=is_row)
         store_vectors(
-            grad_horizontal + left, grad_horizontal_strides, query, is_query, grad_across, width - left, COLUMNS
+            grad_bias_width + left, grad_bias_width_strides, query, is_query, grad_across, width - left, COLUMNS
         )
     store_vectors(grad_q, grad_q_strides, query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def key_gradient_program(
     grad_out,
     q,
     k,
     v,
-    vertical,
-    horizontal,
+    bias_height,
+    bias_width,
     log_sum,
     delta,
     grad_k,
@@ -144,8 +144,8 @@ def key_gradient_program(
     q_strides,
     k_strides,
     v_strides,
-    vertical_strides,
-    horizontal_strides,
+    bias_height_strides,
+    bias_width_strides,
     grad_k_strides,
     grad_v_strides,
     heads,
@@ -160,8 +160,7 @@ def key_gradient_program(
     QUERIES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    FULL_QUERIES: tl.constexpr,
-    FULL_PATCHES: tl.constexpr,
+    FULL: tl.constexpr,
 ):
     """Gradients of the keys and values of one patch: grad_v = weights^T grad_out, grad_k = scale * ds^T q.
 
@@ -177,15 +176,15 @@ def key_gradient_program(
     key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
     key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
     key = key_y * width + key_x
-    is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+    is_key = (top + key_y < height) & (left + key_x < width) | FULL
     corner = top * width + left
     query = tl.arange(0, QUERIES)
 
     q = entry(q, q_strides, head, heads, 0)
     k = entry(k, k_strides, head, heads, corner)
     v = entry(v, v_strides, head, heads, corner)
-    vertical = entry(vertical, vertical_strides, head, heads, 0)
-    horizontal = entry(horizontal, horizontal_strides, head, heads, 0)
+    bias_height = entry(bias_height, bias_height_strides, head, heads, 0)
+    bias_width = entry(bias_width, bias_width_strides, head, heads, 0)
     grad_out = entry(grad_out, grad_out_strides, head, heads, 0)
     grad_k = entry(grad_k, grad_k_strides, head, heads, corner)
     grad_v = entry(grad_v, grad_v_strides, head, heads, corner)
@@ -200,7 +199,7 @@ def key_gradient_program(
     # products of the loop wait for each other.
     tl.assume(queries > 0)
     for first in range(0, queries, QUERIES):
-        is_query = (first + query < queries) | FULL_QUERIES
+        is_query = (first + query < queries) | FULL
         q_tile = load_vectors(q + offset(first, q_strides), q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
         grad_out_tile = load_vectors(
             grad_out + offset(first, grad_out_strides), grad_out_strides, query, is_query, V_WIDTH, V_BLOCK
@@ -208,10 +207,10 @@ def key_gradient_program(
         logits = tl.dot(k_tile, tl.trans(q_tile), input_precision="ieee") * scale
 
         # Loaded only here, and delta below, as registers are short while a product runs.
-        down_start = vertical + offset(first, vertical_strides)
-        across_start = horizontal + offset(first, horizontal_strides)
-        down = load_positions(down_start, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
-        across = load_positions(across_start, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        down_start = bias_height + offset(first, bias_height_strides)
+        across_start = bias_width + offset(first, bias_width_strides)
+        down = load_biases(down_start, bias_height_strides, query, is_query, top, height, ROWS, FULL)
+        across = load_biases(across_start, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
         total = tl.load(log_sum + first + query, mask=is_query, other=float("inf"))
         logits += spread_keys_first(tl.trans(down) - total[None, :], tl.trans(across))
         weights = tl.exp2(logits * LOG2_E)

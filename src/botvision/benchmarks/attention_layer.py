@@ -1,7 +1,7 @@
-"""What the attention layer takes beside its peers: time in interleaved runs of one process, and memory.
+"""Time and memory of the attention layer beside other implementations of it, in interleaved runs of one process.
 
-A layer is compared as a whole, projections included. All ways have the same weights and the same channels-last input:
-none is slower with it than with PyTorch's default layout, and ours and the stock kernel are faster.
+Whole layers are compared, projections included. All have the same weights and the same channels-last input: none is
+slower with it than with PyTorch's default layout, and ours and the stock kernel are faster.
 """
 
 import copy
@@ -14,22 +14,22 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from botvision.attention import definition_attention
-from botvision.benchmark.memory import freed_at_once, peak_memory
-from botvision.benchmark.peers import WAYS, OtherOperator, Size
+from botvision.attention import figure_4_attention
+from botvision.benchmarks.implementations import IMPLEMENTATIONS, OtherOperator, Size
+from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 
 CHECKED_SIZE = (20, 24)
-"""Map on which every way is compared with the definition: oblong, and large enough for ours to take blocks."""
+"""Map on which every implementation is compared with Figure 4: oblong, and large enough for ours to take blocks."""
 TOLERANCE = {torch.float32: 5e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
 """Of the largest number. Wide enough for what rounding does (GPUs round float32 convolutions), far too narrow for
-another definition; the tests compare closely."""
+another formula; the tests compare closely."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every way is given."""
+    """What every implementation is given."""
 
     batch: int
     heads: int
@@ -50,10 +50,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One way, on one map; None for what it cannot do, and ``note`` says why."""
+    """One implementation, on one map; None for what it cannot do, and ``note`` says why."""
 
     size: Size
-    way: str
+    implementation: str
     inference_ms: float | None
     """Forward pass without a graph; median."""
     training_ms: float | None
@@ -62,8 +62,8 @@ class Row:
     """The most memory that the pass holds at once, beyond what was there before."""
     training_mib: float | None
     difference: float | None
-    """From the definition in float64, of the largest number: outputs and gradients of the input on a 20x24 map. None
-    for attention without positions."""
+    """From Figure 4 in float64, of the largest number: outputs and gradients of the input on a 20x24 map. None for
+    attention without positions."""
     note: str
 
 
@@ -112,17 +112,17 @@ class Trial:
 def bench_attention(
     sizes: list[Size], names: list[str], setting: Setting, repeats: int, say: Callable[[str], None]
 ) -> list[Row]:
-    """Measure every way on every map; the ways take turns, so that a busy moment of the machine meets all of them.
+    """Measure every implementation on every map, in turns, so that a busy moment of the machine meets all of them.
 
     Args:
         sizes: (H, W) of the maps.
-        names: of :data:`~botvision.benchmark.peers.WAYS`; what is not installed is left out.
+        names: of :data:`~botvision.benchmarks.implementations.IMPLEMENTATIONS`; what is not installed is left out.
         setting: the layer, its input, and where to run.
         repeats: turns; medians are reported.
-        say: takes a line about what is left out and what is being measured.
+        say: called with a line about what is left out and what is being measured.
 
     Raises:
-        UserError: a way that computes something else than the definition.
+        UserError: an implementation that computes something else than Figure 4.
     """
     names = list(installed(names, say))
     with freed_at_once():
@@ -140,23 +140,25 @@ def bench_attention(
 
 
 def installed(names: list[str], say: Callable[[str], None]) -> Iterator[str]:
-    """Those of the ways whose package is there."""
+    """Those whose package is installed."""
     for name in names:
-        if WAYS[name].is_installed():
+        if IMPLEMENTATIONS[name].is_installed():
             yield name
         else:
-            say(f"{name} is left out: {WAYS[name].package} is not installed (pip install 'botvision[bench]')")
+            say(
+                f"{name} is left out: {IMPLEMENTATIONS[name].package} is not installed (pip install 'botvision[bench]')"
+            )
 
 
 def try_on_map(
     size: Size, names: list[str], setting: Setting, measure: Callable[[Trial], None], turns: int
 ) -> dict[str, tuple[Trial, Trial]]:
-    """Measure inference and training of each way, in turns."""
+    """Measure inference and training of each implementation, in turns."""
     weights, x = setting.layer(size), setting.maps(size).requires_grad_()
     grad = torch.randn_like(x)
     pairs = {}
     for name in names:
-        layer = WAYS[name].build(weights, size).to(x)
+        layer = IMPLEMENTATIONS[name].build(weights, size).to(x)
         pairs[name] = Trial(partial(infer, layer, x), x.device), Trial(partial(train, layer, x, grad), x.device)
     trials = [trial for pair in pairs.values() for trial in pair]
     for trial in trials:
@@ -170,7 +172,7 @@ def try_on_map(
 def row(
     size: Size, name: str, memory: tuple[Trial, Trial], times: tuple[Trial, Trial], difference: float | None
 ) -> Row:
-    """What the trials of one way found."""
+    """What the trials of one implementation found."""
     notes = {"inference": times[0].note or memory[0].note, "training": times[1].note or memory[1].note}
     note = ", ".join(f"no {what}: {why}" for what, why in notes.items() if why)
     return Row(size, name, times[0].ms(), times[1].ms(), memory[0].mib(), memory[1].mib(), difference, note)
@@ -188,21 +190,21 @@ def train(layer: nn.Module, x: Tensor, grad: Tensor) -> None:
 
 
 def check(name: str, setting: Setting) -> float | None:
-    """How far a way is from the definition in float64; None for one without positions.
+    """How far an implementation is from Figure 4 in float64; None for one without positions.
 
     Raises:
         UserError: it computes something else.
     """
-    if not WAYS[name].has_positions:
+    if not IMPLEMENTATIONS[name].has_positions:
         return None
     weights, x = setting.layer(CHECKED_SIZE), setting.maps(CHECKED_SIZE)
     exact = copy.deepcopy(weights).double()
-    operator = partial(definition_attention, scale=setting.head_width**-0.5)
+    operator = partial(figure_4_attention, scale=setting.head_width**-0.5)
     wanted = results(OtherOperator(exact, CHECKED_SIZE, operator).to(exact.qkv.weight), x.double())
-    found = results(WAYS[name].build(weights, CHECKED_SIZE).to(x), x)
+    found = results(IMPLEMENTATIONS[name].build(weights, CHECKED_SIZE).to(x), x)
     worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=False))
     if not worst <= TOLERANCE[setting.dtype]:
-        raise UserError(f"{name} computes something else than the definition, {worst:.2g} away; leave it out (--ways)")
+        raise UserError(f"{name} computes something else than Figure 4, {worst:.2g} away; leave it out")
     return worst
 
 

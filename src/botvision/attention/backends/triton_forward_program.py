@@ -1,4 +1,4 @@
-"""The Triton programs of the GPU path: what runs on the card. ``kernel.py`` launches them and says what they compute.
+"""The Triton program of the forward pass, and what all three share; ``triton_launch.py`` says what they compute.
 
 Keys are walked in patches of ROWS x COLUMNS of the map, not in runs of consecutive positions. What the positions add
 to a patch of logits is then the sum of a (queries, ROWS) and a (queries, COLUMNS) tile: small enough to load for
@@ -6,7 +6,7 @@ every patch, and for all patches below each other the second one stays in regist
 map these two small tiles are -inf, instead of every logit. Patches of 8 columns or a multiple cost nothing to spread
 and to sum: the tensor cores hand each thread whole runs of 8 columns, so no logit has to change threads.
 
-Two constants say that nothing sticks out, FULL_QUERIES and FULL_PATCHES: the masks then vanish from the program, and
+The constant FULL says that no block of queries and no patch sticks out: the masks then vanish from the program, and
 their registers with them. Head widths are padded with zeros to QK_BLOCK and V_BLOCK, powers of two.
 
 Softmax in base 2: a logit carries a factor log2(e) before exp2, which is what the hardware has.
@@ -21,22 +21,26 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LOG_2 = tl.constexpr(0.6931471805599453)
+BIASES = ("bias_height", "bias_width", "grad_bias_height", "grad_bias_width")
+VARYING = ("heads", "queries", "height", "width", *(f"{name}_strides" for name in BIASES))
+"""Arguments that change with the size of the map: by default Triton would compile anew where one of them becomes 1 or a
+multiple of 16, or no longer is. The strides of the vectors stay multiples of 16 whatever the size."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def forward_program(
     q,
     k,
     v,
-    vertical,
-    horizontal,
+    bias_height,
+    bias_width,
     out,
     log_sum,
     q_strides,
     k_strides,
     v_strides,
-    vertical_strides,
-    horizontal_strides,
+    bias_height_strides,
+    bias_width_strides,
     out_strides,
     heads,
     queries,
@@ -50,35 +54,34 @@ def forward_program(
     QUERIES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    FULL_QUERIES: tl.constexpr,
-    FULL_PATCHES: tl.constexpr,
+    FULL: tl.constexpr,
 ):
     """Softmax over all keys for one block of queries of one head, patch by patch, with a running maximum and sum."""
     blocks = tl.cdiv(queries, QUERIES)
     head = tl.program_id(0) // blocks
     first = tl.program_id(0) % blocks * QUERIES
     query = tl.arange(0, QUERIES)
-    is_query = (first + query < queries) | FULL_QUERIES
+    is_query = (first + query < queries) | FULL
     key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
     key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
 
     q = entry(q, q_strides, head, heads, first)
     k = entry(k, k_strides, head, heads, 0)
     v = entry(v, v_strides, head, heads, 0)
-    vertical = entry(vertical, vertical_strides, head, heads, first)
-    horizontal = entry(horizontal, horizontal_strides, head, heads, first)
+    bias_height = entry(bias_height, bias_height_strides, head, heads, first)
+    bias_width = entry(bias_width, bias_width_strides, head, heads, first)
 
     q_tile = load_vectors(q, q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     result = tl.zeros([QUERIES, V_BLOCK], tl.float32)
     for left in range(0, width, COLUMNS):
-        across = load_positions(horizontal, horizontal_strides, query, is_query, left, width, COLUMNS, FULL_PATCHES)
+        across = load_biases(bias_width, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
         across *= LOG2_E
         for top in range(0, height, ROWS):
-            down = load_positions(vertical, vertical_strides, query, is_query, top, height, ROWS, FULL_PATCHES)
+            down = load_biases(bias_height, bias_height_strides, query, is_query, top, height, ROWS, FULL)
             key = key_y * width + key_x
-            is_key = (top + key_y < height) & (left + key_x < width) | FULL_PATCHES
+            is_key = (top + key_y < height) & (left + key_x < width) | FULL
             corner = top * width + left
             k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
             v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
@@ -131,7 +134,7 @@ def store_vectors(pointer, strides, position, is_there, vectors, width, BLOCK: t
 
 
 @triton.jit
-def load_positions(pointer, strides, query, is_query, start, length, COUNT: tl.constexpr, FULL: tl.constexpr):
+def load_biases(pointer, strides, query, is_query, start, length, COUNT: tl.constexpr, FULL: tl.constexpr):
     """What rows (or columns) ``start``.. of the map add to each query's logits, (queries, COUNT) in float32.
 
     Lines past the map's end take their keys out of the softmax with -inf; in a FULL patch there are none.

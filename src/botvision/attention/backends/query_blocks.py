@@ -1,0 +1,164 @@
+"""Attention in blocks of queries: the backend of processors, and of every device that no faster one serves.
+
+A block of queries meets all keys, so that its logits stay in cache and the softmax needs no second pass. The backward
+pass computes the block again instead of keeping it. The bias is added to a block as what it is: one number for each key
+row and one for each key column.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from botvision.attention.backends import cpu_products
+from botvision.attention.backends.cpu_products import prefers_onednn, product
+
+logger = logging.getLogger("botvision")
+
+BLOCK_LOGITS = 2**20
+"""Logits in one block: 4 MiB of float32."""
+LEAST_QUERIES = 128
+"""Queries in one block however many keys there are: the products are slower with fewer."""
+BATCHED = 4
+"""How many times larger a product must be for oneDNN, one head at a time, to be faster than a batched product."""
+
+
+def forward(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
+    """What the reference computes, with the logits of one block in memory at a time.
+
+    Args:
+        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
+            them, any strides; half precision is computed in float32.
+
+    Returns:
+        (B, heads, N, e), in the memory of (B, N, heads, e): the channels of a pixel lie side by side.
+    """
+    if cpu_products.ONEDNN is None and q.device.type == "cpu":
+        logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.matmul")
+    out = empty_output(q, v)
+    for some in groups(q, k):
+        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        for rows in group.blocks():
+            out[some][:, :, rows] = product(group.probabilities(rows), group.v.transpose(-2, -1))
+    return out
+
+
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    scale: float,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of :func:`forward`.
+
+    Args:
+        grad_out, out: (B, heads, N, e), of what came out.
+        q, k, v, bias_height, bias_width, scale: what went in.
+        log_sum: unused; other backends go by it.
+        needed: for each of the five tensors, whether its gradient is asked for.
+
+    Returns:
+        Of q, k, v, bias_height and bias_width, in their dtypes; None for those that are not needed.
+    """
+    grads: list[Tensor | None] = [empty_output(x, x) if need else None for x, need in zip((q, k, v), needed)]  # noqa: B905
+    biases = zip((bias_height, bias_width), needed[3:], strict=True)
+    grads += [bias.new_empty(bias.shape) if need else None for bias, need in biases]
+    for some in groups(q, k):
+        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        group.backward(grad_out[some], out[some], [None if grad is None else grad[some] for grad in grads])
+    return grads
+
+
+def groups(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
+    """(images, heads) whose logits are computed together.
+
+    One head at a time where oneDNN multiplies, which knows no batches; else as many images as fill a block.
+    """
+    images, heads, queries, width = q.shape
+    logits = queries * k.shape[2]
+    like = q.new_empty(0, dtype=compute_dtype(q))
+    if heads * logits > BLOCK_LOGITS or prefers_onednn(like, logits * width // BATCHED):
+        at_once = (1, 1)
+    else:
+        at_once = (max(1, BLOCK_LOGITS // max(1, heads * logits)), heads)
+    for image in range(0, images, at_once[0]):
+        for head in range(0, heads, at_once[1]):
+            yield slice(image, image + at_once[0]), slice(head, head + at_once[1])
+
+
+class Group:
+    """The heads of some images, in the precision that blocks compute in.
+
+    Args:
+        q, k, v, bias_height, bias_width: (images, heads, ...), views of the whole call's tensors.
+        scale: multiplies q k^T.
+    """
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> None:
+        self.dtype = compute_dtype(q)
+        self.scale = scale
+        self.q = q.to(self.dtype).contiguous() * scale
+        self.k = k.to(self.dtype).contiguous()
+        self.v = v.to(self.dtype).contiguous()
+        self.bias_height, self.bias_width = bias_height, bias_width
+        self.keys = (bias_height.shape[-1], bias_width.shape[-1])
+
+    def blocks(self) -> Iterator[slice]:
+        """The queries, a block at a time."""
+        images, heads, queries, _ = self.q.shape
+        at_once = max(LEAST_QUERIES, BLOCK_LOGITS // max(1, images * heads * self.v.shape[2]))
+        return (slice(start, start + at_once) for start in range(0, queries, at_once))
+
+    def probabilities(self, rows: slice) -> Tensor:
+        """The softmax over all keys for a block of queries: (images, heads, block, M)."""
+        logits = product(self.q[:, :, rows], self.k)
+        on_map = logits.unflatten(-1, self.keys)
+        on_map += self.bias_height[:, :, rows, :, None]
+        on_map += self.bias_width[:, :, rows, None, :]
+        return torch.softmax(logits, dim=-1, out=logits)
+
+    def backward(self, grad_out: Tensor, out: Tensor, grads: list[Tensor | None]) -> None:
+        """Write the gradients of the group into ``grads``: of q, k, v, bias_height and bias_width, where not None."""
+        of_q, of_k, of_v, of_height, of_width = grads
+        grad_out, out = grad_out.to(self.dtype).contiguous(), out.to(self.dtype)
+        mean = (grad_out * out).sum(dim=-1, keepdim=True)  # of each query's gradient, under its probabilities
+        # Sums over blocks are transposed: so both factors of every product are as the product wants them.
+        sum_k, sum_v = (torch.zeros_like(x.transpose(-2, -1).contiguous()) for x in (self.k, self.v))
+        for rows in self.blocks():
+            upstream = grad_out[:, :, rows]
+            probabilities = self.probabilities(rows)
+            if of_v is not None:
+                sum_v += product(upstream.transpose(-2, -1).contiguous(), probabilities.transpose(-2, -1))
+            if of_q is of_k is of_height is of_width is None:
+                continue
+            grad_logits = product(upstream, self.v).sub_(mean[:, :, rows]).mul_(probabilities)
+            if of_q is not None:
+                of_q[:, :, rows] = product(grad_logits, self.k.transpose(-2, -1)).mul_(self.scale)
+            if of_k is not None:
+                sum_k += product(self.q[:, :, rows].transpose(-2, -1).contiguous(), grad_logits.transpose(-2, -1))
+            on_map = grad_logits.unflatten(-1, self.keys)
+            if of_height is not None:
+                of_height[:, :, rows] = on_map.sum(dim=-1)
+            if of_width is not None:
+                of_width[:, :, rows] = on_map.sum(dim=-2)
+        for grad, total in ((of_k, sum_k), (of_v, sum_v)):
+            if grad is not None:
+                grad.copy_(total.transpose(-2, -1))
+
+
+def compute_dtype(like: Tensor) -> torch.dtype:
+    """The precision that the blocks compute in: float64 stays, anything else is float32."""
+    return torch.float64 if like.dtype == torch.float64 else torch.float32
+
+
+def empty_output(q: Tensor, v: Tensor) -> Tensor:
+    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e), in the memory of (B, N, heads, e)."""
+    batch, heads, positions, _ = q.shape
+    return q.new_empty(batch, positions, heads, v.shape[-1]).transpose(1, 2)

@@ -1,0 +1,67 @@
+"""The primitive: attention with a separable bias."""
+
+import torch
+from torch import Tensor
+
+from botvision.attention.checks import DTYPES, check_biases, check_given, check_tensors, scale_or_default
+from botvision.attention.choose import BACKENDS, choose_backend
+
+
+def biased_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    *,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention to the keys of a map, with a bias for each key row and one for each key column.
+
+    ``softmax(scale * q k^T + bias_height[i, y_j] + bias_width[i, x_j]) v`` for query i and the key j at row y_j and
+    column x_j. ViTDet, SAM and MViTv2 call such biases decomposed relative positions. Exact at every size; large maps
+    are computed without the (N, H'*W') matrix, forward and backward. Takes part in autograd (all five tensors; second
+    derivatives have the whole matrix), autocast, the reverse mode of ``torch.func``, ``torch.compile`` and
+    ``torch.export``. The same input gives the same bits.
+
+    Args:
+        q: (B, heads, N, d), queries of any map, any strides; float64, float32, float16 or bfloat16.
+        k: (B, heads, H'*W', d), keys of an H' x W' map in row-major order.
+        v: (B, heads, H'*W', e).
+        bias_height: (B, heads, N, H'), not multiplied by the scale; B and heads may be 1. q's dtype, or float32 beside
+            half precision. -inf masks the key row; a query whose keys are all masked gets zeros and has no gradient.
+        bias_width: (B, heads, N, W'), likewise for columns.
+        scale: multiplies q k^T; d ** -0.5 by default.
+
+    Returns:
+        (B, heads, N, e).
+
+    Raises:
+        UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
+            argument, what it has and what it should have.
+    """
+    check_given(q=q, k=k, v=v, bias_height=bias_height, bias_width=bias_width)
+    q, k, v = (autocast_like_products(tensor) for tensor in (q, k, v))
+    check_tensors(q, k, v)
+    check_biases(q, k, bias_height, bias_width)
+    is_masked = (bias_height == -torch.inf).all(dim=-1) | (bias_width == -torch.inf).all(dim=-1)
+    is_masked = is_masked.unsqueeze(-1)
+    biases = [bias.expand(*q.shape[:3], -1).masked_fill(is_masked, 0) for bias in (bias_height, bias_width)]
+    return attend(q, k, v, *biases, scale_or_default(scale, q)).masked_fill(is_masked, 0)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
+    """:func:`~botvision.attention.reference.reference_attention` by the backend that is chosen or asked for.
+
+    No query may have all its keys masked.
+    """
+    name = choose_backend(q, v, (bias_height.shape[-1], bias_width.shape[-1]))
+    return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
+
+
+def autocast_like_products(tensor: Tensor) -> Tensor:
+    """The tensor as autocast, where it is on, has matrix products take it; float64 stays."""
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device)) if tensor.dtype in DTYPES[1:] else tensor

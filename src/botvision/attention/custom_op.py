@@ -1,0 +1,201 @@
+"""Attention as an operator of PyTorch, ``torch.ops.botvision.attention``, for backends that PyTorch cannot trace.
+
+To ``torch.compile`` and ``torch.export`` it is one node whatever the sizes are. Its backward pass is an operator too,
+so that it can be differentiated again: second derivatives go by the reference and its whole matrix.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from botvision.attention.backends import query_blocks
+from botvision.attention.backends.query_blocks import empty_output
+from botvision.attention.backends.triton_launch import triton_backward, triton_forward
+from botvision.attention.reference import reference_attention
+
+logger = logging.getLogger("botvision")
+
+TENSORS = 5
+"""q, k, v, bias_height and bias_width: the arguments that have gradients."""
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
+) -> Tensor:
+    """:func:`~botvision.attention.reference.reference_attention` by ``torch.ops.botvision.attention``.
+
+    Args:
+        q, k, v, bias_height, bias_width, scale: as the reference takes them; the biases may be float32 where the rest
+            is of half precision.
+        backend: "blocks" or "triton".
+    """
+    return call(attention, q, k, v, bias_height, bias_width, scale, backend)[0]
+
+
+@torch.library.custom_op("botvision::attention", mutates_args=())
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
+    """The attended values (B, heads, N, e), and the log-sum-exp of each query's logits (B, heads, N) in float32.
+
+    The blocks do not need the second result and leave it 0. Arguments as :func:`fused_attention` takes them.
+    """
+    with without_autocast(q):
+        if backend == "triton":
+            return triton_forward(q, k, v, bias_height, bias_width, scale)
+        return query_blocks.forward(q, k, v, bias_height, bias_width, scale), empty_log_sum(q).zero_()
+
+
+@attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    return empty_output(q, v), empty_log_sum(q)
+
+
+@torch.library.custom_op("botvision::attention_backward", mutates_args=())
+def attention_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    scale: float,
+    backend: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the five tensors of :func:`attention`; an empty tensor for each that is not needed."""
+    compute = triton_backward if backend == "triton" else query_blocks.backward
+    with without_autocast(q):
+        grads = compute(grad_out, q, k, v, bias_height, bias_width, out, log_sum, scale, needed)
+    of_q, of_k, of_v, of_height, of_width = (q.new_empty(0) if grad is None else grad for grad in grads)
+    return of_q, of_k, of_v, of_height, of_width
+
+
+@attention_backward.register_fake
+def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+    q, k, v, *biases = inputs[:TENSORS]
+    grads = [empty_output(tensor, tensor) for tensor in (q, k, v)] + [bias.new_empty(bias.shape) for bias in biases]
+    return tuple(grad if is_needed else q.new_empty(0) for grad, is_needed in zip(grads, inputs[-1], strict=True))
+
+
+def without_autocast(q: Tensor) -> torch.autocast:
+    """A context that keeps autocast from rounding the products inside a second time."""
+    return torch.autocast(q.device.type, enabled=False)
+
+
+def empty_log_sum(q: Tensor) -> Tensor:
+    """(B, heads, N) in float32."""
+    return q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def save_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    """Save what went in and what came out, and no matrix."""
+    ctx.save_for_backward(*inputs[:TENSORS], *output)
+    ctx.scale, ctx.backend = inputs[TENSORS:]
+    ctx.mark_non_differentiable(output[1])
+
+
+def backward(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """The gradients that are asked for."""
+    needed = list(ctx.needs_input_grad[:TENSORS])
+    grads = call(attention_backward, grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, needed)
+    return *(grad if is_needed else None for grad, is_needed in zip(grads, needed, strict=True)), None, None
+
+
+def save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+    """Save what a second derivative needs."""
+    ctx.save_for_backward(*inputs[: 1 + TENSORS])
+    ctx.scale, _, ctx.needed = inputs[-3:]
+
+
+def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+    """Gradients of :func:`attention_backward` by the reference: exact, differentiable again, with the whole matrix."""
+    logger.debug("second derivatives of attention: computed by the reference, with its whole matrix")
+    grad_out, *inputs = ctx.saved_tensors
+
+    def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        found = torch.func.vjp(lambda *given: reference_attention(*given, ctx.scale), *inputs)[1](grad_out)
+        return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
+
+    with without_autocast(grad_out):
+        pull_back = torch.func.vjp(first, grad_out, *inputs)[1]
+        second = pull_back(tuple(grad for grad, is_needed in zip(grads, ctx.needed, strict=True) if is_needed))
+    return *second, None, None, None, None, None
+
+
+def one_call_each(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
+    """The rule of an operator for ``torch.vmap``: one call after the other."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
+        logger.debug("attention under vmap: %d calls, one after the other", info.batch_size)
+        calls = [
+            [
+                argument.select(dim, index) if isinstance(dim, int) else argument
+                for argument, dim in zip(arguments, in_dims, strict=True)
+            ]
+            for index in range(info.batch_size)
+        ]
+        stacked = tuple(torch.stack(parts) for parts in zip(*(call(op, *given) for given in calls), strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return rule
+
+
+attention.register_autograd(backward, setup_context=save_forward)
+attention_backward.register_autograd(second_backward, setup_context=save_backward)
+attention.register_vmap(one_call_each(attention))
+attention_backward.register_vmap(one_call_each(attention_backward))
+
+
+def for_torch_func(op: Any, save: Any, differentiate: Any) -> type[torch.autograd.Function]:  # noqa: ANN401
+    """The operator in the only form that the gradient transforms of ``torch.func`` take.
+
+    They refuse what ``register_autograd`` makes (pytorch/pytorch issues 168393, 170834 and 179652), as it has no
+    ``setup_context``. Everything else calls the operator itself.
+    """
+    members = {
+        "forward": lambda *arguments: op(*arguments),
+        "setup_context": save,
+        "backward": differentiate,
+        "vmap": one_call_each(op),
+    }
+    methods = {name: staticmethod(function) for name, function in members.items()}
+    return type("ForTorchFunc", (torch.autograd.Function,), methods)
+
+
+FOR_TORCH_FUNC = {
+    attention: for_torch_func(attention, save_forward, backward),
+    attention_backward: for_torch_func(attention_backward, save_backward, second_backward),
+}
+# PyTorch has no public name for the question. Without an answer the operator itself is called, which serves everything
+# but the gradient transforms of torch.func.
+in_torch_func: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+
+
+def call(op: Any, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+    """The operator's results, also inside a transform of ``torch.func``."""
+    if not torch.compiler.is_compiling() and in_torch_func():
+        return FOR_TORCH_FUNC[op].apply(*arguments)
+    return op(*arguments)
+
+
+Shape = tuple[int, ...]
+
+
+@register_flop_formula([torch.ops.botvision.attention])
+def count_flops(q: Shape, k: Shape, v: Shape, *rest: Any, out_shape: object = None) -> int:  # noqa: ANN401
+    """Floating-point operations of both products, from shapes; those of the biases are counted where they are made."""
+    batch, heads, queries, width = q
+    return 2 * batch * heads * queries * v[2] * (width + v[3])
+
+
+@register_flop_formula([torch.ops.botvision.attention_backward])
+def count_backward_flops(grad_out: Shape, q: Shape, k: Shape, v: Shape, *rest: Any, out_shape: object = None) -> int:  # noqa: ANN401
+    """Of the backward pass: every product twice, without what is computed again."""
+    return 2 * count_flops(q, k, v)

@@ -1,0 +1,63 @@
+"""Relative positions as a separable bias: q r^T of Figure 4 depends on a key's row and on its column, never on both."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def relative_biases(
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], key_size: Sequence[int], scale: float
+) -> tuple[Tensor, Tensor]:
+    """scale * q r^T in its two terms.
+
+    Args:
+        q: (B, heads, H*W, d).
+        rel_height, rel_width: (H + H' - 1, d) and (W + W' - 1, d), one vector for each distance from a query to a key,
+            from -(H-1) and -(W-1) on.
+        size, key_size: (H, W) and (H', W').
+        scale: multiplies both.
+
+    Returns:
+        bias_height (B, heads, H*W, H') and bias_width (B, heads, H*W, W'), in q's dtype, but float32 for half
+        precision: rounded logits would be rounded probabilities.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        grid = q.to(product_dtype(q)).unflatten(2, size)
+        width = products_by_distance(grid, rel_width, key_size[1])
+        height = products_by_distance(grid.transpose(2, 3), rel_height, key_size[0]).transpose(2, 3)
+        return (height.to(dtype) * scale).flatten(2, 3), (width.to(dtype) * scale).flatten(2, 3)
+
+
+def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
+    """Every query times the vectors of its distances to the keys of its own line.
+
+    One product with the whole table, of which each query then takes a window: the window of the next query in the line
+    begins one distance earlier. With one row of zeros after the table, that is every row of a matrix whose rows are one
+    number shorter; so the windows are a view, and the table is never spread over pairs of positions.
+
+    Args:
+        lines: (..., L, d), the queries of a row or column of the map.
+        table: (L + L' - 1, d).
+        keys: L'.
+
+    Returns:
+        (..., L, L').
+    """
+    queries, distances = lines.shape[-2], table.shape[0]
+    products = lines @ F.pad(table.to(lines.dtype), (0, 0, 0, 1)).T
+    windows = products.flatten(-2)[..., queries - 1 : queries - 1 + queries * distances]
+    return windows.unflatten(-1, (queries, distances))[..., :keys]
+
+
+def product_dtype(q: Tensor) -> torch.dtype:
+    """The dtype whose products keep float32 precision, whatever the user allows PyTorch's float32 products to lose.
+
+    On a GPU ``allow_tf32`` rounds the factors of a float32 product to 11 bits: numbers of half precision have no more,
+    those of float32 are multiplied as float64.
+    """
+    if q.dtype == torch.float32 and q.device.type == "cuda":
+        return torch.float64
+    return torch.promote_types(q.dtype, torch.float32)

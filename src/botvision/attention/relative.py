@@ -1,0 +1,159 @@
+"""Attention over a map in the kinds of the paper's Table 4, each made of the primitive."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from botvision.attention import choose
+from botvision.attention.biased import attend, autocast_like_products
+from botvision.attention.checks import (
+    check_given,
+    check_keys,
+    check_map,
+    check_tables,
+    check_tensors,
+    map_size,
+    scale_or_default,
+)
+from botvision.attention.positions import relative_biases
+from botvision.attention.tables import adapt_relative_table, adapt_table
+
+
+def relative_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    *,
+    size: tuple[int, int],
+    scale: float | None = None,
+    key_size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Global attention over an H x W map with split, learned, relative positions (paper, Figure 4).
+
+    ``softmax(s q k^T + s q r^T) v`` with ``r[i, j] = rel_height[y_j - y_i + H - 1] + rel_width[x_j - x_i + W - 1]``.
+    It is exact at every size; large maps are computed without the (H*W, H*W) matrix, forward and backward. Takes part
+    in autograd (second derivatives have the whole matrix), autocast, the reverse mode of
+    ``torch.func``, ``torch.compile`` and ``torch.export``. The same input gives the same bits.
+
+    Args:
+        q: (B, heads, H*W, d), positions in row-major order, any strides; float64, float32, float16 or bfloat16.
+        k: (B, heads, H'*W', d), likewise.
+        v: (B, heads, H'*W', e), likewise.
+        rel_height: (2L - 1, d), one vector for each vertical distance from a query to a key, -(L-1) .. L-1. A table
+            for a longer map than this one's gives its central rows, one for a shorter map is stretched
+            (:func:`~botvision.attention.tables.adapt_relative_table`).
+        rel_width: (2L - 1, d), likewise for horizontal distances.
+        size: (H, W), the map of the queries.
+        scale: multiplies q before both terms; d ** -0.5 by default.
+        key_size: (H', W'), where the keys are on another map than the queries; both maps have the same first row and
+            first column.
+
+    Returns:
+        (B, heads, H*W, e).
+
+    Raises:
+        UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
+            argument, what it has and what it should have.
+    """
+    check_given(q=q, k=k, v=v, rel_height=rel_height, rel_width=rel_width)
+    return attend_by_tables(q, k, v, rel_height, rel_width, size, scale, key_size)
+
+
+def position_attention(
+    q: Tensor,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    *,
+    size: tuple[int, int],
+    scale: float | None = None,
+    key_size: tuple[int, int] | None = None,
+) -> Tensor:
+    """:func:`relative_attention` without its content term: ``softmax(s q r^T) v`` (paper, Table 4, "qr").
+
+    Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`.
+    """
+    check_given(q=q, v=v, rel_height=rel_height, rel_width=rel_width)
+    return attend_by_tables(q, None, v, rel_height, rel_width, size, scale, key_size)
+
+
+def content_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
+    """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (paper, Table 4, "qk").
+
+    Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`; of maps it knows nothing.
+    """
+    check_given(q=q, k=k, v=v)
+    q, k, v = (autocast_like_products(tensor) for tensor in (q, k, v))
+    check_tensors(q, k, v)
+    scale = scale_or_default(scale, q)
+    if choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    nothing = q.new_zeros(()).expand(*q.shape[:3], 1)
+    return attend(q, k, v, nothing.expand(-1, -1, -1, k.shape[2]), nothing, scale)
+
+
+def absolute_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    abs_height: Tensor,
+    abs_width: Tensor,
+    *,
+    size: tuple[int, int],
+    scale: float | None = None,
+) -> Tensor:
+    """``softmax(s q k^T + s q r^T) v`` with r of the key's own place (paper, Table 4, "qk + qr absolute").
+
+    ``r[j] = abs_height[y_j] + abs_width[x_j]``, so it is one more term of the key.
+
+    Args:
+        q, k, v, scale: as :func:`relative_attention` takes them.
+        abs_height: (L, d), one vector for each row, adapted to H rows as
+            :func:`~botvision.attention.tables.adapt_table` does.
+        abs_width: (L, d), likewise for columns.
+        size: (H, W), the map of the keys.
+
+    Returns:
+        (B, heads, N, e), N queries.
+
+    Raises:
+        UserError: as :func:`relative_attention` does.
+    """
+    check_given(q=q, k=k, v=v, abs_height=abs_height, abs_width=abs_width)
+    q, k, v, abs_height, abs_width = (autocast_like_products(x) for x in (q, k, v, abs_height, abs_width))
+    check_tensors(q, k, v)
+    size = check_map("size", size, "k", k.shape[-2])
+    check_tables(q, {"abs_height": abs_height, "abs_width": abs_width})
+    rows, columns = (adapt_table(table, length) for table, length in zip((abs_height, abs_width), size, strict=True))
+    return content_attention(q, k + (rows[:, None] + columns[None, :]).flatten(0, 1), v, scale=scale)
+
+
+def attend_by_tables(
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    rel_height: Tensor,
+    rel_width: Tensor,
+    size: tuple[int, int],
+    scale: float | None,
+    key_size: tuple[int, int] | None,
+) -> Tensor:
+    """Check, fit the tables to the maps, make the biases, attend; without a content term where there are no keys."""
+    q, v, rel_height, rel_width = (autocast_like_products(x) for x in (q, v, rel_height, rel_width))
+    k = None if k is None else autocast_like_products(k)
+    check_tensors(q, k, v)
+    size = check_map("size", size, "q", q.shape[-2])
+    is_one_map = key_size is None
+    key_size = size if key_size is None else map_size("key_size", key_size)
+    check_keys("v" if k is None else "k", v.shape[-2], key_size, is_one_map)
+    check_tables(q, {"rel_height": rel_height, "rel_width": rel_width})
+    key_lengths = (None, None) if is_one_map else key_size
+    rel_height = adapt_relative_table(rel_height, size[0], key_lengths[0])
+    rel_width = adapt_relative_table(rel_width, size[1], key_lengths[1])
+    scale = scale_or_default(scale, q)
+    q = q.contiguous()  # once for three products
+    biases = relative_biases(q, rel_height, rel_width, size, key_size, scale)
+    if k is None:
+        q, k = q.new_zeros(*q.shape[:3], 1), v.new_zeros(*v.shape[:3], 1)
+    return attend(q, k, v, *biases, scale)
