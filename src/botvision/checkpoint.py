@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 
 from botvision.errors import UserError
+from botvision.files import why_unreadable
 
 Kind = Literal["detection", "classification"]
 
@@ -29,14 +30,6 @@ def checkpoint_of(path: Path) -> Path:
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
     raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
-
-
-def why_unreadable(error: Exception) -> str:
-    """The first line of what a reader says of a file; where it only stumbled, that says nothing."""
-    lines = str(error).splitlines()
-    if not lines or isinstance(error, LookupError):
-        return "it holds no tensors"
-    return lines[0][:200]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Config(BaseModel):
 def field_error(error: ValidationError) -> FieldError:
     """The first problem of a pydantic error, in one line that names the field."""
     first = error.errors(include_url=False)[0]
-    path = tuple(str(part) for part in first["loc"] if isinstance(part, str))
+    path = tuple(part for part in first["loc"] if isinstance(part, str) and part != "[key]")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):  # from a configuration inside this one
         return FieldError((*path, *cause.path), cause.problem)
@@ -82,6 +82,6 @@ def problem_of(details: ErrorDetails) -> str:
     if details["type"] == "extra_forbidden":
         return "is not a known field"
     if details["type"] == "missing":
-        return "is missing"
+        return "is missing" if isinstance(details["loc"][-1], str) else f"has too few values, got {details['input']!r}"
     message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {details['input']!r}"

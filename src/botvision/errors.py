@@ -1,4 +1,7 @@
-"""The one kind of error that a user can mend; the command line prints it as a single line, exit status 2."""
+"""The one kind of error that a user can fix; the command line prints it as a single line, exit status 2."""
+
+import difflib
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -16,3 +19,9 @@ class UserError(ValueError):
 
 class NotFiniteError(UserError):
     """A loss or an answer of a network is infinite or no number: its weights have blown up."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The end of an error message: the known words that look most like ``word``, or all of them where none does."""
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or sorted(known)
+    return f"; did you mean {' or '.join(close)}?" if len(close) <= 3 else f"; known: {', '.join(close)}"

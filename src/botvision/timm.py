@@ -5,6 +5,7 @@ backbone = timm.create_model("botvision_botnet50", features_only=True, out_indic
 model = botvision.timm.convert(timm.create_model("botnet26t_256"))           # the same outputs, and any image size
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
 from timm.layers.bottleneck_attn import BottleneckAttn
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
-from botvision.models.network import check_classes, check_images
-from botvision.models.plan import shrink
+from botvision.models.network import check_classes, check_images, shrink
 from botvision.models.weights import is_position_table
 
 __all__ = ["TimmNetwork", "convert"]
@@ -103,8 +103,8 @@ class TimmNetwork(Network):
         There is no norm to apply, the format is NCHW alone, and the network always runs to its end.
         """
         if output_fmt != "NCHW":
-            raise UserError(f"output_fmt must be NCHW, got {output_fmt!r}")
-        take, _ = feature_take_indices(len(self.feature_info), indices)
+            raise FieldError(("output_fmt",), f"should be NCHW, got {output_fmt!r}")
+        take = feature_indices(len(self.feature_info), indices)
         stem: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
             c2_to_c5 = self.forward_maps(x)
@@ -124,6 +124,19 @@ class TimmNetwork(Network):
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave without decay: the position tables."""
         return {name for name, _ in self.named_parameters() if is_position_table(name)}
+
+
+def feature_indices(count: int, indices: int | Sequence[int] | None) -> Sequence[int]:
+    """Which of ``count`` maps are asked for: all, the last so many, or those of the list, negative from the end.
+
+    Raises:
+        FieldError: maps that do not exist.
+    """
+    if indices is None or isinstance(indices, int):
+        indices = range(-(count if indices is None else indices), 0)
+    if not all(-count <= index < count for index in indices):
+        raise FieldError(("indices",), f"should name some of the {count} maps, got {indices}")
+    return [index % count for index in indices]
 
 
 def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Tensor]) -> None:

@@ -213,7 +213,7 @@ def description(**changes):
         (None, "no configuration"),
         ({"botvision": "not json"}, "no configuration"),
         (description(windows=7), "no configuration of this version.*windows"),
-        (description(heads=0), "heads must be at least 1"),
+        (description(heads=0), "heads: .*1, got 0"),
         (description(), "do not fit its own configuration"),
     ],
 )

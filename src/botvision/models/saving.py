@@ -1,7 +1,6 @@
 """A network in one file: safetensors, with the configuration in the file's own metadata."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -29,7 +28,7 @@ def save(model: Network, path: str | Path) -> None:
     if pooling != "avg":
         raise UserError(f"a network with global_pool={pooling!r} cannot be saved, it would come back with 'avg'")
     description = {
-        "config": asdict(model.config),
+        "config": model.config.plain(),
         "num_classes": model.num_classes,
         "features_only": model.features_only,
     }
@@ -61,7 +60,7 @@ def load(path: str | Path) -> Network:
         description = json.loads(metadata[METADATA_KEY])
         config = NetworkConfig(**description["config"])
         model = Network(config, description["num_classes"], description["features_only"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UserError) as error:
         raise UserError(
             f"{path} has no configuration of this version inside ({error}); build the model with create_model and use "
             "load_weights"

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from botvision.checkpoint import why_unreadable
 from botvision.errors import UserError
+from botvision.files import why_unreadable
 
 TIMM_PREFIX = "timm/"
 """In front of a name, it asks for the weights of a timm model."""
