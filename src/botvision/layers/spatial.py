@@ -12,6 +12,7 @@ from torch import nn
 
 from botvision.configuration import FieldError
 from botvision.errors import nearest
+from botvision.layers.lambda_layer import WINDOW, LambdaLayer
 from botvision.layers.mhsa import ATTENTION_KINDS, MHSA2d
 
 MakeNorm = Callable[[int], nn.Module]
@@ -76,6 +77,16 @@ SPATIAL_LAYERS: dict[str, SpatialLayer] = {
         has_squeeze=True,
     ),
     **{kind: attention(kind) for kind in ATTENTION_KINDS},
+    "lambda": SpatialLayer(
+        name="lambda_layer",
+        make=lambda place: LambdaLayer(place.width, place.heads, norm=place.norm),
+        describe=lambda place: f"lambda, {place.width}, {place.heads} heads, {WINDOW}x{WINDOW}",
+    ),
+    "lambda_global": SpatialLayer(
+        name="lambda_layer",
+        make=lambda place: LambdaLayer(place.width, place.heads, None, place.size, place.norm),
+        describe=lambda place: f"lambda, {place.width}, {place.heads} heads, global",
+    ),
 }
 
 
