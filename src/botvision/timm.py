@@ -98,17 +98,24 @@ class TimmNetwork(Network):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The maps of ``feature_info`` that ``indices`` names (an int: the last so many), as timm's networks do.
+        """The maps of ``feature_info`` at ``indices`` (an int: the last so many; None: all), as timm's networks do.
 
-        There is no norm to apply, the format is NCHW alone, and the network always runs to its end.
+        There is no norm to apply, the only format is NCHW, and the network always runs to its end.
+
+        Raises:
+            FieldError: another ``output_fmt``.
         """
         if output_fmt != "NCHW":
             raise FieldError(("output_fmt",), f"should be NCHW, got {output_fmt!r}")
-        take = feature_indices(len(self.feature_info), indices)
+        every = range(len(self.feature_info))
+        if indices is None or isinstance(indices, int):
+            wanted: Sequence[int] = every if indices is None else every[-indices:]
+        else:
+            wanted = [every[index] for index in indices]
         stem: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
             c2_to_c5 = self.forward_maps(x)
-        maps = [map_ for index, map_ in enumerate([*stem, *c2_to_c5]) if index in take]
+        maps = [map_ for index, map_ in enumerate([*stem, *c2_to_c5]) if index in wanted]
         return maps if intermediates_only else (c2_to_c5[-1], maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -117,26 +124,13 @@ class TimmNetwork(Network):
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns by which timm groups parameters for layer-wise learning rates; an inserted block ends its stage."""
+        """timm's patterns for layer-wise learning rates; an inserted block is the last of its stage."""
         fine = [(r"^layer(\d+)\.inserted", (LAST_OF_STAGE,)), (r"^layer(\d+)\.(\d+)", None)]
         return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else fine}
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave without decay: the position tables."""
         return {name for name, _ in self.named_parameters() if is_position_table(name)}
-
-
-def feature_indices(count: int, indices: int | Sequence[int] | None) -> Sequence[int]:
-    """Which of ``count`` maps are asked for: all, the last so many, or those of the list, negative from the end.
-
-    Raises:
-        FieldError: maps that do not exist.
-    """
-    if indices is None or isinstance(indices, int):
-        indices = range(-(count if indices is None else indices), 0)
-    if not all(-count <= index < count for index in indices):
-        raise FieldError(("indices",), f"should name some of the {count} maps, got {indices}")
-    return [index % count for index in indices]
 
 
 def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -158,7 +152,7 @@ def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
 
 
 def register(name: str) -> None:
-    """Make one entry of the catalogue a model of timm's, under its name with ``botvision_`` in front."""
+    """Register one entry of the catalogue as a timm model, named with ``botvision_`` in front."""
 
     def build(pretrained: bool = False, **arguments: Any) -> nn.Module:  # noqa: ANN401
         return build_model_with_cfg(partial(TimmNetwork, name), PREFIX + name, pretrained, **arguments)
@@ -207,7 +201,7 @@ def convert(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        UserError: the model has no such layer, or is one itself, which nothing can be changed in.
+        UserError: the model has no such layer, or is itself such a layer, which cannot be replaced in place.
     """
     if isinstance(model, BottleneckAttn):
         raise UserError("convert takes a model that has BottleneckAttn inside, got a BottleneckAttn itself")

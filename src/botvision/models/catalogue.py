@@ -1,4 +1,4 @@
-"""The named models: entries of one table, and ``create_model`` that builds any of them."""
+"""The named models as one table, and ``create_model``, which builds any of them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from botvision.models.network import Network
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper prints of a model at one input size."""
+    """The cost of a model at one input size, as the paper prints it."""
 
     input_size: int
     """Image height and width, in pixels."""
@@ -21,16 +21,14 @@ class Published:
     madds: float | None
     """Billion multiply-adds of one image."""
     source: str
-    """Where it is printed."""
+    """Table, figure or footnote."""
     why: str = ""
-    """Why the network as the paper defines it counts otherwise."""
-    defined_params: float | None = None
-    """Million parameters of the network as the paper's text defines it, where what it prints contradicts that."""
+    """Why the count of the network that the paper's text defines differs; empty where it does not."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the catalogue: the network, and every figure that the paper publishes of its cost."""
+    """One row of the catalogue: the network, and all that the paper publishes about its cost."""
 
     config: NetworkConfig
     published: tuple[Published, ...] = ()
@@ -79,11 +77,11 @@ CATALOGUE: dict[str, Entry] = {
     "botnet152": Entry(botnet(R152)),
     "botnet200": Entry(botnet(R200)),
     "botnet50_s1": Entry(botnet(R50, c5_stride=1), (Published(224, 20.8, 4.27, "Table 9", STRIDED_C5),)),
-    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT, 30.5),)),
-    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT, 51.7),)),
-    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT, 69.1),)),
-    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT, 47.9),)),
-    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT, 69.2),)),
+    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT),)),
+    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT),)),
+    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT),)),
+    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT),)),
+    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT),)),
     "senet_s1": Entry(senet(R50)),
     "senet_s2": Entry(senet(R101)),
     "senet_s3": Entry(senet(R152)),
@@ -110,7 +108,7 @@ def create_model(
         features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits.
         overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640`` or
             ``(480, 640)``, ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"``, ``norm="frozen"`` or
-            ``spatial={"c5": "conv"}``.
+            ``spatial={"c5": "lambda"}``.
 
     Returns:
         A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the four maps.

@@ -58,7 +58,7 @@ class NetworkConfig(Config):
     attention: Literal["none", "qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute"] = "qk+qr_relative"
     """Terms of the logits in every BoT block (Table 4); "none" makes it a convolutional block."""
     spatial: dict[Stage, str] = Field(default_factory=dict)
-    """Spatial layer of whole stages by its name in the registry, such as {"c5": "conv"}; overrides attention_in."""
+    """Spatial layer of whole stages by its name in the registry, such as {"c5": "lambda"}; overrides attention_in."""
     c5_stride: Literal[1, 2] = 2
     """2, or 1 for BoTNet-S1."""
     heads: Count = 4

@@ -1,4 +1,4 @@
-"""What every model costs, beside what the paper publishes; and what one is made of, as Table 1 prints it."""
+"""The cost of every model beside the published one, and the stages of a model as in Table 1."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -23,7 +23,7 @@ class ModelSummary:
     input_size: int
     """Image height and width, in pixels."""
     params: int
-    """Learned numbers, with a classifier of 1000 classes."""
+    """Learned values, with a classifier of 1000 classes."""
     madds: int
     """Multiply-adds of one image."""
     published_params: float | None
@@ -47,7 +47,7 @@ class StageSummary:
     """Of the stage's output, in positions."""
     channels: int
     layers: tuple[str, ...]
-    """What one block is made of, or the stage itself where it has none."""
+    """Layers of one block, or of the stage itself where it has no blocks."""
     blocks: int
     """How many such blocks."""
 
@@ -116,7 +116,7 @@ def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
 
 
 def meta_model(name: str) -> Network:
-    """A model without memory, to count."""
+    """A model on the meta device, which takes no memory."""
     with torch.device("meta"):
         return create_model(name)
 
