@@ -116,6 +116,13 @@ def test_the_getter_gives_the_features_of_timms_own_walk(out_indices):
         torch.testing.assert_close(ours, theirs)
     last, maps = getter.model.forward_intermediates(x, indices=2)
     assert len(maps) == 2 and torch.equal(maps[-1], last)
+    _, every = getter.model.forward_intermediates(x)
+    chosen = getter.model.forward_intermediates(x, indices=[0, -1], intermediates_only=True)
+    assert len(every) == 5
+    for ours, theirs in zip(chosen, (every[0], every[4]), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(IndexError):
+        getter.model.forward_intermediates(x, indices=[5])
     with pytest.raises(ValueError, match=r"output_fmt: .*NCHW"):
         getter.model.forward_intermediates(x, output_fmt="NHWC")
 

@@ -71,8 +71,8 @@ class Bottleneck(nn.Module):
         layer, outputs = find_spatial_layer(spatial), EXPANSION * width
         place = Place(width, size, stride, dilation, heads, style.norm)
         squeeze = max(1, round(outputs * style.se_ratio)) if style.se_ratio and layer.has_squeeze else 0
+        # One line for each layer, in the notation of Table 1.
         self.description: tuple[str, ...] = (f"1x1, {width}", layer.describe(place), f"1x1, {outputs}")
-        """One line for each layer, in the notation of Table 1."""
         if squeeze:
             self.description += (f"SE, {squeeze}",)
         self.spatial_name = layer.name
@@ -144,7 +144,7 @@ class NonLocalBlock(nn.Module):
 
 def start_at_zero(norm: nn.Module) -> nn.Module:
     """Let a residual branch start at zero. A frozen norm is left as it is: its weight could never grow again."""
-    if isinstance(norm.weight, nn.Parameter):
+    if isinstance(getattr(norm, "weight", None), nn.Parameter):
         nn.init.zeros_(norm.weight)
     return norm
 
