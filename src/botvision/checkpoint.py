@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from botvision.errors import UserError
+from botvision.files import why_unreadable
 
 PARTS: dict[str, type] = {"botvision": dict, "state_dict": dict, "step": int}
 """What every checkpoint contains."""
@@ -25,14 +26,6 @@ def checkpoint_of(path: Path) -> Path:
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
     raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
-
-
-def why_unreadable(error: Exception) -> str:
-    """The first line of a reader's error; a LookupError has no useful one."""
-    lines = str(error).splitlines()
-    if not lines or isinstance(error, LookupError):
-        return "it holds no tensors"
-    return lines[0][:200]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Config(BaseModel):
 def field_error(error: ValidationError) -> FieldError:
     """The first problem of a pydantic error, in one line that names the field."""
     first = error.errors(include_url=False)[0]
-    path = tuple(str(part) for part in first["loc"] if isinstance(part, str))
+    path = tuple(part for part in first["loc"] if isinstance(part, str) and part != "[key]")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):  # from a configuration inside this one
         return FieldError((*path, *cause.path), cause.problem)
@@ -99,6 +99,8 @@ PROBLEMS = {
 
 def problem_of(details: ErrorDetails) -> str:
     """What is wrong with a value and what would be right."""
+    if details["type"] == "missing" and not isinstance(details["loc"][-1], str):  # inside a tuple
+        return f"has too few values, got {details['input']!r}"
     if details["type"] in PROBLEMS:
         return PROBLEMS[details["type"]].format(got=repr(details["input"]), **details.get("ctx", {}))
     message = details["msg"].removeprefix("Input ")

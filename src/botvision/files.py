@@ -50,3 +50,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def why_unreadable(error: Exception) -> str:
+    """The first line of what a reader of weights says about a file; its lookup errors say nothing to a user."""
+    lines = str(error).splitlines()
+    if not lines or isinstance(error, LookupError):
+        return "it holds no tensors"
+    return lines[0][:200]

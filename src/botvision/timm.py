@@ -5,6 +5,7 @@ backbone = timm.create_model("botvision_botnet50", features_only=True, out_indic
 model = botvision.timm.convert(timm.create_model("botnet26t_256"))           # the same outputs, and any image size
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
 from timm.layers.bottleneck_attn import BottleneckAttn
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
-from botvision.models.network import check_classes, check_images
-from botvision.models.plan import shrink
+from botvision.models.network import check_classes, check_images, shrink
 from botvision.models.weights import is_position_table
 
 __all__ = ["TimmNetwork", "convert"]
@@ -98,17 +98,24 @@ class TimmNetwork(Network):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The maps of ``feature_info`` that ``indices`` names (an int: the last so many), as timm's networks do.
+        """The maps of ``feature_info`` at ``indices`` (an int: the last so many; None: all), as timm's networks do.
 
-        There is no norm to apply, the format is NCHW alone, and the network always runs to its end.
+        There is no norm to apply, the only format is NCHW, and the network always runs to its end.
+
+        Raises:
+            FieldError: another ``output_fmt``.
         """
         if output_fmt != "NCHW":
-            raise UserError(f"output_fmt must be NCHW, got {output_fmt!r}")
-        take, _ = feature_take_indices(len(self.feature_info), indices)
+            raise FieldError(("output_fmt",), f"should be NCHW, got {output_fmt!r}")
+        every = range(len(self.feature_info))
+        if indices is None or isinstance(indices, int):
+            wanted: Sequence[int] = every if indices is None else every[-indices:]
+        else:
+            wanted = [every[index] for index in indices]
         stem: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
             c2_to_c5 = self.forward_maps(x)
-        maps = [map_ for index, map_ in enumerate([*stem, *c2_to_c5]) if index in take]
+        maps = [map_ for index, map_ in enumerate([*stem, *c2_to_c5]) if index in wanted]
         return maps if intermediates_only else (c2_to_c5[-1], maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -117,7 +124,7 @@ class TimmNetwork(Network):
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns by which timm groups parameters for layer-wise learning rates; an inserted block ends its stage."""
+        """timm's patterns for layer-wise learning rates; an inserted block is the last of its stage."""
         fine = [(r"^layer(\d+)\.inserted", (LAST_OF_STAGE,)), (r"^layer(\d+)\.(\d+)", None)]
         return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else fine}
 
@@ -145,7 +152,7 @@ def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
 
 
 def register(name: str) -> None:
-    """Make one entry of the catalogue a model of timm's, under its name with ``botvision_`` in front."""
+    """Register one entry of the catalogue as a timm model, named with ``botvision_`` in front."""
 
     def build(pretrained: bool = False, **arguments: Any) -> nn.Module:  # noqa: ANN401
         return build_model_with_cfg(partial(TimmNetwork, name), PREFIX + name, pretrained, **arguments)
@@ -194,7 +201,7 @@ def convert(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        UserError: the model has no such layer, or is one itself, which nothing can be changed in.
+        UserError: the model has no such layer, or is itself such a layer, which cannot be replaced in place.
     """
     if isinstance(model, BottleneckAttn):
         raise UserError("convert takes a model that has BottleneckAttn inside, got a BottleneckAttn itself")

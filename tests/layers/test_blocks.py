@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from botvision.layers import BoTBlock, Bottleneck, HalvingPool, NonLocalBlock, Style
+from botvision.layers import SPATIAL_LAYERS, Bottleneck, HalvingPool, NonLocalBlock, Style
+
+BOT = "qk+qr_relative"
 
 
 def wake(module):
@@ -38,7 +40,7 @@ def test_bottleneck_is_torchvisions(stride, dilation):
 def test_squeeze_and_excitation_is_timms():
     torch.manual_seed(0)
     theirs = timm.models.resnet.Bottleneck(128, 32, attn_layer="se", act_layer=nn.SiLU)
-    ours = Bottleneck(128, 32, se_ratio=1 / 16, style=Style(activation=nn.SiLU)).eval()
+    ours = Bottleneck(128, 32, style=Style(activation=nn.SiLU, se_ratio=1 / 16)).eval()
     ours.load_state_dict(wake(theirs).state_dict(), strict=True)
     x = torch.randn(2, 128, 5, 6)
     torch.testing.assert_close(ours(x), theirs(x))
@@ -57,7 +59,7 @@ def test_halving_pool_is_the_mean_of_the_pixels_there_are(height, width):
 
 def test_bot_block_is_figure_1():
     torch.manual_seed(0)
-    block = wake(BoTBlock(24, 8, size=(6, 9), heads=2, stride=2))
+    block = wake(Bottleneck(24, 8, 2, BOT, size=(6, 9), heads=2))
     x = torch.randn(2, 24, 6, 9)
     out = block.bn1(block.conv1(x)).relu()
     out = nn.functional.avg_pool2d(block.mhsa(out), 2, ceil_mode=True, count_include_pad=False)
@@ -76,22 +78,52 @@ def test_non_local_is_one_head_of_softmax_attention_with_a_residual():
     torch.testing.assert_close(block(x), expected)
 
 
-@pytest.mark.parametrize(
-    "block",
-    [Bottleneck(32, 8), BoTBlock(32, 8, size=(4, 4)), BoTBlock(16, 8, size=(4, 4), stride=2), NonLocalBlock(32)],
-    ids=lambda block: type(block).__name__,
-)
-def test_a_new_block_is_its_shortcut(block):
-    x = torch.randn(2, block.downsample[0].in_channels if getattr(block, "downsample", None) else 32, 4, 4).relu()
-    shortcut = block.downsample(x) if getattr(block, "downsample", None) else x
+@pytest.mark.parametrize("spatial", SPATIAL_LAYERS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_new_block_is_its_shortcut(spatial, stride):
+    block = Bottleneck(32, 8, stride, spatial, size=(5, 7))
+    x = torch.randn(2, 32, 5, 7).relu()
+    shortcut = block.downsample(x) if block.downsample else x
     torch.testing.assert_close(block(x), shortcut.relu())
 
 
-@pytest.mark.parametrize("block", [Bottleneck, lambda *given, stride: BoTBlock(*given, (4, 4), stride=stride)])
+def test_a_new_non_local_block_is_its_input():
+    x = torch.randn(2, 32, 4, 4)
+    torch.testing.assert_close(NonLocalBlock(32)(x), x)
+
+
+@pytest.mark.parametrize("spatial", ["conv", BOT])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm2d])
+def test_gradients_of_a_block_are_those_of_finite_differences(spatial, activation, norm):
+    """The shortcut is added in place: autograd would give wrong gradients if a layer had needed its output."""
+    torch.manual_seed(0)
+    style = Style(norm, activation, se_ratio=0.5)
+    block = wake(Bottleneck(16, 4, spatial=spatial, size=(2, 3), heads=2, drop_path=0.5, style=style)).double()
+    x = torch.randn(1, 16, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, x)
+    torch.manual_seed(1)
+    before = x.detach().clone()
+    block.train()(x).sum().backward()
+    assert torch.equal(x, before) and x.grad.isfinite().all()
+
+
+def test_squeeze_and_excitation_is_in_convolutional_blocks_alone():
+    style = Style(se_ratio=0.25)
+    names = [name for name in SPATIAL_LAYERS if hasattr(Bottleneck(8, 4, 1, name, size=(3, 3), style=style).se, "fc1")]
+    assert names == ["conv"]
+
+
+@pytest.mark.parametrize("spatial", ["conv", BOT])
 @pytest.mark.parametrize("stride", [0, 3, 4, "2"])
-def test_other_strides_are_refused(block, stride):
-    with pytest.raises(ValueError, match="stride must be 1 or 2"):
-        block(32, 8, stride=stride)
+def test_other_strides_are_refused(spatial, stride):
+    with pytest.raises(ValueError, match=r"stride: .*1 or 2"):
+        Bottleneck(32, 8, stride, spatial, size=(4, 4))
+
+
+def test_an_unknown_spatial_layer_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"spatial: .*'qr_relativ'.*qr_relative"):
+        Bottleneck(32, 8, spatial="qr_relativ")
 
 
 def test_a_frozen_norm_does_not_silence_its_block():
@@ -103,7 +135,7 @@ def test_a_frozen_norm_does_not_silence_its_block():
 
 def test_stochastic_depth_skips_in_training_alone():
     torch.manual_seed(0)
-    block = wake(Bottleneck(32, 8, style=Style(drop_path=1.0)))
+    block = wake(Bottleneck(32, 8, drop_path=0.999999))
     x = torch.randn(2, 32, 4, 4)
     assert (block.eval()(x) - x.relu()).abs().max() > 1e-2
     torch.testing.assert_close(block.train()(x), x.relu())

@@ -117,14 +117,14 @@ def test_a_state_dict_of_another_layer_is_refused(other):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"heads": 3}, "heads must divide the channels: 3 heads, 8 channels"),
-        ({"kind": "kq"}, "unknown kind of attention 'kq'"),
-        ({"size": None}, "needs the size"),
-        ({"heads": 0}, "heads must be a whole number, at least 1, got 0"),
-        ({"heads": 2.0}, "heads must be a whole number"),
-        ({"size": 14}, r"size must be \(H, W\), two whole numbers of at least 1, got 14"),
-        ({"size": (0, 4)}, "size must be"),
-        ({"size": (4, 4, 4)}, "size must be"),
+        ({"heads": 3}, "heads: .*divide.* 3 heads and 8 channels"),
+        ({"kind": "kq"}, "kind: .*qr_relative.*'kq'"),
+        ({"size": None}, "size: is missing"),
+        ({"heads": 0}, "heads: .*at least 1, got 0"),
+        ({"heads": 2.0}, "heads: .*whole number.*2.0"),
+        ({"size": 14}, "size.*14"),
+        ({"size": (0, 4)}, r"size.*\(0, 4\)"),
+        ({"size": (4, 4, 4)}, r"size.*\(4, 4, 4\)"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):
@@ -145,10 +145,10 @@ def test_tables_are_found_by_name_when_something_registers_one_again():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"channels": 0}, "channels must be a whole number, at least 1, got 0"),
-        ({"out_channels": 0}, "out_channels must be"),
-        ({"head_width": 0}, "head_width must be"),
-        ({"head_width": -3}, "head_width must be"),
+        ({"channels": 0}, "^channels: .*at least 1, got 0"),
+        ({"out_channels": 0}, "out_channels: .*got 0"),
+        ({"head_width": 0}, "head_width: .*got 0"),
+        ({"head_width": -3}, "head_width: .*got -3"),
     ],
 )
 def test_widths_that_cannot_be_are_named(given, message):
@@ -157,5 +157,5 @@ def test_widths_that_cannot_be_are_named(given, message):
 
 
 def test_a_map_without_batch_is_refused():
-    with pytest.raises(ValueError, match=r"the feature map must be \(B, C, H, W\), got shape \(8, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"feature map .*\(B, C, H, W\), got shape \(8, 3, 3\)"):
         MHSA2d(8, (3, 3))(torch.zeros(8, 3, 3))

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 from botvision.models import CATALOGUE, create_model
-from botvision.models.counting import attention_multiply_adds, count_multiply_adds
+from botvision.models.counting import count_multiply_adds
 
 SIZE = (65, 97)
 
@@ -82,7 +82,7 @@ def test_every_kind_of_attention(kind):
     layer = MHSA2d(12, (5, 7), heads=2, kind=kind, out_channels=16, head_width=3)
     projections = 5 * 7 * 12 * sum(layer.widths)
     expected = independent_count(WrittenOut(layer), torch.zeros(1, 12, 5, 7))
-    assert attention_multiply_adds(layer, 5, 7) + projections == expected
+    assert layer.multiply_adds(5, 7) + projections == expected
 
 
 def test_non_local_network():

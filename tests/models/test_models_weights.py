@@ -69,7 +69,7 @@ def test_timm_names_give_timms_logits(monkeypatch, name, ours, changes):
 
 
 def test_a_timm_model_without_weights_is_one_line():
-    with pytest.raises(ValueError, match="timm gives no weights for 'resnetfifty'") as error:
+    with pytest.raises(ValueError, match=r"timm.*'resnetfifty'") as error:
         read_state_dict("timm/resnetfifty")
     assert "\n" not in str(error.value)
 
@@ -156,7 +156,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Malicious(str(trap)), protocol=2))
     for name in ("weights.pth", "plain.pth"):
         for read in (read_state_dict, botvision.load):
-            with pytest.raises(ValueError, match=f"{name} is no readable weights file") as error:
+            with pytest.raises(ValueError, match=f"{name} .*readable weights file") as error:
                 read(tmp_path / name)
             assert "\n" not in str(error.value)
     assert not trap.exists()
@@ -213,7 +213,7 @@ def description(**changes):
         (None, "no configuration"),
         ({"botvision": "not json"}, "no configuration"),
         (description(windows=7), "no configuration of this version.*windows"),
-        (description(heads=0), "heads must be at least 1"),
+        (description(heads=0), "heads: .*1, got 0"),
         (description(), "do not fit its own configuration"),
     ],
 )
@@ -226,12 +226,12 @@ def test_a_file_without_a_usable_configuration_is_refused(tmp_path, metadata, me
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"absent\.pth is not there"):
+    with pytest.raises(ValueError, match=r"absent\.pth"):
         read_state_dict(tmp_path / "absent.pth")
     damaged = tmp_path / "damaged.safetensors"
     botvision.save(create_model("resnet50", **SMALL), damaged)
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"damaged\.safetensors is no readable weights file"):
+    with pytest.raises(ValueError, match=r"damaged\.safetensors .*readable weights file"):
         botvision.load(damaged)
 
 

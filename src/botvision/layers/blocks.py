@@ -1,160 +1,119 @@
-"""The two blocks of the paper's Figure 1: the ResNet bottleneck and the Bottleneck Transformer (BoT) block.
+"""The block of the paper's Figure 1, and the Non-Local block of Table 7.
 
-They differ in one place, the spatial layer between the two 1x1 convolutions. Names of their parts are torchvision's,
-so that its state dicts load as they are.
+A ResNet block and a Bottleneck Transformer (BoT) block are one class: they differ in the spatial layer between the two
+1x1 convolutions. Names of modules are torchvision's, so that its state dicts load as they are.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
-from botvision.errors import UserError
+from botvision.configuration import FieldError
 from botvision.layers.mhsa import MHSA2d
+from botvision.layers.spatial import MakeNorm, Place, convolution, find_spatial_layer
+from botvision.symbolic import always_true
 
 EXPANSION = 4
 """Output channels of a block over its inner width (He et al. 2016)."""
 
-MakeNorm = Callable[[int], nn.Module]
-"""Channels -> a normalisation layer."""
-
 
 @dataclass(frozen=True)
 class Style:
-    """What the blocks of a network have in common, whatever their spatial layer."""
+    """What all blocks of a network have in common."""
 
     norm: MakeNorm = nn.BatchNorm2d
     activation: type[nn.ReLU | nn.SiLU] = nn.ReLU
-    drop_path: float = 0.0
-    """Chance that an image skips the block in training (stochastic depth, Huang et al. 2016)."""
+    se_ratio: float = 0.0
+    """Channels inside squeeze-and-excitation over the block's output (Hu et al. 2018); 0 leaves it out."""
 
 
-class ResidualBlock(nn.Module):
-    """What both blocks of Figure 1 share: 1x1 reduce, a spatial layer, 1x1 expand, and a shortcut around them.
+class Bottleneck(nn.Module):
+    """Figure 1: 1x1 reduce, a spatial layer, 1x1 expand, and a shortcut around them.
 
     Args:
         in_channels: channels of the input.
         width: channels of the spatial layer; the output has 4 x width.
-        stride: 1 or 2.
-        style: normalisation, activation and stochastic depth.
+        stride: 1 or 2. A spatial layer without a stride of its own is followed by 2x2 average pooling.
+        spatial: a name in :data:`~botvision.layers.spatial.SPATIAL_LAYERS`: "conv" is the ResNet block,
+            "qk+qr_relative" the BoT block.
+        size: (H, W) of the input map that position tables are made for; layers without tables need none.
+        heads: heads of the spatial layer, if it has any.
+        dilation: dilation of the spatial layer, if it has any.
+        drop_path: chance that an image skips the block in training (stochastic depth, Huang et al. 2016).
+        style: normalisation, activation, squeeze-and-excitation.
 
     Raises:
-        UserError: another stride.
+        UserError: another stride, an unknown spatial layer, or one that cannot be built at this width and size.
 
     Shape:
         input (B, in_channels, H, W), output (B, 4 * width, ceil(H / stride), ceil(W / stride)).
     """
 
-    def __init__(self, in_channels: int, width: int, stride: int = 1, style: Style = Style()) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int = 1,
+        spatial: str = "conv",
+        *,
+        size: tuple[int, int] | None = None,
+        heads: int = 4,
+        dilation: int = 1,
+        drop_path: float = 0.0,
+        style: Style = Style(),
+    ) -> None:
         super().__init__()
         if stride not in (1, 2):
-            raise UserError(f"stride must be 1 or 2, got {stride!r}")
-        out_channels = EXPANSION * width
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
+            raise FieldError(("stride",), f"should be 1 or 2, got {stride!r}")
+        layer, outputs = find_spatial_layer(spatial), EXPANSION * width
+        place = Place(width, size, stride, dilation, heads, style.norm)
+        squeeze = max(1, round(outputs * style.se_ratio)) if style.se_ratio and layer.has_squeeze else 0
+        # One line for each layer, in the notation of Table 1.
+        self.description: tuple[str, ...] = (f"1x1, {width}", layer.describe(place), f"1x1, {outputs}")
+        if squeeze:
+            self.description += (f"SE, {squeeze}",)
+        self.spatial_name = layer.name
+        self.conv1 = convolution(in_channels, width, 1)
         self.bn1 = style.norm(width)
+        self.add_module(layer.name, layer.make(place))
+        self.pool = HalvingPool() if stride == 2 and not layer.has_stride else nn.Identity()
         self.bn2 = style.norm(width)
-        self.conv3 = nn.Conv2d(width, out_channels, kernel_size=1, bias=False)
-        self.bn3 = style.norm(out_channels)
+        self.conv3 = convolution(width, outputs, 1)
+        self.bn3 = start_at_zero(style.norm(outputs))
+        self.se = squeeze_excitation(outputs, squeeze) if squeeze else nn.Identity()
+        self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
         self.relu = style.activation(inplace=True)
-        self.se: nn.Module = nn.Identity()
-        self.drop_path = StochasticDepth(style.drop_path, mode="row")
         self.downsample = None
-        if stride != 1 or in_channels != out_channels:
-            projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(projection, style.norm(out_channels))
-        start_at_zero(self.bn3)
-
-    def spatial(self, x: Tensor) -> Tensor:
-        """The layer that tells the two blocks apart: (B, width, H, W) -> (B, width, H', W')."""
-        raise NotImplementedError
+        if stride != 1 or in_channels != outputs:
+            self.downsample = nn.Sequential(convolution(in_channels, outputs, 1, stride), style.norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, 4 * width, H', W')."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.spatial(out)))
-        out = self.se(self.bn3(self.conv3(out)))
-        return self.relu(self.drop_path(out) + shortcut)
-
-
-class Bottleneck(ResidualBlock):
-    """Figure 1, left: the spatial layer is a 3x3 convolution, and carries the stride.
-
-    Args:
-        dilation: of the 3x3 convolution.
-        se_ratio: channels inside squeeze-and-excitation over the block's output (Hu et al. 2018); 0 leaves it out.
-        others: see :class:`ResidualBlock`.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        stride: int = 1,
-        style: Style = Style(),
-        *,
-        dilation: int = 1,
-        se_ratio: float = 0.0,
-    ) -> None:
-        super().__init__(in_channels, width, stride, style)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
-        if se_ratio:
-            self.se = SqueezeExcitation(EXPANSION * width, max(1, round(EXPANSION * width * se_ratio)))
-
-    def spatial(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) -> (B, width, H', W')."""
-        return self.conv2(x)
-
-
-class BoTBlock(ResidualBlock):
-    """Figure 1, right: the spatial layer is global self-attention.
-
-    Attention has no stride; a strided block pools 2x2 after it (paper, Section 3). The pooling rounds up and leaves
-    the missing pixels of an odd edge out of its mean, so that it meets the strided shortcut at every size.
-
-    Args:
-        size: (H, W) of the input map that the position tables are made for.
-        heads: attention heads.
-        kind: what the logits are made of, one of :data:`~botvision.layers.mhsa.ATTENTION_KINDS`.
-        others: see :class:`ResidualBlock`.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        size: tuple[int, int],
-        heads: int = 4,
-        stride: int = 1,
-        kind: str = "qk+qr_relative",
-        style: Style = Style(),
-    ) -> None:
-        super().__init__(in_channels, width, stride, style)
-        self.mhsa = MHSA2d(width, size, heads, kind)
-        self.pool = HalvingPool() if stride == 2 else nn.Identity()
-
-    def spatial(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) -> (B, width, H', W')."""
-        return self.pool(self.mhsa(x))
+        out = self.pool(getattr(self, self.spatial_name)(out))
+        out = self.relu(self.bn2(out))
+        out = self.drop_path(self.se(self.bn3(self.conv3(out))))
+        out += shortcut  # in place: no layer before it keeps its own output for the backward pass
+        return self.relu(out)
 
 
 class HalvingPool(nn.Module):
-    """2x2 average pooling with stride 2 that rounds up: of an odd edge it takes the mean of the pixels there are.
+    """2x2 average pooling of stride 2 that rounds up; at an odd edge it is the mean of the pixels that exist.
 
-    It is ``nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)``, but for how the output's size is worked out:
-    by the formula of the strided 1x1 convolution in the shortcut, so that a compiled or exported program of unknown
-    size can see that the two are equal.
+    It computes ``nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)``, but gets the output size by the formula
+    of the strided 1x1 convolution in the shortcut, so that a compiled or exported program of unknown size can prove
+    that both sizes are equal.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
-        if not all(statically_known_true(side % 2 == 0) for side in x.shape[2:]):
-            # The last row and column once more; beyond an even edge nothing reaches them. Not F.pad, whose gradient a
-            # compiler takes for one in another memory layout than it has (PyTorch 2.15, mode "replicate").
+        if not all(always_true(side % 2 == 0) for side in x.shape[2:]):
+            # Repeat the last row and column; an even edge does not read them. Not F.pad: under torch.compile the
+            # gradient of mode "replicate" is assumed to have another memory layout than it has (PyTorch 2.15).
             x = torch.cat([x, x[:, :, -1:]], dim=2)
             x = torch.cat([x, x[:, :, :, -1:]], dim=3)
         return F.avg_pool2d(x, 2)
@@ -173,17 +132,26 @@ class NonLocalBlock(nn.Module):
 
     def __init__(self, channels: int, norm: MakeNorm = nn.BatchNorm2d) -> None:
         super().__init__()
+        self.description = (f"non-local, {channels // 2}", f"1x1, {channels}")
         self.mhsa = MHSA2d(channels, None, heads=1, kind="qk", out_channels=channels // 2)
-        self.conv = nn.Conv2d(channels // 2, channels, kernel_size=1, bias=False)
-        self.bn = norm(channels)
-        start_at_zero(self.bn)
+        self.conv = convolution(channels // 2, channels, 1)
+        self.bn = start_at_zero(norm(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         return x + self.bn(self.conv(self.mhsa(x)))
 
 
-def start_at_zero(norm: nn.Module) -> None:
-    """Let a residual branch start as nothing, if its normalisation learns: a frozen one would stay at nothing."""
-    if isinstance(norm.weight, nn.Parameter):
+def start_at_zero(norm: nn.Module) -> nn.Module:
+    """Let a residual branch start at zero. A frozen norm is left as it is: its weight could never grow again."""
+    if isinstance(getattr(norm, "weight", None), nn.Parameter):
         nn.init.zeros_(norm.weight)
+    return norm
+
+
+def squeeze_excitation(channels: int, squeeze: int) -> SqueezeExcitation:
+    """torchvision's squeeze-and-excitation, with He initialisation."""
+    layer = SqueezeExcitation(channels, squeeze)
+    for conv in (layer.fc1, layer.fc2):
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return layer

@@ -1,18 +1,18 @@
-"""The named models: entries of one table, and ``create_model`` that builds any of them."""
+"""The named models as one table, and ``create_model``, which builds any of them."""
 
-import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from botvision.errors import UserError
+from botvision.configuration import FieldError
+from botvision.errors import UserError, nearest
 from botvision.models.config import NetworkConfig
 from botvision.models.network import Network
 
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper prints of a model at one input size."""
+    """The cost of a model at one input size, as the paper prints it."""
 
     input_size: int
     """Image height and width, in pixels."""
@@ -21,16 +21,14 @@ class Published:
     madds: float | None
     """Billion multiply-adds of one image."""
     source: str
-    """Where it is printed."""
+    """Table, figure or footnote."""
     why: str = ""
-    """Why the network as the paper defines it counts otherwise."""
-    defined_params: float | None = None
-    """Million parameters of the network as the paper's text defines it, where what it prints contradicts that."""
+    """Why the count of the network that the paper's text defines differs; empty where it does not."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the catalogue: the network, and every figure that the paper publishes of its cost."""
+    """One row of the catalogue: the network, and all that the paper publishes about its cost."""
 
     config: NetworkConfig
     published: tuple[Published, ...] = ()
@@ -49,18 +47,24 @@ SE_IN_BOT = "the printed parameters include squeeze-and-excitation in BoT blocks
 
 R50, R101, R152, R200, R350 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3), (4, 36, 72, 4)
 
-botnet = partial(NetworkConfig, attention_in=("c5",))
-senet = partial(NetworkConfig, se_ratio=1 / 16, activation="silu")
+
+def resnet(depths: tuple[int, int, int, int], **fields: Any) -> NetworkConfig:  # noqa: ANN401
+    """A network of these depths, with other fields as given."""
+    return NetworkConfig(depths=depths, **fields)
+
+
+botnet = partial(resnet, attention_in=("c5",))
+senet = partial(resnet, se_ratio=1 / 16, activation="silu")
 scaled = partial(botnet, c5_stride=1, se_ratio=1 / 16, activation="silu")
 
 CATALOGUE: dict[str, Entry] = {
     "resnet50": Entry(
-        NetworkConfig(R50),
+        resnet(R50),
         (Published(1024, 25.5, 85.4, "Table 1"), Published(224, 25.5, 3.86, "Table 9", STRIDE_IN_1X1)),
     ),
-    "resnet101": Entry(NetworkConfig(R101), (Published(1024, None, 162.99, "footnote 10"),)),
-    "resnet152": Entry(NetworkConfig(R152), (Published(1024, None, 240.56, "footnote 10"),)),
-    "resnet200": Entry(NetworkConfig(R200)),
+    "resnet101": Entry(resnet(R101), (Published(1024, None, 162.99, "footnote 10"),)),
+    "resnet152": Entry(resnet(R152), (Published(1024, None, 240.56, "footnote 10"),)),
+    "resnet200": Entry(resnet(R200)),
     "botnet50": Entry(
         botnet(R50),
         (
@@ -73,19 +77,19 @@ CATALOGUE: dict[str, Entry] = {
     "botnet152": Entry(botnet(R152)),
     "botnet200": Entry(botnet(R200)),
     "botnet50_s1": Entry(botnet(R50, c5_stride=1), (Published(224, 20.8, 4.27, "Table 9", STRIDED_C5),)),
-    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT, 30.5),)),
-    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT, 51.7),)),
-    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT, 69.1),)),
-    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT, 47.9),)),
-    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT, 69.2),)),
+    "botnet_t3": Entry(scaled((3, 4, 6, 6)), (Published(224, 33.5, 7.3, LONGER, SE_IN_BOT),)),
+    "botnet_t4": Entry(scaled((3, 4, 23, 6)), (Published(224, 54.7, 10.9, LONGER, SE_IN_BOT),)),
+    "botnet_t5": Entry(scaled((3, 4, 23, 12), input_size=256), (Published(256, 75.1, 19.3, LONGER, SE_IN_BOT),)),
+    "botnet_t6": Entry(scaled((3, 4, 6, 12), input_size=320), (Published(320, 53.9, 23.3, LONGER, SE_IN_BOT),)),
+    "botnet_t7": Entry(scaled((3, 4, 23, 12), input_size=384), (Published(384, 75.1, 45.8, LONGER, SE_IN_BOT),)),
     "senet_s1": Entry(senet(R50)),
     "senet_s2": Entry(senet(R101)),
     "senet_s3": Entry(senet(R152)),
     "senet_s4": Entry(senet(R200, input_size=256)),
     "senet_s5": Entry(senet(R350, input_size=384)),
-    "resnet50_nl_c4": Entry(NetworkConfig(R50, insert_in=("c4",), insert="nonlocal")),
-    "resnet50_bot_c4": Entry(NetworkConfig(R50, insert_in=("c4",))),
-    "resnet50_bot_c4c5": Entry(NetworkConfig(R50, insert_in=("c4", "c5"))),
+    "resnet50_nl_c4": Entry(resnet(R50, insert_in=("c4",), insert="nonlocal")),
+    "resnet50_bot_c4": Entry(resnet(R50, insert_in=("c4",))),
+    "resnet50_bot_c4c5": Entry(resnet(R50, insert_in=("c4", "c5"))),
 }
 
 
@@ -103,7 +107,8 @@ def create_model(
         num_classes: width of the classifier; 0 gives pooled features (B, channels of c5).
         features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits.
         overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640`` or
-            ``(480, 640)``, ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"`` or ``norm="frozen"``.
+            ``(480, 640)``, ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"``, ``norm="frozen"`` or
+            ``spatial={"c5": "lambda"}``.
 
     Returns:
         A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the four maps.
@@ -118,14 +123,8 @@ def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
     """The configuration of a named model with some fields replaced; errors as in :func:`create_model`."""
     if not isinstance(name, str) or name not in CATALOGUE:
         raise UserError(f"unknown model {name!r}{nearest(str(name), list(CATALOGUE))}")
-    fields = NetworkConfig.__dataclass_fields__
     for field in overrides:
-        if field not in fields:
-            raise UserError(f"unknown model field {field!r}{nearest(field, list(fields))}")
-    return replace(CATALOGUE[name].config, **overrides)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The end of an error message: the known words that look most like ``word``, or all where none does."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or sorted(known)
-    return f"; did you mean {' or '.join(close)}?" if len(close) <= 3 else f"; known: {', '.join(close)}"
+        if field not in NetworkConfig.model_fields:
+            problem = f"is not a field of a model{nearest(field, list(NetworkConfig.model_fields))}"
+            raise FieldError((field,), problem)
+    return CATALOGUE[name].config.replace(**overrides)

@@ -1,135 +1,122 @@
 """A network as data: everything that tells one member of the family from another."""
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
 
+from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from botvision.errors import UserError
-from botvision.layers import ATTENTION_KINDS, EXPANSION, MakeNorm
-
-STAGES = ("c2", "c3", "c4", "c5")
+from botvision.configuration import Config, Count, FieldError, ShareBelow1
+from botvision.layers import EXPANSION, SPATIAL_LAYERS, MakeNorm
+from botvision.layers.spatial import find_spatial_layer
 
 NORM_GROUPS = 32
 """Groups of a group norm (Wu and He 2018)."""
 
-NORMS: dict[str, MakeNorm] = {
-    "batch": nn.BatchNorm2d,
-    "frozen": FrozenBatchNorm2d,
-    "group": partial(nn.GroupNorm, NORM_GROUPS),
-}
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm; raises a FieldError for channels that the groups do not divide."""
+    if channels % NORM_GROUPS:
+        raise FieldError(("norm",), f"group norm needs widths divisible by {NORM_GROUPS}, got {channels}")
+    return nn.GroupNorm(NORM_GROUPS, channels)
+
+
+NORMS: dict[str, MakeNorm] = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": group_norm}
 ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.SiLU}
-INSERTS = ("bot", "nonlocal")
-
-FourInts = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
+def one_or_more(value: Any) -> Any:  # noqa: ANN401 (checked by the field)
+    """One name is as good as a tuple of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def image_side(value: Any) -> int | tuple[int, int]:  # noqa: ANN401 (whatever a user gave)
+    """A whole number of at least 1, or two of them as a tuple; raises a ValueError for anything else."""
+    sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
+        raise ValueError(f"should be a whole number, at least 1, or (height, width), got {value!r}")
+    return value if isinstance(value, int) else (sides[0], sides[1])
+
+
+Stage = Literal["c2", "c3", "c4", "c5"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+Stages = Annotated[tuple[Stage, ...], BeforeValidator(one_or_more)]
+FourCounts = tuple[Count, Count, Count, Count]
+
+
+class NetworkConfig(Config):
     """What a network of the ResNet / BoTNet family is made of (paper, Table 1).
 
     Raises:
-        UserError: a field that cannot be built; the message names it and says what would be right.
+        FieldError: a field that cannot be built; the message names it and says what would be right.
     """
 
-    depths: FourInts
+    depths: FourCounts
     """Blocks in c2, c3, c4 and c5."""
-    attention_in: tuple[str, ...] = ()
+    attention_in: Stages = ()
     """Stages whose 3x3 convolutions are replaced by attention: ("c5",) is a BoTNet, () a ResNet."""
-    attention: str = "qk+qr_relative"
-    """What the logits of every BoT block are made of (Table 4); "none" makes it a convolutional block."""
-    c5_stride: int = 2
+    attention: Literal["none", "qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute"] = "qk+qr_relative"
+    """Terms of the logits in every BoT block (Table 4); "none" makes it a convolutional block."""
+    spatial: dict[Stage, str] = Field(default_factory=dict)
+    """Spatial layer of whole stages by its name in the registry, such as {"c5": "lambda"}; overrides attention_in."""
+    c5_stride: Literal[1, 2] = 2
     """2, or 1 for BoTNet-S1."""
-    heads: int = 4
-    """Attention heads of every BoT block."""
-    width: int = 64
+    heads: Count = 4
+    """Heads of every spatial layer that has heads."""
+    width: Count = 64
     """Channels of the stem."""
-    stage_widths: FourInts | None = None
+    stage_widths: FourCounts | None = None
     """Inner widths of c2 to c5, a quarter of their outputs; None: the stem's, doubled at each stage."""
-    insert_in: tuple[str, ...] = ()
+    insert_in: Stages = ()
     """Stages that get one more block, between their last two (Table 7)."""
-    insert: str = "bot"
-    """That block: "bot" or "nonlocal"."""
-    output_stride: int = 32
-    """Of c5 against the image, at most: 32, 16 or 8. Stages past it drop their stride and dilate their convolutions."""
-    activation: str = "relu"
-    """"relu" or "silu"."""
-    norm: str = "batch"
-    """"batch", "frozen" (batch norm that never changes) or "group" (32 groups)."""
-    se_ratio: float = 0.0
+    insert: Literal["bot", "nonlocal"] = "bot"
+    """Kind of that block."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Largest stride of c5 against the image. Stages past it drop their stride and dilate their convolutions."""
+    activation: Literal["relu", "silu"] = "relu"
+    """Activation function."""
+    norm: Literal["batch", "frozen", "group"] = "batch"
+    """Normalisation; "frozen" is batch norm that never changes, "group" has 32 groups."""
+    se_ratio: ShareBelow1 = 0.0
     """Squeeze-and-excitation in the convolutional blocks: its inner width over the block's output; 0 for none."""
-    stochastic_depth: float = 0.0
+    stochastic_depth: ShareBelow1 = 0.0
     """Chance to skip the last block in training; it grows linearly from 0 at the first."""
-    dropout: float = 0.0
+    dropout: ShareBelow1 = 0.0
     """Chance to drop a feature in front of the classifier, in training."""
-    in_channels: int = 3
+    in_channels: Count = 3
     """Channels of the images."""
-    input_size: int | tuple[int, int] = 224
-    """Image side, or (height, width), in pixels, that the position tables are made for; any size can go in."""
+    input_size: Annotated[int | tuple[int, int], BeforeValidator(image_side)] = 224
+    """Image side, or (height, width), in pixels, that position tables are made for; images can have any size."""
 
-    def __post_init__(self) -> None:
-        """Check every field. Lists, as configuration files hold them, become tuples, and one stage a tuple of one."""
-        for name in ("depths", "attention_in", "stage_widths", "insert_in", "input_size"):
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-            if isinstance(value, str) and name in ("attention_in", "insert_in"):
-                object.__setattr__(self, name, (value,))
-        for name, known in {
-            "attention": ("none", *ATTENTION_KINDS),
-            "c5_stride": (1, 2),
-            "insert": INSERTS,
-            "output_stride": (8, 16, 32),
-            "activation": tuple(ACTIVATIONS),
-            "norm": tuple(NORMS),
-        }.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"{name} must be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}")
-        for name in ("heads", "width", "in_channels", "c5_stride", "output_stride"):
-            if not are_counts((getattr(self, name),), 1):
-                raise UserError(f"{name} must be at least 1, a whole number, got {getattr(self, name)!r}")
-        if not are_counts((self.input_size,), 1) and not are_counts(self.input_size, 2):
-            raise UserError(
-                f"input_size must be at least 1, a whole number or (height, width), got {self.input_size!r}"
-            )
-        for name in ("se_ratio", "stochastic_depth", "dropout"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise UserError(f"{name} must be at least 0 and below 1, got {value!r}")
-        self.check_stages()
-
-    def check_stages(self) -> None:
-        """Check the fields that speak of stages against each other."""
-        for name, numbers, what in (("depths", self.depths, "blocks"), ("stage_widths", self.widths, "channels")):
-            if not are_counts(numbers, len(STAGES)):
-                raise UserError(f"{name} must be 4 numbers of {what}, each at least 1, got {numbers!r}")
-        for name in ("attention_in", "insert_in"):
-            if not isinstance(getattr(self, name), tuple):
-                raise UserError(f"{name} must be names of stages, got {getattr(self, name)!r}")
-            for stage in getattr(self, name):
-                if stage not in STAGES:
-                    raise UserError(f"{name} has {stage!r}, the stages are {', '.join(STAGES)}")
+    @model_validator(mode="after")
+    def check_stages(self) -> Self:
+        """Check the fields about stages against each other."""
+        for stage, name in self.spatial.items():
+            try:
+                find_spatial_layer(name)
+            except FieldError as error:
+                raise FieldError(("spatial", stage), error.problem) from error
         for stage, depth, width in zip(STAGES, self.depths, self.widths, strict=True):
-            if stage in self.insert_in and depth < 2:
-                raise UserError(f"insert_in has {stage!r}, which needs 2 blocks to insert between and has {depth}")
-            if self.has_attention(stage) and width % self.heads:
-                raise UserError(f"heads must divide the width of {stage}: {self.heads} heads, {width} wide")
-        if self.norm == "group" and any(width % NORM_GROUPS for width in (self.width, *self.widths)):
-            raise UserError(f"group norm needs widths divisible by {NORM_GROUPS}, got {(self.width, *self.widths)}")
+            inserted = stage in self.insert_in
+            if inserted and depth < 2:
+                raise FieldError(("insert_in",), f"{stage} needs 2 blocks to insert between, it has {depth}")
+            layers = {self.spatial_of(stage), self.spatial_of(stage, inserted and self.insert == "bot")}
+            if any(SPATIAL_LAYERS[layer].has_heads for layer in layers) and width % self.heads:
+                problem = f"should divide the width of {stage}, got {self.heads} heads and {width} channels"
+                raise FieldError(("heads",), problem)
+        return self
 
-    def has_attention(self, stage: str) -> bool:
-        """Whether a stage has a BoT block, in place of its convolutions or inserted."""
-        inserted = stage in self.insert_in and self.insert == "bot"
-        return self.attention != "none" and (stage in self.attention_in or inserted)
+    def spatial_of(self, stage: Stage, inserted: bool = False) -> str:
+        """Name of the spatial layer in a stage's blocks, or in the BoT block that is inserted into it."""
+        attention = "conv" if self.attention == "none" else self.attention
+        if inserted:
+            return attention
+        return self.spatial.get(stage, attention if stage in self.attention_in else "conv")
 
     @property
-    def widths(self) -> FourInts:
+    def widths(self) -> tuple[int, int, int, int]:
         """Inner width of each stage's blocks."""
-        if self.stage_widths is not None:
-            return self.stage_widths
-        return (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
+        return self.stage_widths or (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -137,34 +124,25 @@ class NetworkConfig:
         return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
 
     @property
-    def channels(self) -> FourInts:
+    def channels(self) -> tuple[int, int, int, int]:
         """Channels of the maps c2 to c5."""
         c2, c3, c4, c5 = (EXPANSION * width for width in self.widths)
         return (c2, c3, c4, c5)
 
     @property
-    def strides(self) -> FourInts:
+    def strides(self) -> tuple[int, int, int, int]:
         """Stride of each stage's first block."""
-        c2, c3, c4, c5 = (1, 2, 2, self.c5_stride)
-        return (c2, c3, c4 if self.output_stride >= 16 else 1, c5 if self.output_stride >= 16 * c5 else 1)
+        c4 = 2 if self.output_stride >= 16 else 1
+        return (1, 2, c4, self.c5_stride if self.output_stride >= 16 * self.c5_stride else 1)
 
     @property
-    def dilations(self) -> FourInts:
-        """Dilation of each stage's 3x3 convolutions: what its stride and those before it lost to ``output_stride``."""
-        lost_in_c4 = 2 // self.strides[2]
-        return (1, 1, lost_in_c4, lost_in_c4 * (self.c5_stride // self.strides[3]))
+    def dilations(self) -> tuple[int, int, int, int]:
+        """Dilation of each stage's 3x3 convolutions: the strides dropped because of ``output_stride`` up to there."""
+        dropped_in_c4 = 2 // self.strides[2]
+        return (1, 1, dropped_in_c4, dropped_in_c4 * (self.c5_stride // self.strides[3]))
 
     @property
-    def reductions(self) -> FourInts:
+    def reductions(self) -> tuple[int, int, int, int]:
         """Stride of the maps c2 to c5 against the image."""
         c4 = 8 * self.strides[2]
         return (4, 8, c4, c4 * self.strides[3])
-
-
-def are_counts(values: Any, length: int) -> bool:  # noqa: ANN401 (whatever a user gave)
-    """Whether ``values`` are so many whole numbers, each at least 1."""
-    return (
-        isinstance(values, tuple)
-        and len(values) == length
-        and all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
-    )

@@ -1,7 +1,6 @@
 """A network in one file: safetensors, with the configuration in the file's own metadata."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -16,20 +15,20 @@ METADATA_KEY = "botvision"
 
 
 def save(model: Network, path: str | Path) -> None:
-    """Write a network, weights and configuration, as one safetensors file; whole or not at all.
+    """Write a network, weights and configuration, as one safetensors file, which is complete or not written at all.
 
     Args:
-        model: what :func:`~botvision.models.catalogue.create_model` or :func:`load` gave, trained since or not.
-        path: of the file; its folder is made where it is missing.
+        model: what :func:`~botvision.models.catalogue.create_model` or :func:`load` returned, trained or not.
+        path: of the file; its folder is created if it is missing.
 
     Raises:
-        UserError: a network made through timm with another pooling than the average, which the file cannot hold.
+        UserError: a network made through timm with another pooling than the average, which the file cannot store.
     """
     pooling = getattr(getattr(model, "global_pool", None), "pool_type", "avg")
     if pooling != "avg":
         raise UserError(f"a network with global_pool={pooling!r} cannot be saved, it would come back with 'avg'")
     description = {
-        "config": asdict(model.config),
+        "config": model.config.plain(),
         "num_classes": model.num_classes,
         "features_only": model.features_only,
     }
@@ -39,29 +38,28 @@ def save(model: Network, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Network:
-    """Read a network back from a file that :func:`save` wrote; nothing else is needed. No code in it is run.
+    """Read a network from a file that :func:`save` wrote; nothing else is needed, and no code in the file is run.
 
     Returns:
         The network, in evaluation mode, on the CPU.
 
     Raises:
-        UserError: the file is not there, cannot be read, has no configuration inside, or one that this version
-            does not know.
+        UserError: the file does not exist, cannot be read, or has no configuration that this version knows.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"model file {path} is not there")
+        raise UserError(f"model file {path} does not exist")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
     except SafetensorError as error:
-        raise UserError(f"{path} is no readable weights file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from error
     try:
         description = json.loads(metadata[METADATA_KEY])
         config = NetworkConfig(**description["config"])
         model = Network(config, description["num_classes"], description["features_only"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UserError) as error:
         raise UserError(
             f"{path} has no configuration of this version inside ({error}); build the model with create_model and use "
             "load_weights"

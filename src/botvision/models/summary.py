@@ -1,19 +1,18 @@
-"""What every model costs, beside what the paper publishes; and what one is made of, as Table 1 prints it."""
+"""The cost of every model beside the published one, and the stages of a model as in Table 1."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import groupby
+from typing import Any
 
 import torch
 from rich.table import Table
 
-from botvision.errors import UserError
-from botvision.layers import EXPANSION
-from botvision.models.catalogue import CATALOGUE, Published, create_model, nearest
-from botvision.models.config import STAGES, NetworkConfig
+from botvision.errors import UserError, nearest
+from botvision.models.catalogue import CATALOGUE, Published, create_model
+from botvision.models.config import STAGES
 from botvision.models.counting import count_multiply_adds, count_parameters
 from botvision.models.network import Network
-from botvision.models.plan import BlockPlan, plan_stages
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ModelSummary:
     input_size: int
     """Image height and width, in pixels."""
     params: int
-    """Learned numbers, with a classifier of 1000 classes."""
+    """Learned values, with a classifier of 1000 classes."""
     madds: int
     """Multiply-adds of one image."""
     published_params: float | None
@@ -48,7 +47,7 @@ class StageSummary:
     """Of the stage's output, in positions."""
     channels: int
     layers: tuple[str, ...]
-    """What one block is made of, or the stage itself where it has none."""
+    """Layers of one block, or of the stage itself where it has no blocks."""
     blocks: int
     """How many such blocks."""
 
@@ -105,30 +104,19 @@ def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
     stages = [StageSummary("c1", half, half, config.width, (f"7x7, {config.width}, stride 2",), 1)]
     with torch.no_grad():
         maps = model.forward_maps(torch.empty(1, config.in_channels, side, side, device="meta"))
-    for stage, blocks, output in zip(STAGES, plan_stages(config), maps, strict=True):
+    blocks: tuple[Any, ...] = (model.layer1, model.layer2, model.layer3, model.layer4)
+    for stage, layer, output in zip(STAGES, blocks, maps, strict=True):
         _, channels, height, width = output.shape
         if stage == "c2":
             stages.append(StageSummary(stage, height, width, config.width, ("3x3 max pool, stride 2",), 1))
-        for layers, group in groupby(describe_block(block, config) for block in blocks):
+        for layers, group in groupby(block.description for block in layer):
             stages.append(StageSummary(stage, height, width, channels, layers, len(list(group))))
     head = ("global average pool", f"fully connected, {model.num_classes}")
     return [*stages, StageSummary("head", 1, 1, model.num_classes, head, 1)]
 
 
-def describe_block(block: BlockPlan, config: NetworkConfig) -> tuple[str, ...]:
-    """The layers of one block in the notation of Table 1; stride is left to the output's size, as it does."""
-    outputs = EXPANSION * block.width
-    if block.kind == "nonlocal":
-        return (f"non-local, {outputs // 2}", f"1x1, {outputs}")
-    if block.kind == "bot":
-        return (f"1x1, {block.width}", f"MHSA, {block.width}, {config.heads} heads", f"1x1, {outputs}")
-    spatial = f"3x3, {block.width}" + (f", dilation {block.dilation}" if block.dilation > 1 else "")
-    squeeze = (f"SE, {max(1, round(outputs * config.se_ratio))}",) if config.se_ratio else ()
-    return (f"1x1, {block.width}", spatial, f"1x1, {outputs}", *squeeze)
-
-
 def meta_model(name: str) -> Network:
-    """A model without memory, to count."""
+    """A model on the meta device, which takes no memory."""
     with torch.device("meta"):
         return create_model(name)
 

@@ -1,4 +1,4 @@
-"""Weights from files into networks: what fits is loaded, and the rest is named."""
+"""Loading weights into networks: tensors that fit are loaded, all others are reported by name."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,30 +7,30 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from botvision.checkpoint import why_unreadable
 from botvision.errors import UserError
+from botvision.files import why_unreadable
 
 TIMM_PREFIX = "timm/"
-"""In front of a name, it asks for the weights of a timm model."""
+"""Prefix of the name of a timm model, whose weights are wanted."""
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
-"""Layers with an output for each class, of a network or a detector: the only ones that may have another number."""
+"""Layers of a network or a detector with one output for each class. Only these may have another number of outputs."""
 
 
 @dataclass
 class LoadReport:
-    """What became of a state dict: names of the network's own tensors, and of the file's that found no place."""
+    """Result of loading a state dict: names of the network's tensors, and of tensors in the file without use."""
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
     """Position tables that were made for another size."""
     at_random: list[str] = field(default_factory=list)
-    """In the network, not in the file (or for another number of classes): left as they were initialised."""
+    """In the network but not in the file, or made for another number of classes: left as initialised."""
     unused: list[str] = field(default_factory=list)
-    """In the file, not in the network."""
+    """In the file but not in the network."""
 
     def __str__(self) -> str:
-        """A few lines for a person."""
+        """A summary of a few lines."""
         lines = [f"loaded {len(self.loaded)} tensors"]
         for what, names in {
             "adapted to another size": self.adapted,
@@ -55,23 +55,23 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
         source: a file, or ``timm/NAME`` for the pretrained weights of a timm model, which timm downloads.
 
     Raises:
-        UserError: the file is not there, cannot be read, or holds something else than tensors by name; timm is not
-            installed or has no such weights.
+        UserError: the file does not exist, cannot be read, or does not hold tensors by name; timm is not installed or
+            has no such weights.
     """
     path = Path(source)
     if not path.is_file():
         if str(source).startswith(TIMM_PREFIX):
             return timm_state_dict(str(source).removeprefix(TIMM_PREFIX))
-        raise UserError(f"weights file {path} is not there")
+        raise UserError(f"weights file {path} does not exist")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file
-        raise UserError(f"{path} is no readable weights file: {why_unreadable(error)}") from error
-    for wrapper in ("ema_state_dict", "state_dict", "model"):  # of a run, the average of the weights before the weights
+        raise UserError(f"{path} is not a readable weights file: {why_unreadable(error)}") from error
+    for wrapper in ("ema_state_dict", "state_dict", "model"):  # a run has the EMA of its weights beside them: prefer it
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict (tensors by name)")
+        raise UserError(f"{path} does not hold a state dict (tensors by name)")
     return state
 
 
@@ -84,14 +84,14 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # an unknown name, no weights, no network: each raises its own
-        raise UserError(f"timm gives no weights for {name!r}: {str(error).splitlines()[0][:200]}") from error
+        raise UserError(f"timm has no weights for {name!r}: {str(error).splitlines()[0][:200]}") from error
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     """Copy every tensor that fits by name and shape; position tables made for another size are adapted.
 
-    Used to start from other weights: ImageNet to detection, ResNet to BoTNet, where the attention layers start at
-    random and all others as the ResNet's (paper, footnote 6). A classifier for other classes stays at random too.
+    Used for fine-tuning: ImageNet to detection, ResNet to BoTNet, where the attention layers start at random and all
+    others from the ResNet (paper, footnote 6). A classifier for another number of classes stays at random too.
 
     Args:
         model: changed in place.
@@ -101,12 +101,12 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         What was loaded, adapted, left at random and not used.
 
     Raises:
-        UserError: not one tensor fits, or one has another shape than the model's; nothing is changed then.
+        UserError: no tensor fits, or one has another shape than the model's; the model is then unchanged.
     """
     wanted = model.state_dict()
-    verdicts = {name: judge(name, own, state.get(name)) for name, own in wanted.items()}
+    actions = {name: compare(name, own, state.get(name)) for name, own in wanted.items()}
     loaded, adapted, at_random, misfits = (
-        [name for name, verdict in verdicts.items() if verdict == which]
+        [name for name, action in actions.items() if action == which]
         for which in ("loaded", "adapted", "at random", "misfit")
     )
     if misfits:
@@ -115,35 +115,25 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     if not loaded and not adapted:
         raise UserError(f"no tensor of these weights fits the model; they hold {shorten(sorted(state))}")
     fitting = {name: state[name] for name in (*loaded, *adapted)}
-    model.load_state_dict(fitting, strict=False)  # the attention layers adapt their own tables, and say so
+    model.load_state_dict(fitting, strict=False)  # layers adapt their own position tables, and log it
     return LoadReport(loaded, adapted, at_random, unused=[name for name in state if name not in fitting])
 
 
-def judge(name: str, own: Tensor, given: Tensor | None) -> str:
-    """What becomes of one tensor of a model: "loaded", "adapted", "at random" or "misfit"."""
+def compare(name: str, own: Tensor, given: Tensor | None) -> str:
+    """What to do with one tensor of a model: "loaded", "adapted", "at random" or "misfit"."""
     if given is None:
         return "at random"
     if given.shape == own.shape:
         return "loaded"
     if given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
-        if is_position_table(name) and is_table_of_a_map(name, len(given)):
+        # A relative table has an odd number of rows: distance 0, and as many in both directions.
+        if is_position_table(name) and (len(given) % 2 == 1 if ".rel_" in name else len(given) > 0):
             return "adapted"
-        if is_classifier(name):
+        if name.rpartition(".")[0].rpartition(".")[2] in CLASSIFIERS:
             return "at random"
     return "misfit"
 
 
-def is_table_of_a_map(name: str, rows: int) -> bool:
-    """Whether a position table can have so many rows: of distances there is an odd number, 0 and both ways."""
-    return rows % 2 == 1 if ".rel_" in name else rows > 0
-
-
-def is_classifier(name: str) -> bool:
-    """Whether a tensor of this name belongs to a layer with an output for each class."""
-    layer = name.rpartition(".")[0].rpartition(".")[2]
-    return layer in CLASSIFIERS
-
-
 def is_position_table(name: str) -> bool:
-    """Whether a tensor of this name holds vectors of distances or of positions."""
+    """Whether a tensor of this name is a table of position vectors."""
     return name.endswith((".rel_height", ".rel_width", ".abs_height", ".abs_width"))
