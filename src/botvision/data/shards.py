@@ -6,23 +6,19 @@ machine, into a cache, which in the end holds the data set.
 """
 
 import hashlib
-import json
 import os
-import shutil
 import tarfile
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
-from webdataset import gopen
 
-from botvision.data.shard_index import find_shards, is_remote, why_not_fetched
+from botvision.data.remote import copy_url, is_url
+from botvision.data.shard_index import find_shards
 from botvision.errors import UserError
 from botvision.files import whole_file
-
-FETCH_BYTES = 1 << 20
 
 
 class Members(NamedTuple):
@@ -63,10 +59,10 @@ class ImageShards:
         self.groups: np.ndarray | None = np.repeat(np.arange(len(counts)), counts)
         self._opened: dict[int, Members] = {}
         self._folder = Path(self.source)
-        self._remote = is_remote(str(self.source))
+        self._remote = is_url(str(self.source))
         if self._remote:
             # A set that is written anew at the same place has another list, and gets a cache of its own.
-            about = f"{self.source}\n{json.dumps(asdict(index))}"
+            about = f"{self.source}\n{index.model_dump_json()}"
             self._folder = cache_folder() / hashlib.sha256(about.encode()).hexdigest()[:20]
         else:
             for shard in range(len(counts)):
@@ -99,7 +95,7 @@ class ImageShards:
         if shard not in self._opened:
             name, size = self._files[shard]
             if self._remote:
-                fetch(f"{self.source}/{name}", self._folder / name, size)
+                fetch(f"{self.source}/{quote(name)}", self._folder / name, size)
             self._opened[shard] = self._list(shard)
         return self._opened[shard]
 
@@ -133,14 +129,8 @@ def fetch(url: str, target: Path, size: int) -> None:
     with FileLock(f"{target}.lock"):
         if target.is_file():
             return
-        with whole_file(target) as temporary:
-            try:
-                with gopen(url) as stream, temporary.open("wb") as file:
-                    shutil.copyfileobj(stream, file, FETCH_BYTES)
-            except OSError as error:
-                raise UserError(f"{url}: cannot be fetched ({why_not_fetched(error)})") from error
-            if temporary.stat().st_size != size:
-                raise UserError(f"{url}: ends early or was changed: {temporary.stat().st_size} bytes and not {size}")
+        with whole_file(target) as temporary, temporary.open("wb") as file:
+            copy_url(url, file, size)
 
 
 def list_members(path: Path, labels: list[int]) -> Members:
