@@ -2,12 +2,13 @@
 
 import logging
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.io import loadmat
 
-from botvision.data.matlab import read_variables
 from botvision.errors import UserError
 
 logger = logging.getLogger("botvision")
@@ -85,12 +86,12 @@ def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
 def _leaf_synsets(file: Path) -> dict[int, tuple[str, str]]:
     """The classes of the challenge, by the kit's number: WordNet id and words; groups of classes left out."""
     try:
-        synsets = read_variables(file.read_bytes())["synsets"]
-        leaves = [one for one in synsets if one["num_children"] == [0.0]]  # type: ignore[union-attr,index]
-        return {int(one["ILSVRC2012_ID"][0]): (one["WNID"], one["words"]) for one in leaves}  # type: ignore
+        synsets = loadmat(BytesIO(file.read_bytes()), squeeze_me=True)["synsets"]
+        leaves = synsets[synsets["num_children"] == 0]
+        return {int(one["ILSVRC2012_ID"]): (str(one["WNID"]), str(one["words"])) for one in leaves}
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); unpack the development kit again") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except Exception as error:  # SciPy raises nearly anything on damaged bytes
         raise UserError(f"{file}: is not the development kit's list of classes ({error}); unpack it again") from error
 
 
