@@ -7,16 +7,16 @@ resumed run starts where it stopped without reading what came before.
 """
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from botvision.data.classification import ImageClasses
-
-Sample = tuple[Tensor | None, dict[str, Any]]
+Sample = tuple[Any, dict[str, Any]]
+"""An image, or a tuple with several views of it, and its target; None and {"path", "reason"} if it cannot be read."""
 Batch = dict[str, Any]
 
 
@@ -77,7 +77,7 @@ class SeededSamples(Dataset):
     """A data set whose sample at a place of a run draws its augmentation from (seed, place).
 
     Args:
-        dataset: gives (image, target) for an index, drawing from torch's global generator.
+        dataset: gives a sample for an index, drawing from torch's global generator.
         seed: of the run.
     """
 
@@ -109,15 +109,24 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size, without those that could not be read.
 
     Returns:
-        "images" (B, 3, H, W) uint8, "targets", a list of B dictionaries, and "skipped", a list of (path, reason).
-        Where nothing could be read, B, H and W are 0.
+        "images" (B, 3, H, W) uint8, or a list with such a tensor for each view where samples have several;
+        "targets", a list of B dictionaries; "size", B; and "skipped", a list of (path, reason).
+        Where nothing could be read, "images" is one tensor, and B, H and W are 0.
     """
-    images = [image.as_subclass(Tensor) for image, _ in samples if image is not None]
+    images = [_plain(image) for image, _ in samples if image is not None]
     return {
-        "images": torch.stack(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
+        "images": default_collate(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
         "targets": [target for image, target in samples if image is not None],
+        "size": len(images),
         "skipped": [(about["path"], about["reason"]) for image, about in samples if image is None],
     }
+
+
+def _plain(image: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """Without torchvision's subclass of Tensor, which stacking keeps."""
+    if isinstance(image, Tensor):
+        return image.as_subclass(Tensor)
+    return tuple(view.as_subclass(Tensor) for view in image)
 
 
 class Loader(DataLoader):
@@ -127,12 +136,21 @@ class Loader(DataLoader):
         """Say nothing: more workers than processors are the user's choice."""
 
 
+def leave_process_group(worker: int) -> None:
+    """In a process that reads images: leave the process group of the run.
+
+    A terminal's Ctrl-C, `timeout` and schedulers send their signal to the whole group. The run answers it by finishing
+    its step, which it could not do without the processes that read for it.
+    """
+    os.setpgrp()
+
+
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
     """The batches of a training run; ``workers`` processes read and augment ahead of it.
 
-    A data set for classification says in which order its images are best read.
+    A data set with a method ``epoch_order(generator)`` says in which order its images are read; others are shuffled.
     """
-    if isinstance(dataset, ImageClasses):
+    if hasattr(dataset, "epoch_order"):
         batches = copy.copy(batches)
         batches.order = dataset.epoch_order
     return Loader(
@@ -140,10 +158,11 @@ def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> Data
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=leave_process_group,
         pin_memory=torch.cuda.is_available(),
     )
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Every image of a data set once, in order."""
-    return Loader(dataset, batch_size, num_workers=workers, collate_fn=collate)
+    return Loader(dataset, batch_size, num_workers=workers, collate_fn=collate, worker_init_fn=leave_process_group)
