@@ -1,4 +1,4 @@
-"""A COCO annotation file: reading it and checking every record, so that training never meets a bad one."""
+"""Reading a COCO annotation file, and checking every record before training starts."""
 
 import json
 import math
@@ -54,7 +54,7 @@ class Annotations(NamedTuple):
 def read_annotations(file: Path, image_folder: Path, *, masks: bool = True) -> Annotations:
     """Read and check a COCO `instances` file.
 
-    Boxes are clipped to their image. Annotations of which nothing can be learnt (a box of no area, not finite, or
+    Boxes are clipped to their image. Annotations that cannot be learnt from (a box of no area, not finite, or
     outside its image; a mask of no area) are left out and counted in `dropped`. Crowd regions, which mark many objects
     at once, are left out too.
 
@@ -113,7 +113,7 @@ def _load(file: Path) -> dict:
 
 
 def _records(content: dict, key: str, file: Path) -> Iterator[tuple[dict, str]]:
-    """Every record under `key`, its id checked, with the words that name it in a message."""
+    """Every record under `key`, its id checked, with its name for messages."""
     records = content.get(key)
     if not isinstance(records, list):
         raise UserError(f"{file}: '{key}' must be a list, as in COCO's instances files; {_found(content, key)}")

@@ -23,7 +23,7 @@ Target = dict[str, Any]
 
 
 class CocoSplit(NamedTuple):
-    """Where the two halves of a split are."""
+    """Where the annotations and the images of a split are."""
 
     annotation_file: Path
     image_folder: Path
@@ -66,7 +66,7 @@ class CocoDetection(Dataset):
         categories: sorted by COCO's id; label k is `categories[k - 1]`.
         images: one record for every item, in order.
         annotation_file: the file that was read.
-        dropped: why, and how many annotations were left out because nothing can be learnt from them.
+        dropped: how many annotations were left out because they cannot be learnt from, by reason.
         dropped_ids: COCO's ids of those annotations.
     """
 
@@ -85,7 +85,7 @@ class CocoDetection(Dataset):
             folder: holds `annotations/` and the image folders; see `find_split`.
             split: `train` or `val`.
             transform: takes and returns `(image, target)`.
-            limit: the first so many images alone, in the file's order.
+            limit: number of images to take, the first ones of the file.
             masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The four files of MNIST and of Fashion-MNIST, in their own format "idx", packed by gzip or not."""
+"""The four files of MNIST or Fashion-MNIST, in the format "idx", compressed by gzip or not."""
 
 import gzip
 import hashlib
@@ -25,19 +25,16 @@ FASHION = (
     "Bag",
     "Ankle boot",
 )
-"""What the classes of Fashion-MNIST are called (its README)."""
+"""Names of the classes of Fashion-MNIST (its README)."""
 FASHION_LABELS = {
     "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",  # train
     "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",  # test
 }
-"""SHA-256 of Fashion-MNIST's labels, which nothing else tells from MNIST's."""
+"""SHA-256 of Fashion-MNIST's labels: nothing else in the files distinguishes them from MNIST's."""
 
 
 class IdxFiles:
-    """The grey images of a split, with classes "0" to "9".
-
-    Attributes are those of `ClassFolders`.
-    """
+    """The grey images of a split, with classes "0" to "9": an `ImageStore`."""
 
     groups: np.ndarray | None = None
 
@@ -63,7 +60,7 @@ class IdxFiles:
         self.class_names = list(FASHION) if fashion else self.classes
 
     def name(self, index: int) -> str:
-        """The file, and which of its images."""
+        """The file, and the number of the image in it, for messages."""
         return f"{self.source}/{index}"
 
     def encoded(self, index: int) -> tuple[bytes, str]:
@@ -88,7 +85,7 @@ def _file(root: Path, split: str, kind: str) -> Path:
 
 
 def _read(file: Path, reader: Callable[[str], Tensor]) -> np.ndarray:
-    """What torchvision reads of a file; it takes no packed ones."""
+    """Read a file by torchvision, which takes no compressed ones."""
     try:
         if file.suffix != ".gz":
             return reader(str(file)).numpy()
@@ -96,6 +93,6 @@ def _read(file: Path, reader: Callable[[str], Tensor]) -> np.ndarray:
             unpacked.write(gzip.decompress(file.read_bytes()))
             unpacked.flush()
             return reader(unpacked.name).numpy()
-    except Exception as error:  # the readers raise nearly anything on damaged bytes
+    except Exception as error:  # the readers raise many kinds of error on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{file}: cannot be read as an idx file ({reason}); copy it again") from error

@@ -6,9 +6,9 @@ they are read at any place (see `shards`), so every image comes once an epoch ov
 resumed run starts where it stopped without reading what came before.
 """
 
-import copy
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ Sample = tuple[Any, dict[str, Any]]
 Batch = dict[str, Any]
 
 
+@dataclass(eq=False)
 class RunBatches(Sampler[list[tuple[int, int]]]):
     """The batches of this process in a run, as lists of (place in the run, index in the data set).
 
@@ -30,27 +31,18 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
         seed: of the order.
         start: batches to leave out, because a run is resumed after them.
         rank, world: this process, and how many share the run.
+        order: draws the order of an epoch, int64 (dataset_size,); by default, all orders are equally likely.
     """
 
-    def __init__(
-        self,
-        dataset_size: int,
-        batch_size: int,
-        batches: int,
-        *,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.dataset_size = dataset_size
-        self.batch_size = batch_size
-        self.batches = batches
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world = world
-        self.order: Callable[[torch.Generator], Tensor] = self._any_order
+    dataset_size: int
+    batch_size: int
+    batches: int
+    _: KW_ONLY
+    seed: int
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+    order: Callable[[torch.Generator], Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches of the whole run."""
@@ -58,6 +50,7 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The batches from ``start`` on."""
+        draw = self.order or (lambda generator: torch.randperm(self.dataset_size, generator=generator))
         epoch, order = -1, torch.empty(0)
         for batch in range(self.start, self.batches):
             chosen = []
@@ -65,12 +58,9 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
                 place = (batch * self.batch_size + i) * self.world + self.rank
                 if place // self.dataset_size != epoch:
                     epoch = place // self.dataset_size
-                    order = self.order(generator(self.seed, epoch))
+                    order = draw(generator(self.seed, epoch))
                 chosen.append((place, int(order[place % self.dataset_size])))
             yield chosen
-
-    def _any_order(self, generator: torch.Generator) -> Tensor:
-        return torch.randperm(self.dataset_size, generator=generator)
 
 
 class SeededSamples(Dataset):
@@ -151,8 +141,7 @@ def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> Data
     A data set with a method ``epoch_order(generator)`` says in which order its images are read; others are shuffled.
     """
     if hasattr(dataset, "epoch_order"):
-        batches = copy.copy(batches)
-        batches.order = dataset.epoch_order
+        batches = replace(batches, order=dataset.epoch_order)
     return Loader(
         SeededSamples(dataset, batches.seed),
         batch_sampler=batches,

@@ -37,7 +37,7 @@ def write_shards(
         split: `train` or `val`.
         samples_per_shard: at most; shards differ by one sample at most.
         seed: of the order.
-        on_image: told after each image how many are done, and of how many.
+        on_image: called after each image with how many are done, and of how many.
 
     Raises:
         UserError: the folder holds other shards of this split, or an image cannot be read.
