@@ -8,24 +8,12 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 from torch import Tensor
+from torchvision.datasets import FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from botvision.errors import UserError
 
 PREFIXES = {"train": "train", "val": "t10k"}
-FASHION = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-"""Names of the classes of Fashion-MNIST (its README)."""
 FASHION_LABELS = {
     "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",  # train
     "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",  # test
@@ -57,7 +45,7 @@ class IdxFiles:
             raise UserError(f"{labels_file}: label {place} is {self.labels[place]}, above 9")
         self.classes = [str(digit) for digit in range(10)]
         fashion = hashlib.sha256(self.labels.astype(np.uint8).tobytes()).hexdigest() in FASHION_LABELS
-        self.class_names = list(FASHION) if fashion else self.classes
+        self.class_names = list(FashionMNIST.classes) if fashion else self.classes
 
     def name(self, index: int) -> str:
         """The file, and the number of the image in it, for messages."""
