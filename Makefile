@@ -1,15 +1,20 @@
-# Each target makes its own environment, .venv, when there is none.
+# Each target makes its own environment, .venv or .venv-oldest, when there is none.
 PYTHON ?= python3
 OUT ?= runs/demo
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-oldest lint bench clean python-is-new-enough
 
 demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)
 
 test: .venv/installed
 	$(BIN)/pytest
+
+# The same tests with the oldest version that pyproject.toml allows of every package that it names.
+test-oldest: .venv-oldest/installed
+	$(OLDEST)/pytest
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -19,14 +24,23 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/botvision bench attention --out runs/bench
 
-# The marker is written last, so that an interrupted installation starts again.
-.venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "botvision needs Python 3.11 or newer; make PYTHON=python3.12 ... chooses another one" >&2; exit 2; }
+# The markers are written last, so that an interrupted installation starts again.
+.venv/installed: pyproject.toml | python-is-new-enough
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+.venv-oldest/installed: pyproject.toml .ci/oldest.py | python-is-new-enough
+	$(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --upgrade pip
+	$(PYTHON) .ci/oldest.py > .venv-oldest/constraints.txt
+	$(OLDEST)/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[dev]'
+	touch $@
+
+python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "botvision needs Python 3.11 or newer; make PYTHON=python3.12 ... chooses another one" >&2; exit 2; }
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis

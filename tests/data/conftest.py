@@ -1,7 +1,10 @@
 """A data set of two images in COCO's layout that tests change to taste, and the real photographs where they are."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +76,32 @@ def animals(tmp_path: Path, write_images: Callable[..., None]) -> Path:
     for name in ("ant", "cat"):
         write_images(root / "val" / name, ["0.png", "1.png"])
     return root
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str, list[str]]]]:
+    """Serves a folder over HTTP on this machine; gives its URL, and a list of the paths that are asked for."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("botvision.data.remote.RETRY_SECONDS", (0, 0))
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler) -> tuple[str, list]:
+        asked: list[str] = []
+
+        class Recorder(handler):
+            def do_GET(self):
+                asked.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *_):
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Recorder, directory=str(folder))))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

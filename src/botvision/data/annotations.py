@@ -1,4 +1,4 @@
-"""A COCO annotation file: reading it and checking every record, so that training never meets a bad one."""
+"""Reading a COCO annotation file, and checking every record before training starts."""
 
 import json
 import math
@@ -34,11 +34,11 @@ class ImageRecord:
 
 
 class Instance(NamedTuple):
-    """One annotated object: label 1..K, box x1, y1, x2, y2 in pixels inside its image, mask not yet decoded."""
+    """One annotated object: label 1..K, box x1, y1, x2, y2 in pixels inside its image, mask not yet decoded, if any."""
 
     label: int
     box: tuple[float, float, float, float]
-    segmentation: list | dict
+    segmentation: list | dict | None
 
 
 class Annotations(NamedTuple):
@@ -51,12 +51,17 @@ class Annotations(NamedTuple):
     dropped_ids: frozenset[int]  # of those annotations
 
 
-def read_annotations(file: Path, image_folder: Path) -> Annotations:
+def read_annotations(file: Path, image_folder: Path, *, masks: bool = True) -> Annotations:
     """Read and check a COCO `instances` file.
 
-    Boxes are clipped to their image. Annotations of which nothing can be learnt (a box of no area, not finite, or
+    Boxes are clipped to their image. Annotations that cannot be learnt from (a box of no area, not finite, or
     outside its image; a mask of no area) are left out and counted in `dropped`. Crowd regions, which mark many objects
     at once, are left out too.
+
+    Args:
+        file: COCO's JSON.
+        image_folder: which the names of the images are relative to.
+        masks: whether an object needs a mask; without, 'segmentation' may be missing and is not read.
 
     Raises:
         UserError: anything else that is wrong; names the file, the record and the field.
@@ -81,7 +86,7 @@ def read_annotations(file: Path, image_folder: Path) -> Annotations:
     for record, where in _records(content, "annotations", file):
         image = _known(images_by_id, record, "image_id", where)
         label = _known(labels, record, "category_id", where)
-        instance = _instance(record, where, image, label)
+        instance = _instance(record, where, image, label, masks)
         if isinstance(instance, str):
             dropped[instance] += 1
             dropped_ids.add(record["id"])
@@ -108,7 +113,7 @@ def _load(file: Path) -> dict:
 
 
 def _records(content: dict, key: str, file: Path) -> Iterator[tuple[dict, str]]:
-    """Every record under `key`, its id checked, with the words that name it in a message."""
+    """Every record under `key`, its id checked, with its name for messages."""
     records = content.get(key)
     if not isinstance(records, list):
         raise UserError(f"{file}: '{key}' must be a list, as in COCO's instances files; {_found(content, key)}")
@@ -135,13 +140,15 @@ def _image(record: dict, where: str, folder: Path) -> ImageRecord:
     return ImageRecord(record["id"], folder / name, height, width)
 
 
-def _instance(record: dict, where: str, image: ImageRecord, label: int) -> Instance | str:
+def _instance(record: dict, where: str, image: ImageRecord, label: int, masks: bool) -> Instance | str:
     """The annotation, or the reason why it is left out."""
     box = _clipped_box(record.get("bbox"), where, image)
     if isinstance(box, str):
         return box
+    if not masks:
+        return Instance(label, box, None)
     if "segmentation" not in record:
-        raise UserError(f"{where}: has no 'segmentation'; Mask R-CNN learns from polygons or run lengths")
+        raise UserError(f"{where}: has no 'segmentation'; masks need polygons or run lengths")
     try:
         segmentation = usable_segmentation(record["segmentation"], image.height, image.width)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """From a stored image to the square input of a classifier, in training and in evaluation.
 
-All is done by Pillow, as in torchvision's recipes: RandAugment takes half the time that it takes on tensors, the rest
-as much, and PyTorch resizes uint8 tensors wrongly to a width of 1.
+Everything runs in Pillow, as in torchvision's recipes: RandAugment takes half the time that it takes on tensors, the
+rest takes the same, and PyTorch's resizing of uint8 tensors is wrong at a width of 1.
 """
 
 from PIL import Image
@@ -11,9 +11,9 @@ from torchvision.transforms.v2 import functional as F
 RANDAUGMENT_STEPS = 31
 """Magnitudes of RandAugment, 0 to 30, which is torchvision's scale."""
 GREY = 128
-"""What RandAugment's shifts and turns uncover, as in the authors' public TPU code."""
+"""Fills what RandAugment's translations and rotations uncover, as in the authors' public TPU code."""
 LONGEST_ASPECT = 4
-"""Longer side of an image before it is scaled for evaluation, in shorter sides."""
+"""Largest ratio of an image's longer to its shorter side when it is scaled for evaluation."""
 
 
 def train_augmentation(
@@ -56,9 +56,9 @@ def eval_crop(size: int, crop: float = 0.875) -> v2.Transform:
 
 
 class CutLongImages(v2.Transform):
-    """Cut the ends off images that are much longer than wide: scaled up, a line of pixels would fill the memory."""
+    """Crop images that are much longer than wide: scaled up, a line of pixels would fill the memory."""
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Images of `LONGEST_ASPECT` and less stay as they are, as does the middle of longer ones."""
+        """The centre of the image, its longer side at most `LONGEST_ASPECT` times its shorter side."""
         longest = LONGEST_ASPECT * min(image.size)
         return F.center_crop(image, [min(image.height, longest), min(image.width, longest)])

@@ -1,4 +1,4 @@
-"""One folder a class, as ImageNet, CIFAR exports and torchvision's ImageFolder have it: finding the images."""
+"""One folder for each class, the layout of ImageNet and of torchvision's ImageFolder: finding the images."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from botvision.data.imagenet import flat_labels, text_lines
-from botvision.data.images import UnreadableImage
+from botvision.data.images import UnreadableImage, check_inside
 from botvision.errors import UserError
 from botvision.pictures import IMAGE_SUFFIXES as PICTURE_SUFFIXES
 
@@ -16,30 +16,23 @@ logger = logging.getLogger("botvision")
 
 IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".gif", ".pgm", ".ppm"}
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
-"""Names that the folder of a split may have, the first that is there counts; any other split has its own name."""
+"""Names that the folder of a split may have; the first that exists counts. Other splits have their own name."""
 NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
-"""Files beside the splits in which every line is a class, a blank and what people call it."""
+"""Files beside the splits, in which each line is a class, a blank and a name for people to read."""
 
 
 class ClassFolders:
-    """The images of a folder, and which of its classes each belongs to.
-
-    Attributes:
-        classes: names of the class folders, sorted; label k is `classes[k]`.
-        class_names: what people call them, where a file beside the splits says so.
-        labels: int64 (N,).
-        source: the folder.
-    """
+    """The images of a folder with a folder for each class: an `ImageStore` whose classes are those folders, sorted."""
 
     groups: np.ndarray | None = None
-    """Images lie by themselves: any order of reading is as good as another."""
+    """Every order of reading is equally fast."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         """List the images of one split.
 
         Args:
-            folder: holds one folder a class, or ImageNet's validation images side by side.
-            root: holds the splits, and what is said about the classes.
+            folder: holds one folder for each class, or ImageNet's validation images side by side.
+            root: holds the splits, and the files about them.
 
         Raises:
             UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
@@ -58,10 +51,10 @@ class ClassFolders:
         else:
             files = sorted(_image_names(folder, inside))
             if not files:
-                raise UserError(f"{folder}: holds neither class folders nor images; give one folder a class")
+                raise UserError(f"{folder}: holds neither class folders nor images; give one folder for each class")
             self.classes, self.labels, called = flat_labels(root, folder, files)
             self.class_names = called or class_names(root, self.classes)
-        # One block of memory: worker processes share it, which they could not do with a million small texts.
+        # One block of memory, which worker processes share; they would each copy a million small texts.
         self._files = np.array([os.fsencode(file) for file in files])
 
     def name(self, index: int) -> str:
@@ -108,14 +101,18 @@ def find_split_folder(root: Path, split: str) -> Path:
             return root / name
     names = " or ".join(f"{name}/" for name in folder_names(split))
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give one that holds train/ and val/, with a folder a class in each")
-    raise UserError(f"{root}: holds no {names}; give the folder that holds train/ and val/, a folder a class in each")
+        raise UserError(
+            f"{root}: no such folder; give one that holds train/ and val/, with a folder for each class in each"
+        )
+    raise UserError(
+        f"{root}: holds no {names}; give the folder that holds train/ and val/, with a folder for each class in each"
+    )
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:
-    """What people call the classes, from one of `NAME_FILES` in the data folder; the classes' own names otherwise.
+    """Readable names of the classes from one of `NAME_FILES`, otherwise the names of their folders.
 
-    Of several names, separated by commas, the first.
+    Where a line has several names, separated by commas, the first counts.
 
     Raises:
         UserError: such a file is not text in UTF-8.
@@ -135,7 +132,7 @@ def _image_names(folder: Path, inside: Path, prefix: str = "") -> Iterator[str]:
         if not entry.is_dir():
             if _is_image(entry.name):
                 yield prefix + entry.name
-        elif entry.is_symlink():  # followed, it could lead round in a circle
+        elif entry.is_symlink():  # it could lead to a folder that holds it
             raise UserError(f"{entry.path}: is a link to a folder inside a class; put the folder itself there")
         else:
             yield from _image_names(folder / entry.name, inside, f"{prefix}{entry.name}/")
@@ -146,7 +143,7 @@ def _is_image(name: str) -> bool:
 
 
 def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, without hidden files.
+    """The entries of a folder, without hidden ones.
 
     Raises:
         UserError: a link leads out of the folder `inside`.
@@ -155,9 +152,6 @@ def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
-                what = "folder" if entry.is_dir() else "file"
-                raise UserError(
-                    f"{entry.path}: is a link to a place outside the image folder {inside}; put the {what} itself there"
-                )
+            if entry.is_symlink():
+                check_inside(Path(entry.path), inside)
             yield entry

@@ -18,28 +18,28 @@ from botvision.data.shards import ImageShards
 from botvision.errors import UserError
 
 MIXED_GROUPS = 16
-"""How many shards a stretch of a run is drawn from."""
+"""Number of shards from which images that are read one after the other come."""
 NAMED_IN_MESSAGES = 5
 
-Sample = tuple[Tensor | None, dict[str, Any]]
+Transform = Callable[[Any], Any]
 
 
 class ImageStore(Protocol):
-    """Where labelled images lie: `ClassFolders`, `IdxFiles` and `ImageShards`."""
+    """Where labelled images are stored: `ClassFolders`, `IdxFiles` and `ImageShards`."""
 
     source: str | Path
     """The folder, file or URL, for messages."""
     classes: list[str]
-    """Sorted, or in the order of the labels where they have numbers alone."""
+    """Label k is `classes[k]`; sorted, unless they are numbers."""
     class_names: list[str]
-    """What people call the classes."""
+    """Names of the classes for people to read."""
     labels: np.ndarray
     """int64 (N,), indices of `classes`."""
     groups: np.ndarray | None
-    """Int (N,): which images lie together and are read faster near one another; None where it makes no difference."""
+    """Int (N,): images of one group are read faster one after the other; None where it makes no difference."""
 
     def name(self, index: int) -> str:
-        """What to call an image in a message."""
+        """The name of an image, for messages."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix."""
@@ -48,21 +48,18 @@ class ImageStore(Protocol):
 class ImageClasses(Dataset):
     """A split of a data set for classification.
 
-    An item is `(image, {"label": int, "path": str})`, the image uint8 RGB (3, H, W); of an image that cannot be read
-    it is `(None, {"path": str, "reason": str})`, so that one bad file among a million does not end a run.
+    An item is `(image, {"label": int, "path": str})`, the image uint8 RGB (3, H, W); for an image that cannot be read
+    it is `(None, {"path": str, "reason": str})`, so that a bad file does not end a run.
 
     Attributes:
-        classes: names of the classes; label k is `classes[k]`.
-        class_names: what people call them; the same where nothing says it.
-        source: folder, file or URL, for messages.
-        labels: int64 (N,).
-        transform: makes uint8 (3, H, W) of a Pillow image in RGB; None leaves it the size it has.
+        source, classes, class_names, labels: as in `ImageStore`, of the chosen images.
+        transform: makes a tensor, or a tuple with several views, of a Pillow image in RGB; None keeps all pixels.
     """
 
     def __init__(
         self,
         images: ImageStore,
-        transform: Callable[[Any], Tensor] | None = None,
+        transform: Transform | None = None,
         *,
         limit: int | None = None,
         classes: int | None = None,
@@ -70,10 +67,10 @@ class ImageClasses(Dataset):
         """Choose images.
 
         Args:
-            images: where they lie.
-            transform: makes uint8 (3, H, W) of a Pillow image in RGB.
-            limit: so many images alone: the first of every class, as evenly as the classes allow.
-            classes: the first so many classes alone.
+            images: where they are stored.
+            transform: see above.
+            limit: largest number of images: the first ones of every class, as evenly as the classes allow.
+            classes: number of classes to take, the first ones.
 
         Raises:
             UserError: fewer classes than asked for, or no images.
@@ -94,7 +91,7 @@ class ImageClasses(Dataset):
         """Number of images."""
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
         """The image, transformed, and its label; or why there is none.
 
         Raises:
@@ -105,7 +102,7 @@ class ImageClasses(Dataset):
         try:
             encoded, _ = self.images.encoded(stored)
             image = decode_image(encoded, name)
-        except UnreadableImage as error:  # its message starts with the name, which whoever shows both would repeat
+        except UnreadableImage as error:  # its message begins with the name, which is given beside it
             return None, {"path": name, "reason": str(error).removeprefix(f"{name}: ")}
         pixels = pil_to_tensor(image) if self.transform is None else self.transform(image)
         return pixels, {"label": int(self.labels[index]), "path": name}
@@ -113,8 +110,8 @@ class ImageClasses(Dataset):
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """A random order of the images: int64 (N,).
 
-        Of shards, the order of the shards is random, and an image moves back by up to as many places as
-        `MIXED_GROUPS` shards have: every stretch is drawn from few shards, which are read or fetched one by one.
+        Shards come in a random order, and each image moves back by a random number of places, at most as many as
+        `MIXED_GROUPS` shards hold: images are drawn from few shards at a time, which are fetched one by one.
         """
         if self.images.groups is None:
             return torch.randperm(len(self), generator=generator)
@@ -128,14 +125,14 @@ class ImageClasses(Dataset):
 def open_classes(
     root: str | Path,
     split: str,
-    transform: Callable[[Any], Tensor] | None = None,
+    transform: Transform | None = None,
     *,
     limit: int | None = None,
     classes: int | None = None,
 ) -> ImageClasses:
-    """Open a split of a data set, of whatever layout it has:
+    """Open a split of a data set in any of these layouts:
 
-    - class folders in train/ and in val/, validation/, valid/ or test/ (ImageNet, CIFAR exports, one's own);
+    - class folders in train/ and in val/, validation/, valid/ or test/ (ImageNet, CIFAR exports);
     - the same with ImageNet's validation images side by side, and the official development kit, val.txt or
       LOC_val_solution.csv beside the splits;
     - the four idx files of MNIST or Fashion-MNIST;
@@ -147,13 +144,13 @@ def open_classes(
         transform, limit, classes: see `ImageClasses`.
 
     Raises:
-        UserError: nothing of these is there, or something is wrong with it.
+        UserError: there is no such data set, or something is wrong with it.
     """
     return ImageClasses(open_images(root, split), transform, limit=limit, classes=classes)
 
 
 def open_images(root: str | Path, split: str) -> ImageStore:
-    """Where the images of a split lie; see `open_classes`."""
+    """Where the images of a split are stored; see `open_classes`."""
     if has_shards(root):
         return ImageShards(root, split)
     root = Path(root)
@@ -163,7 +160,7 @@ def open_images(root: str | Path, split: str) -> ImageStore:
 
 
 def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:
-    """Refuse splits with other classes, whose labels would mean something else.
+    """Refuse splits with different classes, whose labels would not mean the same.
 
     Raises:
         UserError: names the classes that one of them does not have.

@@ -23,7 +23,7 @@ Target = dict[str, Any]
 
 
 class CocoSplit(NamedTuple):
-    """Where the two halves of a split are."""
+    """Where the annotations and the images of a split are."""
 
     annotation_file: Path
     image_folder: Path
@@ -58,7 +58,7 @@ class CocoDetection(Dataset):
 
     - `boxes`: `tv_tensors.BoundingBoxes`, float32 (N, 4), x1 y1 x2 y2 in pixels inside the image
     - `labels`: int64 (N,), 1..K in the order of COCO's ids; 0 is left for the background
-    - `masks`: `tv_tensors.Mask`, uint8 (N, H, W)
+    - `masks`: `tv_tensors.Mask`, uint8 (N, H, W); only where masks are read
     - `image_id`: int
     - `original_size`: (H, W) of the stored image
 
@@ -66,7 +66,7 @@ class CocoDetection(Dataset):
         categories: sorted by COCO's id; label k is `categories[k - 1]`.
         images: one record for every item, in order.
         annotation_file: the file that was read.
-        dropped: why, and how many annotations were left out because nothing can be learnt from them.
+        dropped: how many annotations were left out because they cannot be learnt from, by reason.
         dropped_ids: COCO's ids of those annotations.
     """
 
@@ -77,6 +77,7 @@ class CocoDetection(Dataset):
         transform: Callable[[tv_tensors.Image, Target], tuple[tv_tensors.Image, Target]] | None = None,
         *,
         limit: int | None = None,
+        masks: bool = True,
     ) -> None:
         """Read and check the annotations, and check that the image files are there.
 
@@ -84,14 +85,16 @@ class CocoDetection(Dataset):
             folder: holds `annotations/` and the image folders; see `find_split`.
             split: `train` or `val`.
             transform: takes and returns `(image, target)`.
-            limit: the first so many images alone, in the file's order.
+            limit: number of images to take, the first ones of the file.
+            masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
 
         Raises:
             UserError: a file or folder is missing, or a record is wrong.
         """
         self.annotation_file, image_folder = find_split(Path(folder), split)
-        found = read_annotations(self.annotation_file, image_folder)
+        found = read_annotations(self.annotation_file, image_folder, masks=masks)
         self.transform = transform
+        self.masks = masks
         self.categories = found.categories
         self.dropped = found.dropped
         self.dropped_ids = found.dropped_ids
@@ -119,8 +122,9 @@ class CocoDetection(Dataset):
             "labels": torch.from_numpy(labels),
             "image_id": record.id,
             "original_size": size,
-            "masks": tv_tensors.Mask(self._decode(segmentations, record)),
         }
+        if self.masks:
+            target["masks"] = tv_tensors.Mask(self._decode(segmentations, record))
         return (image, target) if self.transform is None else self.transform(image, target)
 
     def _decode(self, segmentations: list, record: ImageRecord) -> Tensor:

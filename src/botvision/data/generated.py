@@ -1,4 +1,4 @@
-"""A small data set made on the spot, in COCO's layout: coloured shapes that hide one another."""
+"""A small data set of coloured shapes that hide one another, generated in COCO's layout."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def write_generated_coco(folder: Path, *, train_images: int, val_images: int, im
     folder appears under its name only when it is complete.
 
     Args:
-        folder: where to; must not exist, be empty, or come from the same settings.
+        folder: must not exist, be empty, or come from the same settings.
         train_images, val_images: how many images, at least 1 each.
         image_size: longer side of the images in pixels, at least 32.
         seed: of everything random, at least 0.
@@ -46,7 +46,7 @@ def write_generated_coco(folder: Path, *, train_images: int, val_images: int, im
     try:
         _write_split(part, "train", range(train_images), image_size, seed)
         _write_split(part, "val", range(train_images, train_images + val_images), image_size, seed)
-        (part / SETTINGS_FILE).write_text(json.dumps(settings))
+        (part / SETTINGS_FILE).write_text(json.dumps(settings), encoding="utf-8")
         try:
             part.rename(folder)
         except OSError:
@@ -61,7 +61,7 @@ def _finished(folder: Path, settings: dict[str, int]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        same = json.loads((folder / SETTINGS_FILE).read_text()) == settings
+        same = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")) == settings
     except (OSError, ValueError):
         same = False
     if not same:
@@ -92,11 +92,11 @@ def _write_split(folder: Path, split: str, indices: range, image_size: int, seed
     content = {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
     annotation_file = folder / "annotations" / f"instances_{split}2017.json"
     annotation_file.parent.mkdir(exist_ok=True)
-    annotation_file.write_text(json.dumps(content))
+    annotation_file.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _annotation(shape: Shape, number: int, image_id: int) -> dict:
-    """COCO's record; the mask as a polygon where that says all, else as run lengths, compressed every other time."""
+    """COCO's record; the mask as a polygon if that describes it, else as run lengths, compressed for odd numbers."""
     height, width = shape.visible.shape
     segmentation: list | dict
     if shape.whole:

@@ -1,13 +1,14 @@
-"""ImageNet's validation images side by side in one folder: where their labels come from."""
+"""Labels of ImageNet's validation images, which lie side by side in one folder."""
 
 import logging
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.io import loadmat
 
-from botvision.data.matlab import read_variables
 from botvision.errors import UserError
 
 logger = logging.getLogger("botvision")
@@ -18,14 +19,14 @@ LABEL_LISTS = ("val.txt", "LOC_val_solution.csv")
 
 
 class FlatLabels(NamedTuple):
-    """What is known about images that lie side by side."""
+    """The labels of images that lie side by side."""
 
     classes: list[str]
     """Sorted."""
     labels: np.ndarray
     """int64 (N,), in the order of the files."""
     class_names: list[str] | None
-    """What people call the classes, where the labels' source says so."""
+    """Readable names of the classes, where the source of the labels has them."""
 
 
 def flat_labels(root: Path, folder: Path, files: list[str]) -> FlatLabels:
@@ -56,7 +57,7 @@ def flat_labels(root: Path, folder: Path, files: list[str]) -> FlatLabels:
 
 
 def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
-    """By the number in the file's name: line n of the truth is the kit's own number of image n's class."""
+    """Labels by the number in the file's name: line n of the truth is the kit's number of the class of image n."""
     synsets = _leaf_synsets(devkit / "meta.mat")
     classes = sorted(wnid for wnid, _ in synsets.values())
     place = {wnid: label for label, wnid in enumerate(classes)}
@@ -85,17 +86,17 @@ def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
 def _leaf_synsets(file: Path) -> dict[int, tuple[str, str]]:
     """The classes of the challenge, by the kit's number: WordNet id and words; groups of classes left out."""
     try:
-        synsets = read_variables(file.read_bytes())["synsets"]
-        leaves = [one for one in synsets if one["num_children"] == [0.0]]  # type: ignore[union-attr,index]
-        return {int(one["ILSVRC2012_ID"][0]): (one["WNID"], one["words"]) for one in leaves}  # type: ignore
+        synsets = loadmat(BytesIO(file.read_bytes()), squeeze_me=True)["synsets"]
+        leaves = synsets[synsets["num_children"] == 0]
+        return {int(one["ILSVRC2012_ID"]): (str(one["WNID"]), str(one["words"])) for one in leaves}
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); unpack the development kit again") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{file}: is not the development kit's list of classes ({error}); unpack it again") from error
+    except Exception as error:  # SciPy raises many kinds of error on damaged bytes
+        raise UserError(f"{file}: is not the development kit's list of classes ({error!r}); unpack it again") from error
 
 
 def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatLabels:
-    """By the file's name, with or without its suffix; what follows the class on a line is left out."""
+    """Labels by the file's name, with or without its suffix; what follows the class on a line is not read."""
     entries: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text_lines(file), start=1):
         parts = re.split(r"[,\s]+", line.strip())
@@ -114,7 +115,7 @@ def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatL
 
 
 def _places(train: Path, given: set[str], file: Path) -> dict[str, int]:
-    """The place of each class among the sorted ones, by the words that a list uses for it: names or places."""
+    """The place of each class among the sorted ones, by what the list calls it: its name, or that place."""
     folders = _class_folders(train)
     by_place = all(label.isdigit() for label in given) and not given <= set(folders)
     if by_place and not folders:
@@ -123,7 +124,7 @@ def _places(train: Path, given: set[str], file: Path) -> dict[str, int]:
 
 
 def _class_folders(train: Path) -> list[str]:
-    """Sorted; none where there is no such folder."""
+    """Sorted names of the class folders; none where ``train`` does not exist."""
     if not train.is_dir():
         return []
     return sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Image files: reading any of them as RGB, and finding the missing ones before a long run does."""
+"""Image files: reading them as RGB, and checking that they are there before a run starts."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def read_image(path: Path, expected_size: tuple[int, int] | None = None, *, appl
         expected_size: (H, W) in pixels that the annotations give. Annotations are made on the stored pixels, so a
             camera's rotation mark (EXIF) is followed only where the stored size differs and the rotated one agrees.
         apply_exif: without an `expected_size`, whether to turn the image as its rotation mark says. Prediction does,
-            so that a photograph is seen upright as every viewer shows it.
+            so that it sees a photograph as every viewer shows it.
 
     Raises:
         UnreadableImage: the file is missing, damaged, of no known format or suspiciously large.
@@ -71,11 +71,11 @@ def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
 
 
 def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor]]:
-    """Read image files one after the other, turned upright, and warn of those that cannot be read.
+    """Read image files one after the other, rotated as their marks say, and warn of those that cannot be read.
 
     Args:
         files: images.
-        on_image: told after each image how many are done, of how many.
+        on_image: called after each image with how many are done, and of how many.
 
     Yields:
         The number of an image, from 1 on, and its pixels, (3, H, W) uint8.
@@ -116,7 +116,7 @@ def check_image_files(folder: Path, names: Iterable[str]) -> None:
     empty: list[Path] = []
     for parent, wanted in by_folder.items():
         inside = folder / parent
-        _check_inside(inside, root)
+        check_inside(inside, root)
         present = _scan(inside, wanted, root, empty)
         missing += [inside / name for name in wanted - present]
     for what, files in (("missing", missing), ("empty", empty)):
@@ -134,7 +134,7 @@ def _scan(folder: Path, wanted: set[str], root: Path, empty: list[Path]) -> set[
             if entry.name not in wanted:
                 continue
             if entry.is_symlink():
-                _check_inside(Path(entry.path), root)
+                check_inside(Path(entry.path), root)
             if entry.is_file():
                 present.add(entry.name)
                 if entry.stat().st_size == 0:
@@ -142,14 +142,20 @@ def _scan(folder: Path, wanted: set[str], root: Path, empty: list[Path]) -> set[
     return present
 
 
-def _check_inside(path: Path, root: Path) -> None:
+def check_inside(path: Path, root: Path) -> None:
+    """Refuse a link that leads out of an image folder.
+
+    Raises:
+        UserError: names the link.
+    """
     if not path.resolve().is_relative_to(root):
-        raise UserError(f"{path}: is a link to a place outside the image folder {root}; put the file itself there")
+        what = "folder" if path.is_dir() else "file"
+        raise UserError(f"{path}: is a link to a place outside the image folder {root}; put the {what} itself there")
 
 
 @contextmanager
 def _readable(name: str | Path) -> Iterator[None]:
-    """Turns whatever a decoder raises into one line that names the file; what it only warns of, it has mended."""
+    """Turns every error of a decoder into one line that names the file; its warnings are of damage that it repaired."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
@@ -157,12 +163,12 @@ def _readable(name: str | Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such image file") from error
-    except Exception as error:  # decoders raise nearly anything on damaged bytes
+    except Exception as error:  # decoders raise many kinds of error on damaged bytes
         raise UnreadableImage(f"{name}: cannot be read as an image ({_reason(error)}); replace the file") from error
 
 
 def _reason(error: Exception) -> str:
-    """What a decoder says, without the file or the object that it names."""
+    """The message of a decoder in one line, without the file or the object that it names."""
     if isinstance(error, UnidentifiedImageError):
         return "of no known image format"
     if isinstance(error, OSError) and error.strerror:
@@ -181,7 +187,7 @@ def _size(image: Image.Image) -> tuple[int, int]:
 
 
 def _turned(image: Image.Image, expected_size: tuple[int, int] | None, apply_exif: bool) -> Image.Image:
-    """The image in the frame that the caller means; see `read_image`."""
+    """The image, rotated by its mark where `read_image` says so."""
     orientation = _orientation(image)
     if expected_size is None:
         turn = apply_exif and orientation != UPRIGHT
@@ -191,10 +197,10 @@ def _turned(image: Image.Image, expected_size: tuple[int, int] | None, apply_exi
 
 
 def _orientation(image: Image.Image) -> int:
-    """The rotation mark; upright where there is none, or where the marks are damaged and the pixels may not be."""
+    """The rotation mark; upright where there is none or it is damaged, as the pixels may be intact."""
     try:
         return image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
-    except Exception:  # the reader of marks, too, raises nearly anything
+    except Exception:  # as in _readable
         return UPRIGHT
 
 

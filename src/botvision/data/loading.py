@@ -6,20 +6,21 @@ they are read at any place (see `shards`), so every image comes once an epoch ov
 resumed run starts where it stopped without reading what came before.
 """
 
-import copy
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from botvision.data.classification import ImageClasses
-
-Sample = tuple[Tensor | None, dict[str, Any]]
+Sample = tuple[Any, dict[str, Any]]
+"""An image, or a tuple with several views of it, and its target; None and {"path", "reason"} if it cannot be read."""
 Batch = dict[str, Any]
 
 
+@dataclass(eq=False)
 class RunBatches(Sampler[list[tuple[int, int]]]):
     """The batches of this process in a run, as lists of (place in the run, index in the data set).
 
@@ -30,27 +31,18 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
         seed: of the order.
         start: batches to leave out, because a run is resumed after them.
         rank, world: this process, and how many share the run.
+        order: draws the order of an epoch, int64 (dataset_size,); by default, all orders are equally likely.
     """
 
-    def __init__(
-        self,
-        dataset_size: int,
-        batch_size: int,
-        batches: int,
-        *,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.dataset_size = dataset_size
-        self.batch_size = batch_size
-        self.batches = batches
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world = world
-        self.order: Callable[[torch.Generator], Tensor] = self._any_order
+    dataset_size: int
+    batch_size: int
+    batches: int
+    _: KW_ONLY
+    seed: int
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+    order: Callable[[torch.Generator], Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches of the whole run."""
@@ -58,6 +50,7 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The batches from ``start`` on."""
+        draw = self.order or (lambda generator: torch.randperm(self.dataset_size, generator=generator))
         epoch, order = -1, torch.empty(0)
         for batch in range(self.start, self.batches):
             chosen = []
@@ -65,19 +58,16 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
                 place = (batch * self.batch_size + i) * self.world + self.rank
                 if place // self.dataset_size != epoch:
                     epoch = place // self.dataset_size
-                    order = self.order(generator(self.seed, epoch))
+                    order = draw(generator(self.seed, epoch))
                 chosen.append((place, int(order[place % self.dataset_size])))
             yield chosen
-
-    def _any_order(self, generator: torch.Generator) -> Tensor:
-        return torch.randperm(self.dataset_size, generator=generator)
 
 
 class SeededSamples(Dataset):
     """A data set whose sample at a place of a run draws its augmentation from (seed, place).
 
     Args:
-        dataset: gives (image, target) for an index, drawing from torch's global generator.
+        dataset: gives a sample for an index, drawing from torch's global generator.
         seed: of the run.
     """
 
@@ -109,17 +99,24 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size, without those that could not be read.
 
     Returns:
-        "images" (B, 3, H, W) uint8, "targets", a list of B dictionaries, "size", which is B, and "skipped", a list of
-        (path, reason).
-        Where nothing could be read, B, H and W are 0.
+        "images" (B, 3, H, W) uint8, or a list with such a tensor for each view where samples have several;
+        "targets", a list of B dictionaries; "size", B; and "skipped", a list of (path, reason).
+        Where nothing could be read, "images" is one tensor, and B, H and W are 0.
     """
-    images = [image.as_subclass(Tensor) for image, _ in samples if image is not None]
+    images = [_plain(image) for image, _ in samples if image is not None]
     return {
-        "images": torch.stack(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
+        "images": default_collate(images) if images else torch.empty((0, 3, 0, 0), dtype=torch.uint8),
         "targets": [target for image, target in samples if image is not None],
         "size": len(images),
         "skipped": [(about["path"], about["reason"]) for image, about in samples if image is None],
     }
+
+
+def _plain(image: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """Without torchvision's subclass of Tensor, which stacking keeps."""
+    if isinstance(image, Tensor):
+        return image.as_subclass(Tensor)
+    return tuple(view.as_subclass(Tensor) for view in image)
 
 
 class Loader(DataLoader):
@@ -129,23 +126,32 @@ class Loader(DataLoader):
         """Say nothing: more workers than processors are the user's choice."""
 
 
+def leave_process_group(worker: int) -> None:
+    """In a process that reads images: leave the process group of the run.
+
+    A terminal's Ctrl-C, `timeout` and schedulers send their signal to the whole group. The run answers it by finishing
+    its step, which it could not do without the processes that read for it.
+    """
+    os.setpgrp()
+
+
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:
     """The batches of a training run; ``workers`` processes read and augment ahead of it.
 
-    A data set for classification says in which order its images are best read.
+    A data set with a method ``epoch_order(generator)`` says in which order its images are read; others are shuffled.
     """
-    if isinstance(dataset, ImageClasses):
-        batches = copy.copy(batches)
-        batches.order = dataset.epoch_order
+    if hasattr(dataset, "epoch_order"):
+        batches = replace(batches, order=dataset.epoch_order)
     return Loader(
         SeededSamples(dataset, batches.seed),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=leave_process_group,
         pin_memory=torch.cuda.is_available(),
     )
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Every image of a data set once, in order."""
-    return Loader(dataset, batch_size, num_workers=workers, collate_fn=collate)
+    return Loader(dataset, batch_size, num_workers=workers, collate_fn=collate, worker_init_fn=leave_process_group)

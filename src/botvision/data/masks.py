@@ -1,4 +1,4 @@
-"""COCO's three ways of writing a mask: polygons, run lengths as a list, run lengths as a compressed string."""
+"""Masks in COCO's three forms: polygons, run lengths as a list, run lengths as a compressed string."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ def usable_segmentation(segmentation: object, height: int, width: int) -> list |
     """Check a `segmentation` field and bring it to a form that `decode_masks` takes.
 
     Args:
-        segmentation: as it stands in the annotation file.
+        segmentation: from the annotation file.
         height, width: of the image, in pixels.
 
     Returns:
-        Polygons as they were, less those of under three points; run lengths compressed; None where no area is left
+        Polygons of at least three points; run lengths compressed; None where no area is left
         or a coordinate is not a finite number of pixels near the image.
 
     Raises:
@@ -71,7 +71,7 @@ def _usable_polygons(polygons: list) -> list | None:
             finite = math.isfinite(sum(polygon))
             near = max(polygon) < FARTHEST_COORDINATE and min(polygon) > -FARTHEST_COORDINATE
         except TypeError as error:
-            raise ValueError("must hold polygons of numbers alone") from error
+            raise ValueError("must hold polygons of numbers") from error
         if not (finite and near):
             return None
         kept.append(polygon)

@@ -1,4 +1,4 @@
-"""Pictures of overlapping shapes, with the exact mask of what is seen of each: material for `generated`."""
+"""Pictures of overlapping shapes, with the exact mask of the visible part of each, for `generated`."""
 
 import colorsys
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 OBJECTS = (2, 5)  # in a picture, smallest and largest number
 DIAMETER = (0.18, 0.5)  # of the circle around a shape, relative to the picture's longer side
 ASPECTS = ((1.0, 1.0), (1.0, 0.75), (0.75, 1.0), (1.0, 0.67), (0.67, 1.0))  # height and width
-LEAST_VISIBLE = 0.4  # of a shape's area; one hidden further is hard to name even for people
-TILT = 0.35  # radians either way from upright: shapes at any angle take a small network far longer to tell apart
+LEAST_VISIBLE = 0.4  # part of a shape's area; people, too, find it hard to name one that is hidden further
+TILT = 0.35  # radians from upright, to both sides; a small network learns shapes at any angle far more slowly
 OUTSIDE = 0.3  # how far a shape may reach over the border, in radii
 SUPERSAMPLING = 4
 ATTEMPTS = 20
@@ -28,7 +28,7 @@ class Shape:
 
     @property
     def whole(self) -> bool:
-        """Whether the outline alone says what is seen: no hole, nothing hidden, nothing over the border."""
+        """Whether the outline describes the visible part: no hole, nothing hidden, nothing over the border."""
         height, width = self.coverage.shape
         inside = (self.outline >= 0).all() and (self.outline <= (width, height)).all()
         return bool(inside) and SHAPES[self.kind] != "ring" and np.array_equal(self.visible, self.coverage > 0.5)
@@ -52,7 +52,7 @@ def draw_picture(rng: np.random.Generator, longer_side: int) -> tuple[np.ndarray
 
 
 def _place(rng: np.random.Generator, shapes: list[Shape], height: int, width: int) -> None:
-    """Put one more shape in front, where it leaves enough of all others to be seen; give up where none fits."""
+    """Put one more shape in front, where enough of all others stays visible; none where it finds no such place."""
     for _ in range(ATTEMPTS):
         new = _random_shape(rng, height, width)
         left = [shape.visible & ~new.visible for shape in shapes]
@@ -105,7 +105,7 @@ def _coverage(outline: np.ndarray, hole: np.ndarray | None, height: int, width: 
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A dull, blotchy, noisy ground: (height, width, 3) float, 0 to 255."""
+    """A grey background with blotches and noise: (height, width, 3) float, 0 to 255."""
     blotches = rng.normal(0, 25, (rng.integers(3, 9), rng.integers(3, 9), 1)) + rng.normal(0, 10, (1, 1, 3))
     channels = [
         np.asarray(

@@ -1,57 +1,64 @@
 """The JSON file beside image shards: which classes there are, which shards, and the label of every sample."""
 
+import io
 import json
-import os
 import re
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from pathlib import Path
+from typing import Self
 
-from webdataset import gopen
-from webdataset.shardlists import expand_urls
+from pydantic import model_validator
 
+from botvision.configuration import Config, Count, FieldError
+from botvision.data.remote import copy_url, is_url, local_or_url
 from botvision.errors import UserError
 from botvision.files import write_text
 
-SCHEMES = ("http", "https", "ftps", "sftp", "gs", "hf")
-"""Kinds of URL, of those that the webdataset library opens. Its "pipe:" runs any command, so a configuration that
-somebody else wrote could; it is left out."""
-CURL_SAYS = {
-    "6": "the name of the server is not known",
-    "7": "no connection to the server",
-    "22": "the server answers that it is not there or not for you",
-    "28": "the server does not answer in time",
-}
-"""What curl, by which the webdataset library fetches, means with its exit status (man curl)."""
-FOREIGN = (
+SHARD_NAME = re.compile(r"\w[\w .+-]*\.tar")
+"""A file beside the list: no folder, no URL, nothing that a URL would have to escape but blanks."""
+ALTERNATIVES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+NOT_OURS = (
     "shards need this JSON file, which `botvision shards` writes; "
-    "unpack those of another program to train/ and val/, a folder a class, and run `botvision shards` on that"
+    "unpack those of another program to train/ and val/, a folder for each class, and run `botvision shards` on that"
 )
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(Config):
     """A tar file."""
 
     name: str
-    bytes: int
-    samples: int
+    bytes: Count
+    samples: Count
     labels: list[int]
     """Of its samples, in their order."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not SHARD_NAME.fullmatch(self.name):
+            raise ValueError(f"shard name {self.name!r} should be that of a .tar file beside the list")
+        if len(self.labels) != self.samples:
+            raise ValueError(f"shard {self.name!r} has {self.samples} samples and {len(self.labels)} labels")
+        return self
 
-@dataclass(frozen=True)
-class ShardIndex:
+
+class ShardIndex(Config):
     """What the file says."""
 
     classes: list[str]
     class_names: list[str]
     shards: list[Shard]
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for shard in self.shards:
+            for place, label in enumerate(shard.labels):
+                if not 0 <= label < len(self.classes):
+                    limit = len(self.classes) - 1
+                    raise ValueError(f"shard {shard.name!r}: sample {place} has label {label}, not one of 0 to {limit}")
+        return self
+
     def write(self, folder: Path, split: str) -> None:
         """Write the file into the folder of the shards."""
-        write_text(folder / index_name(split), json.dumps(asdict(self)) + "\n")
+        write_text(folder / index_name(split), json.dumps(self.plain()) + "\n")
 
 
 def index_name(split: str) -> str:
@@ -65,10 +72,10 @@ def has_shards(root: str | Path) -> bool:
     That is one with the JSON file of any split, or with tar files and no folders, as other programs leave it.
     """
     text, folder = str(root), Path(root)
-    if "://" in text or text.endswith(".tar"):
+    if is_url(text) or text.endswith(".tar"):
         return True
     if not folder.is_dir():
-        return "{" in text
+        return bool(ALTERNATIVES.search(text))
     if any(folder.glob(index_name("*"))):
         return True
     return any(folder.glob("*.tar")) and not any(entry.is_dir() for entry in folder.iterdir())
@@ -86,78 +93,54 @@ def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
     """
     text = str(root)
     if not text.endswith(".tar"):
-        folder = _place(text.rstrip("/"))
+        folder = local_or_url(text.rstrip("/"))
         return folder, _read(folder, split)
-    found = [url.rpartition("/") for url in expand_urls(text)]
+    found = [path.rpartition("/") for pattern in text.split("::") for path in expand(pattern)]
     meant = [(folder, name) for folder, _, name in found if name.startswith(f"{split}-")]
     folders = {folder for folder, _ in meant}
     if len(folders) != 1:
         raise UserError(
             f"{text}: names shards {split}-*.tar in {len(folders)} folders; give one folder or URL for both splits"
         )
-    folder = _place(folders.pop() or ".")
+    folder = local_or_url(folders.pop() or ".")
     index = _read(folder, split)
     listed = {shard.name: shard for shard in index.shards}
     names = list(dict.fromkeys(name for _, name in meant))
     for name in names:
         if name not in listed:
             raise UserError(f"{folder}/{name}: {index_name(split)} beside it does not list this shard")
-    return folder, ShardIndex(index.classes, index.class_names, [listed[name] for name in names])
+    return folder, index.replace(shards=[listed[name] for name in names])
 
 
-def is_remote(folder: str) -> bool:
-    """Whether a place that `find_shards` gave is a URL."""
-    return "://" in folder
-
-
-def why_not_fetched(error: OSError) -> str:
-    """The reason for which a URL could not be opened or read."""
-    status = re.search(r"exit (\d+) ", str(error))
-    return CURL_SAYS.get(status[1], f"exit status {status[1]} of the program that fetches") if status else str(error)
-
-
-def _place(text: str) -> str:
-    """A path, or a URL that can be opened; a file: URL is a path."""
-    scheme = text.partition("://")[0] if "://" in text else ""
-    if scheme == "file":
-        return url2pathname(urlparse(text).path)
-    if scheme and scheme not in SCHEMES:
-        raise UserError(f"{text}: shards cannot be read from {scheme}://, only from {', '.join(SCHEMES)} and folders")
-    return text
+def expand(pattern: str) -> list[str]:
+    """The texts that a pattern means: {000..012} is every number between, {a,b} every text, as in a shell."""
+    found = ALTERNATIVES.search(pattern)
+    if not found:
+        return [pattern]
+    first, last, texts = found.groups()
+    if texts is None:
+        choices = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+    else:
+        choices = texts.split(",")
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [text for choice in choices for text in expand(before + choice + after)]
 
 
 def _read(folder: str, split: str) -> ShardIndex:
     place = f"{folder}/{index_name(split)}"
     try:
-        with gopen(place) as stream:
-            content = json.loads(stream.read())
+        if is_url(folder):
+            content = io.BytesIO()
+            copy_url(place, content)
+            return ShardIndex(**json.loads(content.getvalue()))
+        return ShardIndex(**json.loads(Path(place).read_bytes()))
     except OSError as error:
-        if is_remote(folder):
-            raise UserError(f"{place}: cannot be fetched ({why_not_fetched(error)}); {FOREIGN}") from error
-        raise UserError(f"{place}: cannot be read ({error.strerror}); {FOREIGN}") from error
+        raise UserError(f"{place}: cannot be read ({error.strerror}); {NOT_OURS}") from error
+    except FieldError as error:
+        raise UserError(f"{place}: {error}; write the shards again") from error
+    except UserError as error:
+        raise UserError(f"{error}; {NOT_OURS}") from error
     except ValueError as error:
         raise UserError(f"{place}: not valid JSON ({error}); the file may be cut off, copy it again") from error
-    try:
-        shards = [Shard(**shard) for shard in content["shards"]]
-        index = ShardIndex(list(content["classes"]), list(content["class_names"]), shards)
-        _check(index, place)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{place}: is not a list of shards that `botvision shards` wrote ({error!r})") from error
-    return index
-
-
-def _check(index: ShardIndex, place: str) -> None:
-    """Refuse labels out of range, counts that contradict each other, and names that lead to another folder."""
-    for shard in index.shards:
-        where = f"{place}: shard {shard.name!r}"
-        if PurePosixPath(shard.name).name != shard.name or os.sep in shard.name:
-            raise UserError(f"{where}: must be the name of a file beside it")
-        if len(shard.labels) != shard.samples:
-            raise UserError(
-                f"{where}: has {shard.samples} samples and {len(shard.labels)} labels; write the shards again"
-            )
-        for place_in_shard, label in enumerate(shard.labels):
-            if type(label) is not int or not 0 <= label < len(index.classes):
-                raise UserError(
-                    f"{where}: sample {place_in_shard} has label {label!r}, not one of 0 to {len(index.classes) - 1}"
-                )
+    except TypeError as error:
+        raise UserError(f"{place}: is not a list of shards; {NOT_OURS}") from error

@@ -1,28 +1,24 @@
 """Image shards, WebDataset's format: tar files of images and labels, with a JSON file that says what they hold.
 
-Shards are read at any place, not as a stream: the order of a run, its resumption and its sharing among processes and
-workers are then those of every other data set (see `loading`), and exact. A shard at a URL is fetched whole, once a
-machine, into a cache, which in the end holds the data set.
+Shards are read at random, not as a stream: order, exact resume and sharing among processes and workers are then those
+of every other data set (see `loading`). A whole shard is fetched from a URL when its first image is read, once on each
+machine, into a cache, which finally holds the data set.
 """
 
 import hashlib
-import json
 import os
-import shutil
 import tarfile
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
-from webdataset import gopen
 
-from botvision.data.shard_index import find_shards, is_remote, why_not_fetched
+from botvision.data.remote import copy_url, is_url
+from botvision.data.shard_index import find_shards
 from botvision.errors import UserError
 from botvision.files import whole_file
-
-FETCH_BYTES = 1 << 20
 
 
 class Members(NamedTuple):
@@ -37,10 +33,7 @@ class Members(NamedTuple):
 
 
 class ImageShards:
-    """The images of a split that `botvision shards` wrote.
-
-    Attributes are those of `ClassFolders`; `groups` is the number of each image's shard.
-    """
+    """The images of a split that `botvision shards` wrote: an `ImageStore` whose groups are the shards."""
 
     def __init__(self, root: str | Path, split: str) -> None:
         """Read the JSON file, and check that local shards have the size that it says.
@@ -63,17 +56,17 @@ class ImageShards:
         self.groups: np.ndarray | None = np.repeat(np.arange(len(counts)), counts)
         self._opened: dict[int, Members] = {}
         self._folder = Path(self.source)
-        self._remote = is_remote(str(self.source))
+        self._remote = is_url(str(self.source))
         if self._remote:
-            # A set that is written anew at the same place has another list, and gets a cache of its own.
-            about = f"{self.source}\n{json.dumps(asdict(index))}"
+            # A data set that replaces another at the same URL has another list, and so another folder.
+            about = f"{self.source}\n{index.model_dump_json()}"
             self._folder = cache_folder() / hashlib.sha256(about.encode()).hexdigest()[:20]
         else:
             for shard in range(len(counts)):
                 self._check_size(shard)
 
     def name(self, index: int) -> str:
-        """The shard, and the image's file name in it."""
+        """The shard, and the image's file name in it, for messages."""
         shard, place = self._find(index)
         return f"{self.source}/{self._files[shard][0]}/{os.fsdecode(self._open(shard).names[place])}"
 
@@ -95,11 +88,11 @@ class ImageShards:
         return shard, index - int(self._starts[shard])
 
     def _open(self, shard: int) -> Members:
-        """Where the images of a shard are; found when the first is read, and kept."""
+        """Where the images of a shard are; found when the first one is read, and kept."""
         if shard not in self._opened:
             name, size = self._files[shard]
             if self._remote:
-                fetch(f"{self.source}/{name}", self._folder / name, size)
+                fetch(f"{self.source}/{quote(name)}", self._folder / name, size)
             self._opened[shard] = self._list(shard)
         return self._opened[shard]
 
@@ -114,8 +107,8 @@ class ImageShards:
             raise UserError(f"{path}: no such shard ({len(self._files)} are listed); copy it again")
         size = path.stat().st_size
         if size != expected:
-            self._list(shard)  # knows at which sample it ends
-            raise UserError(f"{path}: has {size} bytes, and had {expected} when it was written; copy it again")
+            self._list(shard)  # its message names the sample at which the shard ends
+            raise UserError(f"{path}: has {size} bytes, should have {expected}; copy it again")
 
 
 def cache_folder() -> Path:
@@ -124,31 +117,25 @@ def cache_folder() -> Path:
 
 
 def fetch(url: str, target: Path, size: int) -> None:
-    """Copy a file from a URL, unless it is there; of the processes of a machine one does, the others wait.
+    """Copy a file from a URL, unless it is there; one process of a machine does, the others wait for it.
 
     Raises:
-        UserError: it cannot be fetched, or has another size in bytes than it should.
+        UserError: it cannot be fetched, or does not have ``size`` bytes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if target.is_file():
             return
-        with whole_file(target) as temporary:
-            try:
-                with gopen(url) as stream, temporary.open("wb") as file:
-                    shutil.copyfileobj(stream, file, FETCH_BYTES)
-            except OSError as error:
-                raise UserError(f"{url}: cannot be fetched ({why_not_fetched(error)})") from error
-            if temporary.stat().st_size != size:
-                raise UserError(f"{url}: ends early or was changed: {temporary.stat().st_size} bytes and not {size}")
+        with whole_file(target) as temporary, temporary.open("wb") as file:
+            copy_url(url, file, size)
 
 
 def list_members(path: Path, labels: list[int]) -> Members:
-    """Where the images of a shard are.
+    """Find the images of a shard.
 
     Args:
         path: the tar file; a sample is a text file `.cls` with the label, and an image of the same name.
-        labels: what it should hold.
+        labels: of its samples, as the list of shards says.
 
     Raises:
         UserError: the shard ends early, or holds other samples.
@@ -157,13 +144,13 @@ def list_members(path: Path, labels: list[int]) -> Members:
     found: list[tuple[str, str]] = []
     try:
         with tarfile.open(path, "r:") as archive:
-            for member in archive:
+            for member in filter(tarfile.TarInfo.isfile, archive):
                 if member.name.endswith(".cls"):
                     found.append((member.name, archive.extractfile(member).read().decode()))  # type: ignore[union-attr]
                 else:
                     images.append((member.name, member.offset_data, member.size))
     except (tarfile.TarError, ValueError):
-        pass  # what there was before it says where
+        pass  # what was read before the error shows where the shard ends
     size = path.stat().st_size
     images = [image for image in images if image[1] + image[2] <= size]
     whole = min(len(images), len(found))

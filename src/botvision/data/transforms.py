@@ -28,7 +28,7 @@ def train_transform(input_size: int, jitter: tuple[float, float], flip: float = 
     """
     return v2.Compose(
         [
-            v2.RandomHorizontalFlip(flip),  # first, where there are fewest pixels to move
+            v2.RandomHorizontalFlip(flip),  # first, where the image has the fewest pixels
             ScaleAndCrop(input_size, jitter),
             RemoveInvisible(),
             PadToSquare(input_size),
@@ -109,7 +109,7 @@ class RemoveInvisible(v2.Transform):
         keep = (sides >= 1).all(dim=1).as_subclass(Tensor)
         if "masks" in target:
             keep &= target["masks"].as_subclass(Tensor).amax(dim=(1, 2)) > 0
-        if keep.all():  # the usual case, and masks are large to copy
+        if keep.all():  # the usual case; copying masks takes long
             return image, target
         kept = dict(target)
         for name in {"boxes", "labels", "masks"} & target.keys():
@@ -118,7 +118,7 @@ class RemoveInvisible(v2.Transform):
 
 
 class PadToSquare(v2.Transform):
-    """Pad at the bottom and right to a square; say in `content_size` which part is image."""
+    """Pad at the bottom and right to a square; `content_size` of the target says which part is image."""
 
     def __init__(self, input_size: int) -> None:
         """Side of the square in pixels, at least the image's longer side."""

@@ -1,15 +1,16 @@
 """Writing image shards from any data set of labelled images."""
 
+import io
 import math
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from webdataset import TarWriter
 
 from botvision.data.classification import ImageStore
-from botvision.data.shard_index import Shard, ShardIndex, index_name
+from botvision.data.shard_index import SHARD_NAME, Shard, ShardIndex, index_name
 from botvision.errors import UserError
 from botvision.files import whole_file
 
@@ -25,9 +26,9 @@ def write_shards(
     seed: int,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> ShardIndex:
-    """Write the images of a split, shuffled, as they are stored: nothing is decoded or packed anew.
+    """Write the images of a split, shuffled, as they are stored: nothing is decoded or compressed.
 
-    The same images and seed give the same bytes. A shard appears under its name when it is whole, and the JSON file,
+    The same images and seed give the same bytes. A shard appears under its name when it is complete, and the JSON file,
     without which nothing reads them, when all shards are.
 
     Args:
@@ -36,7 +37,7 @@ def write_shards(
         split: `train` or `val`.
         samples_per_shard: at most; shards differ by one sample at most.
         seed: of the order.
-        on_image: told after each image how many are done, and of how many.
+        on_image: called after each image with how many are done, and of how many.
 
     Raises:
         UserError: the folder holds other shards of this split, or an image cannot be read.
@@ -44,34 +45,36 @@ def write_shards(
     total = len(images.labels)
     number_of_shards = math.ceil(total / samples_per_shard)
     names = [f"{split}-{number:06}.tar" for number in range(number_of_shards)]
+    if not all(map(SHARD_NAME.fullmatch, names)):
+        raise UserError(f"split: should be a word that can begin the name of a file, got {split!r}")
     _refuse_others(out, split, names)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     shards: list[Shard] = []
     done = 0
     for name, chosen in zip(names, order.tensor_split(number_of_shards), strict=True):
-        with whole_file(out / name) as temporary, temporary.open("wb") as stream:
-            with TarWriter(stream, encoder=False, mtime=0) as archive:
+        with whole_file(out / name) as temporary:
+            with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
                 for index in chosen.tolist():
-                    archive.write(_sample(images, index, done))
+                    _add_sample(archive, images, index, done)
                     done += 1
                     on_image(done, total)
-            size = stream.tell()
-        shards.append(Shard(name, size, len(chosen), images.labels[chosen.numpy()].tolist()))
-    index = ShardIndex(images.classes, images.class_names, shards)
+            size = temporary.stat().st_size
+        labels = images.labels[chosen.numpy()].tolist()
+        shards.append(Shard(name=name, bytes=size, samples=len(chosen), labels=labels))
+    index = ShardIndex(classes=images.classes, class_names=images.class_names, shards=shards)
     index.write(out, split)
     return index
 
 
-def _sample(images: ImageStore, index: int, place: int) -> dict[str, str | bytes]:
-    """A sample as WebDataset has it: its name, and the content of each of its files by suffix."""
+def _add_sample(archive: tarfile.TarFile, images: ImageStore, index: int, place: int) -> None:
+    """Add a sample as WebDataset has it: files that share a name, with a suffix for each; .cls holds the label."""
     encoded, suffix = images.encoded(index)
     # A dot would end the name, and a name that others know helps to find a bad image again.
     readable = re.sub(r"[^\w-]+", "_", Path(images.name(index)).stem, flags=re.ASCII)[-LONGEST_NAME:]
-    return {
-        "__key__": f"{place:08}-{readable}",
-        suffix.removeprefix(".").lower(): encoded,
-        "cls": str(images.labels[index]).encode(),
-    }
+    for ending, content in ((".cls", str(images.labels[index]).encode()), (suffix.lower(), encoded)):
+        member = tarfile.TarInfo(f"{place:08}-{readable}{ending}")  # its time is 0, its owner nobody
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
 
 
 def _refuse_others(out: Path, split: str, names: list[str]) -> None:
@@ -80,5 +83,5 @@ def _refuse_others(out: Path, split: str, names: list[str]) -> None:
     others = sorted(path for path in out.glob(f"{split}-*.tar") if path.name not in names)
     if others:
         raise UserError(
-            f"{others[0]}: is left of other shards ({len(others)} such); delete them or choose another folder"
+            f"{others[0]}: belongs to other shards ({len(others)} such); delete them or choose another folder"
         )

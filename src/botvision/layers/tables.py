@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from botvision.attention import adapt_relative_table, adapt_table
-from botvision.attention.operator import map_size
+from botvision.attention import adapt_relative_table, adapt_table, map_size
 
 logger = logging.getLogger("botvision")
 

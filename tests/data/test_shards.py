@@ -2,13 +2,8 @@
 
 import hashlib
 import json
-import shutil
-import socket
 import tarfile
-import threading
 from collections import Counter
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -16,6 +11,7 @@ import webdataset
 
 from botvision.data import check_same_classes, open_classes, write_shards
 from botvision.data.classification import open_images
+from botvision.data.shard_index import expand
 from botvision.errors import UserError
 
 
@@ -122,7 +118,7 @@ def test_an_unfinished_writing_leaves_nothing_that_is_read(animals, tmp_path):
     with pytest.raises(UserError, match="there are shards of this split already"):
         write_shards(images, out, "train", samples_per_shard=3, seed=0)
     (out / "train-shards.json").unlink()
-    with pytest.raises(UserError, match=r"train-000002.tar: is left of other shards \(1 such\)"):
+    with pytest.raises(UserError, match=r"train-000002\.tar: .*\(1 such\)"):
         write_shards(images, out, "train", samples_per_shard=4, seed=0)
 
 
@@ -140,11 +136,20 @@ def test_a_pattern_of_some_shards_reads_those(shards):
 
 
 def test_a_pattern_that_names_other_shards_is_refused(shards):
-    assert "train-000003.tar: train-shards.json beside it does not list" in message_of(
-        f"{shards}/train-{{000000..000003}}.tar"
-    )
-    assert "names shards val-*.tar in 0 folders" in message_of(f"{shards}/train-000000.tar", "val")
-    assert "cannot be read from pipe://" in message_of("pipe://echo/train-000000.tar")
+    assert f"{shards}/train-000003.tar: train-shards.json" in message_of(f"{shards}/train-{{000000..000003}}.tar")
+    assert "val-*.tar in 0 folders" in message_of(f"{shards}/train-000000.tar", "val")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("a-{008..011}.tar", ["a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"]),
+        ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
+        ("{}/{a}/{1..}", ["{}/{a}/{1..}"]),
+    ],
+)
+def test_braces_mean_what_they_mean_in_a_shell(pattern, meant):
+    assert expand(pattern) == meant
 
 
 def test_file_urls_are_folders(animals, shards):
@@ -153,26 +158,13 @@ def test_file_urls_are_folders(animals, shards):
 
 
 @pytest.fixture
-def served(shards, tmp_path, monkeypatch):
+def server_of_shards(shards, serve):
     """The shards at a URL of this machine, and the paths that were asked for."""
-    if not shutil.which("curl"):
-        pytest.skip("the webdataset library fetches http: URLs with curl")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append(self.path)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(shards))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
+    return serve(shards)
 
 
-def test_shards_at_a_url_are_fetched_once(animals, served):
-    url, asked = served
+def test_shards_at_a_url_are_fetched_once(animals, server_of_shards):
+    url, asked = server_of_shards
     dataset = open_classes(url, "train")
     assert asked == ["/train-shards.json"]
     assert facts(dataset) == facts(open_classes(animals, "train"))
@@ -181,25 +173,56 @@ def test_shards_at_a_url_are_fetched_once(animals, served):
     assert Counter(path for path in asked if path.endswith(".tar")) == {f"/train-00000{n}.tar": 1 for n in range(3)}
 
 
-def test_a_shard_that_cannot_be_fetched_whole_is_named(served, shards):
-    url, _ = served
+def test_a_shard_that_cannot_be_fetched_whole_is_named(server_of_shards, shards):
+    url, _ = server_of_shards
     dataset = open_classes(url, "train")
     (shards / "train-000001.tar").write_bytes((shards / "train-000001.tar").read_bytes()[:-1024])
     (shards / "train-000002.tar").unlink()
     assert dataset[0][0] is not None
-    with pytest.raises(UserError, match=r"train-000001.tar: ends early or was changed"):
+    with pytest.raises(UserError, match=r"train-000001\.tar: ends early"):
         dataset[3]
-    with pytest.raises(UserError, match=r"train-000002.tar: cannot be fetched \(the server answers that it is not"):
+    with pytest.raises(UserError, match=r"train-000002\.tar: .*404"):
         dataset[7]
     message = message_of(f"{url}/elsewhere", "val")
-    assert message.startswith(f"{url}/elsewhere/val-shards.json: cannot be fetched (the server answers that it is not")
+    assert message.startswith(f"{url}/elsewhere/val-shards.json: ")
+    assert "404" in message
+    assert "botvision shards" in message
 
 
-def test_a_server_that_is_down_reads_otherwise(served):
-    with socket.socket() as taken:  # a port that nobody listens at
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        assert f"{url}/train-shards.json: cannot be fetched (no connection to the server)" in message_of(url)
+@pytest.mark.parametrize("name", ["pipe:touch X.tar", "../train-000000.tar", "/tmp/a.tar", "http://127.0.0.1/a.tar"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_shard_is_a_file_beside_its_list_and_no_command_or_other_place(
+    animals, shards, serve, name, remote, monkeypatch
+):
+    monkeypatch.chdir(animals)
+    root, asked = serve(shards) if remote else (shards, [])
+    change_index(shards, lambda content: content["shards"][0].__setitem__("name", name))
+    message = message_of(root)
+    assert message.startswith(f"{root}/train-shards.json: ")
+    assert repr(name) in message
+    assert not any("tar" in path for path in asked)
+    assert not (animals / "X.tar").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "pipe:touch X",
+        "pipe:touch X.tar",
+        "pipe:touch {X,Y}",
+        "pipe:touch X; cat shards/train-000000.tar",
+        "pipe:touch X #://shards/train-000000.tar",
+        "shards/train-000000.tar::pipe:touch X; cat shards/train-000001.tar",
+        "ftp://127.0.0.1/shards",
+        "gs://bucket/shards",
+        "file:shards",
+    ],
+)
+def test_a_name_of_data_runs_no_command(shards, data, monkeypatch):
+    monkeypatch.chdir(shards.parent)
+    before = sorted(shards.parent.rglob("*"))
+    message_of(data)
+    assert sorted(shards.parent.rglob("*")) == before
 
 
 def test_a_shard_that_ends_early_is_named_with_its_sample(shards):
@@ -216,13 +239,15 @@ def test_a_shard_that_ends_early_is_named_with_its_sample(shards):
         (images[2].offset_data + images[2].size - 1, images[1]),
     ):
         path.write_bytes(whole[:cut])
-        where = f"after sample {last.name}" if last else "before its first sample"
         done = 0 if last is None else images.index(last) + 1
-        assert message_of(shards) == f"{path}: ends early, {where} ({done} of 3); copy or write it again"
+        message = message_of(shards)
+        assert message.startswith(f"{path}: ends early")
+        assert f"({done} of 3)" in message
+        assert last is None or last.name in message
     path.write_bytes(whole + bytes(512))
-    assert f"has {len(whole) + 512} bytes, and had {len(whole)}" in message_of(shards)
+    assert all(part in message_of(shards) for part in (str(path), str(len(whole) + 512), str(len(whole))))
     path.unlink()
-    assert message_of(shards) == f"{path}: no such shard (3 are listed); copy it again"
+    assert message_of(shards).startswith(f"{path}: no such shard")
 
 
 def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
@@ -234,7 +259,7 @@ def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
 
     change_index(shards, swap)
     dataset = open_classes(shards, "train")
-    with pytest.raises(UserError, match=r"sample \S+ has label \d in \S+.cls, the list of shards says"):
+    with pytest.raises(UserError, match=r"sample \S+ has label \d in \S+\.cls"):
         [dataset[number] for number in range(6)]
 
 
@@ -243,14 +268,13 @@ def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
     [
         (
             lambda c: c["shards"][1]["labels"].__setitem__(2, 2),
-            "'train-000001.tar': sample 2 has label 2, not one of 0 to 1",
+            "'train-000001.tar': sample 2 has label 2",
         ),
         (lambda c: c["shards"][1]["labels"].__setitem__(0, -1), "sample 0 has label -1"),
-        (lambda c: c["shards"][0]["labels"].__setitem__(1, "0"), "sample 1 has label '0'"),
+        (lambda c: c["shards"][0]["labels"].__setitem__(1, "ant"), "shards.labels: "),
         (lambda c: c["shards"][0]["labels"].pop(), "has 3 samples and 2 labels"),
-        (lambda c: c["shards"][0].__setitem__("name", "../train-000000.tar"), "must be the name of a file beside it"),
-        (lambda c: c["shards"][0].pop("bytes"), "is not a list of shards"),
-        (lambda c: c.pop("classes"), "is not a list of shards"),
+        (lambda c: c["shards"][0].pop("bytes"), "shards.bytes: "),
+        (lambda c: c.pop("classes"), "classes: "),
         (lambda c: c["shards"].clear(), "holds no image"),
     ],
 )
@@ -266,7 +290,9 @@ def test_a_list_that_is_missing_or_cut_off_is_named(shards):
     file.write_text(file.read_text()[:-5])
     assert message_of(shards).startswith(f"{file}: not valid JSON")
     file.unlink()
-    assert message_of(shards).startswith(f"{file}: cannot be read (No such file or directory); shards need this JSON")
+    assert message_of(shards).startswith(f"{file}: cannot be read (No such file or directory)")
+    file.write_text("[]")
+    assert message_of(shards).startswith(f"{file}: ")
 
 
 def test_shards_of_another_program_are_told_how_to_become_ours(animals, tmp_path):
@@ -276,7 +302,7 @@ def test_shards_of_another_program_are_told_how_to_become_ours(animals, tmp_path
     for root in (tmp_path / "foreign", tmp_path / "foreign" / "train-000000.tar"):
         message = message_of(root)
         assert message.startswith(f"{tmp_path / 'foreign' / 'train-shards.json'}: ")
-        assert "which `botvision shards` writes; unpack those of another program" in message
+        assert "botvision shards" in message
     (animals / "ILSVRC2012_img_train.tar").touch()  # left beside what was unpacked of it
     assert len(open_classes(animals, "train")) == 8
 
@@ -288,7 +314,7 @@ def test_a_bad_image_in_a_shard_is_skipped_as_elsewhere(animals, tmp_path):
     bad = [about for image, about in map(dataset.__getitem__, range(len(dataset))) if image is None]
     assert len(bad) == 1
     assert bad[0]["path"].endswith("-a1.png")
-    assert bad[0]["reason"] == "cannot be read as an image (of no known image format); replace the file"
+    assert "no known image format" in bad[0]["reason"]
 
 
 def test_an_epoch_reads_shards_one_after_the_other(tmp_path, write_images):

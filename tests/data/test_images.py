@@ -98,11 +98,11 @@ def test_files_that_are_no_images_are_named(tmp_path):
     for content, reason in (("no image", "of no known image format"), ("", "is empty")):
         path = tmp_path / "a.jpg"
         path.write_text(content)
-        assert message_of(path) == f"{path}: cannot be read as an image ({reason}); replace the file"
+        assert reason in message_of(path)
         with pytest.raises(UserError) as caught:
             decode_image(path.read_bytes(), path)
         assert str(caught.value) == message_of(path)
-    assert message_of(tmp_path) == f"{tmp_path}: cannot be read as an image (Is a directory); replace the file"
+    assert "directory" in message_of(tmp_path)
     assert "no such image file" in message_of(tmp_path / "b.jpg")
     path = save(tmp_path / "c.tiff", np.ones((2, 2), dtype=np.float32))
     assert "floating-point" in message_of(path)

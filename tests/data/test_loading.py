@@ -1,5 +1,6 @@
 """Every image comes once an epoch, whatever the layout, the workers and the processes; bad ones are told."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
 
-from botvision.data import open_classes, train_augmentation, write_shards
+from botvision.data import eval_crop, open_classes, train_augmentation, write_shards
 from botvision.data.classification import open_images
 from botvision.data.loading import RunBatches, collate, evaluation_loader, training_loader
 from botvision.errors import UserError
@@ -110,12 +113,42 @@ def test_more_workers_than_processors_are_no_matter_for_a_warning(layouts, recwa
     assert not [str(warning.message) for warning in recwarn]
 
 
-def test_samples_of_detection_are_collated_as_before():
+def test_a_batch_says_how_many_images_it_holds():
     images = [torch.full((3, 2, 2), number, dtype=torch.uint8) for number in range(2)]
-    batch = collate([(image, {"image_id": number}) for number, image in enumerate(images)])
+    unreadable = (None, {"path": "a.jpg", "reason": "is empty"})
+    batch = collate([(images[0], {"image_id": 0}), unreadable, (tv_tensors.Image(images[1]), {"image_id": 1})])
+    assert type(batch["images"]) is torch.Tensor
     assert torch.equal(batch["images"], torch.stack(images))
     assert batch["targets"] == [{"image_id": 0}, {"image_id": 1}]
-    assert batch["skipped"] == []
+    assert (batch["size"], batch["skipped"]) == (2, [("a.jpg", "is empty")])
+    assert collate([unreadable])["size"] == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_may_come_in_several_views_of_different_sizes(layouts, workers):
+    crops = [eval_crop(4), eval_crop(6)]
+    dataset = open_classes(layouts["folders"], "train", lambda image: tuple(crop(image) for crop in crops))
+    for batch in training_loader(dataset, RunBatches(IMAGES, 5, 2, seed=0), workers):
+        large, small = batch["images"][1], batch["images"][0]
+        assert (batch["size"], small.shape, large.shape) == (5, (5, 3, 4, 4), (5, 3, 6, 6))
+        assert torch.equal(small[:, :, 0, 0], large[:, :, 0, 0])  # each image has one colour
+
+
+class ProcessGroups(Dataset):
+    """Images whose pixels are the process group that reads them."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int):
+        return torch.full((1,), os.getpgrp()), {}
+
+
+def test_a_signal_to_the_group_of_the_run_does_not_reach_its_readers():
+    dataset = ProcessGroups()
+    for loader in (training_loader(dataset, RunBatches(2, 2, 1, seed=0), 1), evaluation_loader(dataset, 2, 1)):
+        [batch] = loader
+        assert os.getpgrp() not in batch["images"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -1,25 +1,14 @@
 """ImageNet's validation images side by side, and the files that say what is in them."""
 
-import base64
 import logging
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from botvision.data import open_classes
-from botvision.data.matlab import read_variables
 from botvision.errors import UserError
 
-# Five synsets with the fields of the development kit's meta.mat, three of them classes, written by SciPy 1.
-META = base64.b64decode("""
-TUFUTEFCIDUuMCBNQVQtZmlsZSBQbGF0Zm9ybTogcG9zaXgsIENyZWF0ZWQgb246IFN1biBOb3YgMjIgMDA6MDE6MjAgMjAyNgAA
-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABSU0PAAAApgEAAHic7VXBSsNAEN1KWlOU
-EsWDx3xAD2lV8NaAHiyIiEo9hpCuyWK6kewW7R/4AX5oP8GdZlPTbTQ1K3jpwHSZgfdmZvd10kEIWXsItcRpCt9BmTVlDGdD+q5w
-NqMMcybyBjqQ+Xfhw+v70d1F3+n1veElEDzeZOfSXpN0zIqJME7YSoJOJ14QkXicYrpIrAQ5B8XcizAJIy4hPPUJ9cjEDzFDHZE8
-R1/ztJR5GgUHa8t8ZqYLeLeAN0rw7QLekjF1TpyFyTzwXFXwHCs8ED8Tbj8lb117NI1fMLMnfpAmnDB1rjK+psIHsQ9ssp/695Lh
-nR/wuRXxOU63bm387YerV38+qK+H3q/1cKjwQMwxDaKu/UBo4NscfsvvpYyvpfBBLPRAWLTVQ836Gvuhv6aHqvczFR6IwyQewwtu
-0se+gofYpwmPcCpVsNVBvfqWhg4yOy3M4VTwGCs8Bsrfv87/H7DiM6l7/2vzl+F3FLy1hM8HRR7d/fxvOkJH2jo4+6aPTd8TU074
-LMNX9VG6D+LYhoWAbcL070NXF6Yru/uTPa2ji09BAXBi
-""")
 WNIDS = ["n01000000", "n02000000", "n03000000"]
 
 
@@ -36,7 +25,17 @@ def imagenet(tmp_path, write_images):
 def devkit(imagenet):
     folder = imagenet / "ILSVRC2012_devkit_t12" / "data"
     folder.mkdir(parents=True)
-    (folder / "meta.mat").write_bytes(META)
+    # Five synsets with the fields of the real file, two of them groups of others.
+    rows = [
+        (3, "n03000000", "kit fox, Vulpes macrotis", 0),
+        (1, "n01000000", "tench, Tinca tinca", 0),
+        (2, "n02000000", "goldfish", 0),
+        (4, "n00000004", "fish", 2),
+        (5, "n00000005", "animal", 2),
+    ]
+    names = ("ILSVRC2012_ID", "WNID", "words", "num_children")
+    synsets = np.array([rows], dtype=[(name, object) for name in names]).T
+    savemat(folder / "meta.mat", {"synsets": synsets}, do_compression=True)
     (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("3\n1\n2\n3\n")
     return folder
 
@@ -46,21 +45,6 @@ def message_of(root) -> str:
         open_classes(root, "val")
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def test_a_matlab_file_is_read_as_scipy_wrote_it():
-    synsets = read_variables(META)["synsets"]
-    assert [one["WNID"] for one in synsets] == ["n03000000", "n01000000", "n02000000", "n00000004", "n00000005"]
-    assert [one["ILSVRC2012_ID"] for one in synsets] == [[3.0], [1.0], [2.0], [4.0], [5.0]]
-    assert [one["num_children"] for one in synsets] == [[0.0], [0.0], [0.0], [2.0], [2.0]]
-    assert [one["children"] for one in synsets] == [[], [], [], [1.0, 2.0], [3.0, 4.0]]
-    assert synsets[0]["words"] == "kit fox, Vulpes macrotis"
-
-
-@pytest.mark.parametrize("kept", range(0, len(META), 37))
-def test_a_matlab_file_that_ends_early_says_so(kept):
-    with pytest.raises(ValueError, match=r"MATLAB 5|ends early"):
-        read_variables(META[:kept])
 
 
 def test_the_development_kit_gives_labels_and_names(devkit, imagenet):
@@ -120,8 +104,10 @@ def test_a_development_kit_that_does_not_fit_is_named(devkit, imagenet):
     assert "ILSVRC2012_val_00000004.JPEG: its name ends in no number from 1 to 3" in message_of(imagenet)
     truth.unlink()
     assert message_of(imagenet).startswith(f"{truth}: cannot be read")
-    (devkit / "meta.mat").write_bytes(META[:-20])
-    assert message_of(imagenet).startswith(f"{devkit / 'meta.mat'}: is not the development kit's list")
+    content = (devkit / "meta.mat").read_bytes()
+    for damaged in (content[:-20], content[:100], b"", b"text"):
+        (devkit / "meta.mat").write_bytes(damaged)
+        assert message_of(imagenet).startswith(f"{devkit / 'meta.mat'}: ")
     (devkit / "meta.mat").unlink()
     assert message_of(imagenet).startswith(f"{devkit / 'meta.mat'}: cannot be read")
 
@@ -130,7 +116,9 @@ def test_a_list_that_does_not_fit_is_named(imagenet):
     file = imagenet / "val.txt"
     names = [f"ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2, 3, 4)]
     file.write_text("".join(f"{name} {label}\n" for name, label in zip(names, (0, 1, 2, 3), strict=True)))
-    assert message_of(imagenet) == f"{file}: line 4 has class '3', which is none of the 3 of {imagenet / 'train'}"
+    message = message_of(imagenet)
+    assert message.startswith(f"{file}: line 4 has class '3'")
+    assert str(imagenet / "train") in message
     file.write_text(f"{names[0]} 0\n")
     assert f"{names[1]}: {file} has no class for it (3 such images)" in message_of(imagenet)
     file.write_bytes(b"\xff\xfe")

@@ -125,6 +125,40 @@ def test_an_annotation_without_a_segmentation_is_named(write_coco, content):
     assert "'segmentation'" in message
 
 
+@pytest.mark.parametrize("segmentation", [None, [], [[2, 3, 6, 8]], "no mask", {"size": [1, 1], "counts": "zz!"}])
+def test_without_masks_an_object_needs_only_a_box(write_coco, content, segmentation):
+    if segmentation is None:
+        del content["annotations"][0]["segmentation"]
+    else:
+        content["annotations"][0]["segmentation"] = segmentation
+    dataset = CocoDetection(write_coco(), "train", masks=False)
+    image, target = dataset[0]
+    assert image.shape == (3, 10, 20)
+    assert target["boxes"].tolist() == [[2, 3, 6, 8]] * 2
+    assert target["labels"].tolist() == [2, 1]
+    assert "masks" not in target
+    assert dataset.dropped == {}
+
+
+def test_without_masks_boxes_are_checked_as_with_them(write_coco, content):
+    content["annotations"][0]["bbox"] = [2, 3, 0, 5]
+    folder = write_coco()
+    assert CocoDetection(folder, "train", masks=False).dropped == {"box without area": 1}
+    content["annotations"][0]["bbox"] = None
+    assert "'bbox'" in message_of(write_coco(), masks=False)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_real_photographs_have_the_same_boxes_with_and_without_masks(coco_mini, split):
+    with_masks, without = (CocoDetection(coco_mini, split, masks=masks) for masks in (True, False))
+    for number in range(0, len(without), 7):
+        (image, expected), (same_image, target) = with_masks[number], without[number]
+        assert torch.equal(same_image, image)
+        assert target.keys() == expected.keys() - {"masks"}
+        assert torch.equal(target["boxes"], expected["boxes"])
+        assert torch.equal(target["labels"], expected["labels"])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
