@@ -55,6 +55,7 @@ class DetectionTask(Task):
         UserError: something wrong in the data, or splits with other classes.
     """
 
+    experiment: DetectionExperiment
     name = TASK
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
