@@ -1,10 +1,11 @@
 """The list of detectors."""
 
 from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.faster_rcnn import FasterRCNN
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.tasks.detection.rcnn import RCNN
 
-DETECTORS: dict[str, type[MaskRCNN]] = {"mask_rcnn": MaskRCNN}
+DETECTORS: dict[str, type[MaskRCNN] | type[FasterRCNN]] = {"mask_rcnn": MaskRCNN, "faster_rcnn": FasterRCNN}
 """Detectors by the name in their configuration; each is made from it and a number of classes."""
 
 
