@@ -36,21 +36,6 @@ def test_help_shows_the_experiments_own_defaults(run, monkeypatch):
 def test_tuples_take_several_values_and_none_clears(run):
     words = ["--jitter", 0.5, 2.0, "--depths", 1, 2, 1, 2, "--decay-at", 0.5]
     words += ["--images-per-device", 2, "--clip-norm", "none"]
-        "--jitter",
-        "0.5",
-        "2.0",
-        "--depths",
-        "1",
-        "2",
-        "1",
-        "2",
-        "--decay-at",
-        "0.5",
-        "--images-per-device",
-        "2",
-        "--clip-norm",
-        "none",
-    ]
     found = config(run, "small/botnet50", *words)
     assert (found["data"]["jitter"], found["model"]["depths"]) == ([0.5, 2.0], [1, 2, 1, 2])
     assert found["optimizer"]["decay_at"] == [0.5]
