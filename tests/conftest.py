@@ -1,6 +1,6 @@
 """What the tests share: a generated data set, a detector small enough to train in seconds, and a finished run of it."""
 
-from dataclasses import replace
+import traceback
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,11 @@ from rich.console import Console
 
 from botvision.cli import main
 from botvision.data import write_generated_coco
-from botvision.detection import DetectorConfig, MaskRCNN
-from botvision.training.config import DataConfig, DetectionExperiment, OptimizerConfig, RunConfig
-from botvision.training.run import start_run
+from botvision.tasks.detection.config import DetectionData, DetectionExperiment, DetectionOptimizer, DetectorConfig
+from botvision.tasks.detection.mask_rcnn import MaskRCNN
+from botvision.tasks.detection.task import DetectionTask
+from botvision.training import trainer
+from botvision.training.config import RunConfig
 
 torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other only lose on a busy machine
 
@@ -40,8 +42,32 @@ def run(capsys):
     def command(*words) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
             main([str(word) for word in words])
+        release(caught.value)
         output = capsys.readouterr()
         return caught.value.code, output.out, output.err
+
+    return command
+
+
+def release(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold: loaders found by the garbage collector end their workers slowly."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+@pytest.fixture
+def refusal(run):
+    """Runs a command that must be refused; gives the one line on standard error."""
+
+    def command(*words) -> str:
+        status, out, err = run(*words)
+        progress = ("training, step", "evaluating, image", "predicting, image")
+        lines = [line for line in err.splitlines() if not line.startswith(progress)]
+        assert (status, out, len(lines)) == (2, "", 1), err
+        assert lines[0].startswith("botvision: ")
+        assert "Traceback" not in lines[0]  # of a worker, on one line
+        return lines[0]
 
     return command
 
@@ -63,8 +89,8 @@ def tiny_experiment(shapes) -> DetectionExperiment:
     """Four steps of four images on the processor."""
     return DetectionExperiment(
         model=TINY,
-        data=DataConfig(data=shapes, workers=0),
-        optimizer=OptimizerConfig(lr=0.1, warmup_steps=2),
+        data=DetectionData(data=shapes, workers=0),
+        optimizer=DetectionOptimizer(lr=0.1, warmup_steps=2),
         run=RunConfig(
             steps=4, batch_size=4, precision="float32", device="cpu", eval_every=2, save_every=2, log_every=1
         ),
@@ -86,8 +112,8 @@ def tiny_flags(shapes) -> list[str]:
 def finished_run(tiny_experiment, tmp_path_factory) -> Path:
     """The folder of a finished run; tests must not change it."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    experiment = replace(tiny_experiment, run=replace(tiny_experiment.run, out=out))
-    return start_run(experiment, "small/botnet50", Console(stderr=True)).folder
+    experiment = tiny_experiment.replace(run=tiny_experiment.run.replace(out=out))
+    return trainer.start(DetectionTask(experiment), "small/botnet50", Console(stderr=True)).folder
 
 
 @pytest.fixture(scope="session")

@@ -20,5 +20,5 @@ APP_SETTINGS: dict[str, Any] = {
     "help_format": "plaintext",
     "result_action": "return_value",
     # A tuple takes several values after one flag: --jitter 0.5 2.0
-    "default_parameter": Parameter(consume_multiple=True, negative_iterable=(), show_default=shown_default),
+    "default_parameter": Parameter(consume_multiple=True, negative_iterable=()),
 }

@@ -103,12 +103,12 @@ def print_experiments() -> None:
     """How to call the command, and every experiment; those that differ in the model alone share a line."""
     print(USAGE)
     for name, what, models in grouped():
-        print(f"  {name:<18}{what}")
+        print(f"  {name:<22}{what}")
         if models:
-            print(textwrap.fill(", ".join(models), 110, initial_indent=" " * 20, subsequent_indent=" " * 20))
+            print(textwrap.fill(", ".join(models), 110, initial_indent=" " * 24, subsequent_indent=" " * 24))
     print("\nrecipes:")
     for recipe, (what, _) in RECIPES.items():
-        print(f"  {recipe:<18}{what}")
+        print(f"  {recipe:<22}{what}")
 
 
 def grouped() -> Iterator[tuple[str, str, list[str]]]:

@@ -93,8 +93,10 @@ def classifiers(group: str, models: Iterable[str], recipe: str | None, what: str
 EXPERIMENTS: dict[str, Experiment] = {
     "coco/botnet50": detection("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
     "coco/resnet50": detection("the ResNet-50 beside it (Table 2)", FULL, backbone="resnet50"),
+    "coco/faster_botnet50": detection("BoTNet-50 Faster R-CNN, boxes alone", FULL, detector="faster_rcnn"),
     "small/botnet50": detection("a small BoTNet at 256 pixels, for a CPU and a few hundred images", SMALL),
     "small/resnet50": detection("the small ResNet beside it", SMALL, backbone="resnet50"),
+    "small/faster_botnet50": detection("the small BoTNet, boxes alone", SMALL, detector="faster_rcnn"),
     "demo/botnet50": detection("what `botvision demo` trains on generated images of 128 pixels", DEMO),
     **classifiers("imagenet", CATALOGUE, None, "any model on images in folders, 100 epochs; see the option recipe"),
     **classifiers("table9", IMAGENET_MODELS, "regular", "ImageNet in the regular setting, 100 epochs (Table 9)"),

@@ -47,8 +47,3 @@ def gather_or_raise(function: Callable[[], T]) -> list[T]:
         if message is not None:
             raise (NotFiniteError if not_finite else UserError)(message)
     return [result for result, _, _ in everyone]
-
-
-def gather(results: list[Any]) -> list[Any]:
-    """The results of all processes in one list, on each of them."""
-    return [result for share in gather_or_raise(lambda: results) for result in share]

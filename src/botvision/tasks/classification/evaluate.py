@@ -17,7 +17,7 @@ from botvision.errors import NotFiniteError, UserError
 from botvision.files import whole_file, write_text
 from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.tasks.classification.model import Classifier
-from botvision.training.sharing import gather, own_share
+from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, OnImage
 
 BINS = 15
@@ -72,8 +72,9 @@ def evaluate_classifier(
         UserError: a label that is none of the model's, answers that are not finite, or too many unreadable images.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
-    rows, skipped = classify_all(model, loader, on_image, right_labels or own_label)
-    rows, skipped = gather(rows), gather(skipped)
+    shares = gather_or_raise(lambda: classify_all(model, loader, on_image, right_labels or own_label))
+    rows = [row for share, _ in shares for row in share]
+    skipped = [image for _, share in shares for image in share]
     check_skipped(skipped, len(dataset))  # type: ignore[arg-type]  # every data set here has a length
     if not rows:
         raise UserError("no image of the data set has a right label to score it by")

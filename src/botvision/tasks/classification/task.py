@@ -62,6 +62,7 @@ class ClassificationTask(Task):
         UserError: something wrong in the data, splits with other classes, or one class alone.
     """
 
+    experiment: ClassificationExperiment
     name = TASK
     config_type = ClassificationExperiment
     eval_options = ClassificationEvalOptions
@@ -200,7 +201,7 @@ class ClassificationTask(Task):
             right_labels=right_labels,
         )
         if out:
-            about = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
+            about: dict[str, Any] = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
             about |= {"labels": str(options.labels) if options.labels else None}
             about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
             write_results(out, evaluation, classifier.class_names, **about)

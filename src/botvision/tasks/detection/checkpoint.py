@@ -9,7 +9,8 @@ from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
 from botvision.data import Category
 from botvision.errors import UserError
 from botvision.tasks.detection.config import DetectorConfig
-from botvision.tasks.detection.mask_rcnn import MaskRCNN
+from botvision.tasks.detection.detectors import make_detector
+from botvision.tasks.detection.rcnn import RCNN
 from botvision.version import __version__
 
 TASK = "detection"
@@ -18,7 +19,7 @@ TASK = "detection"
 class LoadedDetector(NamedTuple):
     """A trained detector."""
 
-    model: MaskRCNN
+    model: RCNN
     categories: list[Category]
     """Label i stands for ``categories[i - 1]``."""
     path: Path
@@ -49,7 +50,7 @@ def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetec
         raise UserError(f"{path} is of the task {described['task']}, a checkpoint of {TASK} is needed here")
     try:
         categories = [Category(**category) for category in described["categories"]]
-        model = MaskRCNN(DetectorConfig(**described["model"]), len(categories))
+        model = make_detector(DetectorConfig(**described["model"]), len(categories))
         model.load_state_dict(weights_of(content))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]

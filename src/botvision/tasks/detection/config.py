@@ -13,8 +13,10 @@ from botvision.training.config import ExperimentConfig
 
 
 class DetectorConfig(Config):
-    """Mask R-CNN with FPN on a backbone of the catalogue (paper, Section 4)."""
+    """A two-stage detector with FPN on a backbone of the catalogue (paper, Section 4)."""
 
+    detector: Literal["mask_rcnn", "faster_rcnn"] = "mask_rcnn"
+    """Mask R-CNN, or Faster R-CNN, which finds boxes alone and needs no masks in the data."""
     backbone: str = "botnet50"
     """Name of a model in `botvision models`."""
     depths: tuple[Count, Count, Count, Count] | None = None

@@ -14,7 +14,7 @@ from botvision.files import write_text
 from botvision.tasks.detection.coco import coco_scores
 from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.results import coco_results, in_original
-from botvision.training.sharing import gather, own_share
+from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, OnImage
 
 
@@ -42,7 +42,8 @@ def evaluate_detector(
         detections in COCO's results format. The AP of the last thing that it predicts decides which checkpoint is best.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
-    results = gather(detect_all(model, dataset, loader, on_image))
+    shares = gather_or_raise(lambda: detect_all(model, dataset, loader, on_image))
+    results = [result for share in shares for result in share]
     image_ids = [image.id for image in dataset.images]
     scores = coco_scores(dataset.annotation_file, results, image_ids, model.predicts, leave_out=dataset.dropped_ids)
     columns = {f"val_{kind}_{metric}": scores[kind][metric] for kind in model.predicts for metric in ("ap", "ap50")}

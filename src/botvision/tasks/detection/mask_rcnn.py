@@ -2,14 +2,13 @@
 
 from typing import ClassVar
 
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from botvision.tasks.detection.backbone import PyramidBackbone, batch_norm
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.proposals import ProposalNetwork
 from botvision.tasks.detection.rcnn import RCNN
-from botvision.tasks.detection.regions import BOX_POOL, RegionHeads
+from botvision.tasks.detection.regions import RegionHeads, box_heads
 
 
 class MaskRCNN(RCNN):
@@ -31,8 +30,7 @@ class MaskRCNN(RCNN):
         layers = (width,) * config.mask_head_depth
         heads = RegionHeads(
             config,
-            box_head=TwoMLPHead(config.fpn_channels * BOX_POOL**2, config.box_head_width),
-            box_predictor=FastRCNNPredictor(config.box_head_width, num_classes + 1),
+            **box_heads(config, num_classes),
             mask_head=MaskRCNNHeads(config.fpn_channels, layers, dilation=1, norm_layer=norm),
             mask_predictor=MaskRCNNPredictor(width, width, num_classes + 1),
         )

@@ -1,5 +1,7 @@
 """The heads on regions: class and box of each proposal, and its mask where there is a mask head."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,19 @@ from botvision.tasks.detection.config import DetectorConfig
 
 BOX_POOL, MASK_POOL = 7, 14
 """Cells a side that a region is pooled to for the box head and for the mask head (He et al. 2017)."""
+
+
+def box_heads(config: DetectorConfig, num_classes: int) -> dict[str, Any]:
+    """Faster R-CNN's two fully connected layers, and the layers for classes and boxes on them.
+
+    Args:
+        config: the detector as data.
+        num_classes: K, without background.
+    """
+    return {
+        "box_head": TwoMLPHead(config.fpn_channels * BOX_POOL**2, config.box_head_width),
+        "box_predictor": FastRCNNPredictor(config.box_head_width, num_classes + 1),
+    }
 
 
 class RegionHeads(RoIHeads):

@@ -8,6 +8,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection, eval_transform, train_transform
@@ -18,9 +19,10 @@ from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, T
 from botvision.tasks.detection.checkpoint import TASK, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
+from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
-from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
+from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.frozen import first_random, parts_up_to
 from botvision.training.schedule import sgd, step_schedule
 from botvision.training.trainable import Evaluation, OnImage
@@ -55,6 +57,7 @@ class DetectionTask(Task):
         UserError: something wrong in the data, or splits with other classes.
     """
 
+    experiment: DetectionExperiment
     name = TASK
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
@@ -69,10 +72,10 @@ class DetectionTask(Task):
             )
         self.experiment = experiment.replace(data=experiment.data.replace(data=folder))
         data, size = self.experiment.data, experiment.model.input_size
-        self.train_set = CocoDetection(
-            folder, data.train_split, train_transform(size, data.jitter, data.flip), limit=data.train_images
-        )
-        self.val_set = CocoDetection(folder, data.val_split, eval_transform(size), limit=data.val_images)
+        detector = DETECTORS[experiment.model.detector]
+        augmentation = train_transform(size, data.jitter, data.flip)
+        self.train_set = open_coco(folder, data.train_split, augmentation, data.train_images, detector)
+        self.val_set = open_coco(folder, data.val_split, eval_transform(size), data.val_images, detector)
         if not len(self.train_set):
             raise UserError(f"{self.train_set.annotation_file}: has no image to train on")
         if self.train_set.categories != self.val_set.categories:
@@ -80,16 +83,16 @@ class DetectionTask(Task):
                 f"{self.val_set.annotation_file}: its categories differ from those of {self.train_set.annotation_file}"
             )
         self.images = len(self.train_set)
-        self.columns = ("loss", *MaskRCNN.loss_names)
-        self.score_columns = tuple(f"val_{kind}_{metric}" for kind in MaskRCNN.predicts for metric in ("ap", "ap50"))
+        self.columns = ("loss", *detector.loss_names)
+        self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
 
     def describe(self) -> dict[str, Any]:
         """The detector as data, and its categories."""
         return describe(self.experiment.model, self.train_set.categories)
 
-    def make_model(self) -> MaskRCNN:
+    def make_model(self) -> RCNN:
         """The detector with random weights."""
-        return MaskRCNN(self.experiment.model, len(self.train_set.categories))
+        return make_detector(self.experiment.model, len(self.train_set.categories))
 
     def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
         """Load initial weights into the whole detector, or into its backbone where they are a network's."""
@@ -160,7 +163,7 @@ class DetectionTask(Task):
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
         detector = load_detector(checkpoint, device)
         transform = eval_transform(detector.model.config.input_size)
-        dataset = CocoDetection(Path(data), options.split, transform, limit=options.images)
+        dataset = open_coco(Path(data), options.split, transform, options.images, type(detector.model))
         if dataset.categories != detector.categories:
             raise UserError(f"{dataset.annotation_file}: its categories differ from those of {detector.path}")
         batch_size = options.batch_size or 4
@@ -200,3 +203,11 @@ class DetectionTask(Task):
         """The backbone; its images have the input size on the longer side."""
         model = load_detector(checkpoint, device).model
         return AttentionSource(model.backbone.body, model.config.input_size, max, is_trained=True)
+
+
+def open_coco(
+    folder: Path, split: str, transform: v2.Transform, limit: int | None, detector: type[RCNN]
+) -> CocoDetection:
+    """Open a split of a data set; only a detector of masks needs masks in it."""
+    without_masks = {} if "mask" in detector.predicts else {"masks": False}
+    return CocoDetection(folder, split, transform, limit=limit, **without_masks)

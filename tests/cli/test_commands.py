@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,53 +15,12 @@ import torch
 import yaml
 from PIL import Image
 
-from botvision.cli import COMMANDS, main
-from botvision.detection import DetectorConfig
-from botvision.detection.checkpoint import load_detector
-from botvision.evaluation import METRICS
+from botvision.cli import main
 from botvision.experiments import EXPERIMENTS
-from botvision.training.config import DataConfig, OptimizerConfig, RunConfig, from_plain
+from botvision.tasks.detection.checkpoint import load_detector
+from botvision.tasks.detection.coco import METRICS
+from botvision.tasks.detection.config import DetectionExperiment
 from botvision.version import __version__
-
-
-def test_without_words_the_commands_are_listed(run):
-    status, out, _ = run()
-    assert status == 0
-    assert all(f"botvision {command}" in out for command in COMMANDS)
-    assert run("--help") == (0, out, "")
-    assert run("--version") == (0, __version__ + "\n", "")
-
-
-def test_train_help_lists_the_experiments(run):
-    status, out, _ = run("train", "--help")
-    assert status == 0
-    for name in EXPERIMENTS:  # those that differ in the model alone share a line
-        group, _, model = name.partition("/")
-        line = out[out.index(f"  {group}/") :]
-        assert re.search(rf"\b{model}\b", line), name
-
-
-def documented(section: type) -> dict[str, str]:
-    """The text below each field of a class, as its source has it."""
-    source = Path(sys.modules[section.__module__].__file__).read_text()
-    body = source[source.index(f"class {section.__name__}") :]
-    return {
-        entry.name: " ".join(re.search(rf'\n    {entry.name}: [^\n]*\n    """(.*?)"""', body, re.DOTALL)[1].split())
-        for entry in fields(section)
-    }
-
-
-def test_help_documents_every_field(run, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")  # one column of boxes
-    status, out, _ = run("train", "small/botnet50", "--help")
-    assert status == 0
-    assert "--print-config" in out
-    assert "--json" in out
-    flat = "".join(character for character in out if character.isalnum())
-    for section in (DetectorConfig, DataConfig, OptimizerConfig, RunConfig):
-        for name, text in documented(section).items():
-            assert f"--{name.replace('_', '-')}" in out
-            assert "".join(character for character in text if character.isalnum()) in flat, text
 
 
 def test_print_config_reads_back_and_writes_nothing(run, tiny_flags, tmp_path, monkeypatch, shapes):
@@ -71,10 +29,11 @@ def test_print_config_reads_back_and_writes_nothing(run, tiny_flags, tmp_path, m
     assert (status, err) == (0, "")
     content = yaml.safe_load(out)
     assert content.pop("experiment") == "small/botnet50"
-    experiment = from_plain(content, Path("printed"))
+    assert content.pop("task") == "detection"
+    experiment = DetectionExperiment(**content)
     assert (experiment.data.data, experiment.data.jitter) == (shapes, (0.5, 1.5))
     assert (experiment.model.width, experiment.run.batch_size, experiment.run.precision) == (8, 4, "float32")
-    assert experiment.model.depths == EXPERIMENTS["small/botnet50"][1].model.depths
+    assert experiment.model.depths == EXPERIMENTS["small/botnet50"].config.model.depths
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,14 +167,14 @@ def test_ctrl_c_between_two_checkpoints_and_resume(run, tiny_flags, tmp_path):
     assert f"botvision train --resume {out}" in rest
     assert "Traceback" not in rest
     assert [file.name for file in (out / "checkpoints").iterdir()] == ["last.ckpt"]
-    done = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    done = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["step"]
     assert 1 <= done < 50
 
     status, _, _ = run("train", "--resume", out)
     assert status == 0
     with (out / "metrics.csv").open(newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file) if row["loss"]] == list(range(1, steps + 1))
-    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["step"] == steps
 
 
 def test_the_command_is_installed():

@@ -1,0 +1,68 @@
+"""Faster R-CNN against torchvision's, and a run on data without masks."""
+
+import inspect
+import json
+
+import pytest
+import torch
+from rich.console import Console
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+from botvision.data import CocoDetection, write_generated_coco
+from botvision.experiments import find_experiment
+from botvision.tasks.detection import DetectorConfig, FasterRCNN
+from botvision.tasks.detection.task import DetectionTask
+from botvision.tasks.registry import task_of_checkpoint
+from botvision.training.trainer import start
+
+
+def test_it_has_the_parts_of_torchvisions():
+    theirs = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=8)
+    ours = FasterRCNN(DetectorConfig(detector="faster_rcnn", backbone="resnet50", norm="none"), 7)
+    shapes = {name: value.shape for name, value in theirs.state_dict().items() if "num_batches_tracked" not in name}
+    own = {name: value.shape for name, value in ours.state_dict().items() if "num_batches_tracked" not in name}
+    assert own == shapes
+
+
+def test_a_step_needs_no_masks_and_reaches_every_parameter(tiny):
+    torch.manual_seed(0)
+    model = FasterRCNN(tiny.replace(detector="faster_rcnn"), 3).train()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    target = {"boxes": torch.tensor([[5.0, 5, 40, 50]]), "labels": torch.tensor([2])}
+    losses = model(images, None, [target, target])
+    assert tuple(losses) == FasterRCNN.loss_names
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with torch.no_grad():
+        found = model.eval()(images)[0]
+    assert found.keys() == {"boxes", "labels", "scores"}
+
+
+@pytest.mark.skipif("masks" not in inspect.signature(CocoDetection).parameters, reason="the data room reads masks only")
+def test_a_run_on_boxes_alone_is_scored_by_boxes(tiny, tmp_path):
+    data = write_generated_coco(tmp_path / "data", train_images=4, val_images=2, image_size=64, seed=0)
+    for file in (data / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        for annotation in content["annotations"]:
+            del annotation["segmentation"]
+        file.write_text(json.dumps(content))
+    experiment = find_experiment("small/faster_botnet50").config
+    run = experiment.run.replace(out=tmp_path / "run", steps=2, batch_size=2)
+    model = tiny.replace(detector=experiment.model.detector)
+    task = DetectionTask(experiment.replace(model=model, data=experiment.data.replace(data=data, workers=0), run=run))
+    outcome = start(task, "small/faster_botnet50", Console(stderr=True))
+    assert outcome.scores.keys() == {"classes", "box"}
+    header = (outcome.folder / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert "val_box_ap" in header
+    assert not [name for name in header if "mask" in name]
+    image = next((data / "val2017").iterdir())
+    found = task_of_checkpoint(outcome.folder).predict_files(
+        outcome.folder,
+        [image],
+        DetectionTask.predict_options(threshold=0),
+        out=tmp_path / "out",
+        device=torch.device("cpu"),
+        on_image=lambda done, total: None,
+    )
+    assert all(result.keys() == {"image_id", "category_id", "bbox", "score", "file_name"} for result in found)
+    assert (tmp_path / "out" / f"{image.stem}.png").is_file()
