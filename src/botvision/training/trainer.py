@@ -195,8 +195,8 @@ def judge(state: RunState, step_losses: StepLosses, *, wait: bool) -> bool:
         state.metrics.add(result.losses)
         if result.failed:
             raise UserError(state.skipped.problem or "another process could not read too many of its images")
-        if result.step > state.checkpoints.step and state.fabric.is_global_zero:
-            state.checkpoints.confirm()  # its weights gave a finite loss
+        if state.fabric.is_global_zero:
+            state.checkpoints.confirm()  # of a step before this one: its weights gave a finite loss
         stops |= result.stop
     return stops
 

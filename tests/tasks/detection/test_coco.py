@@ -9,9 +9,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from botvision.evaluation import METRICS, coco_scores
+from botvision.tasks.detection.coco import METRICS, coco_scores
 
-COCO_MINI = Path(__file__).parents[2].parent / "shared" / "data" / "coco-mini"
+COCO_MINI = Path(__file__).parents[3].parent / "shared" / "data" / "coco-mini"
+CASES = Path(__file__).parents[3].parent / "shared" / "cases"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
 KINDS = {"box": "bbox", "mask": "segm"}
@@ -73,7 +74,7 @@ def test_scores_are_pycocotools(truth, made_up, kind):
     evaluation.accumulate()
     evaluation.summarize()
 
-    scores = coco_scores(truth.file, made_up, list(truth.imgs))
+    scores = coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))
     assert list(scores[kind]) == list(METRICS)
     assert list(scores[kind].values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-6)
     assert 0.05 < scores[kind]["ap"] < 0.95
@@ -86,30 +87,30 @@ def test_scores_are_pycocotools(truth, made_up, kind):
 
 def test_scoring_leaves_the_results_as_they_are(truth, made_up):
     before = json.dumps(made_up)
-    coco_scores(truth.file, made_up, list(truth.imgs))
+    coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))
     assert json.dumps(made_up) == before
 
 
 def test_only_the_images_asked_for_count(truth, made_up):
     first = list(truth.imgs)[:3]
     alone = [found for found in made_up if found["image_id"] in first]
-    everything = coco_scores(truth.file, made_up, first)
-    assert everything == coco_scores(truth.file, alone, first)
-    assert everything["box"] != coco_scores(truth.file, made_up, list(truth.imgs))["box"]
+    everything = coco_scores(truth.file, made_up, first, list(KINDS))
+    assert everything == coco_scores(truth.file, alone, first, list(KINDS))
+    assert everything["box"] != coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))["box"]
 
 
 def test_perfect_detections_score_one(truth):
     perfect = [result(a, truth.annToMask(a), 1) for a in truth.anns.values() if not a["iscrowd"]]
     for entry, annotation in zip(perfect, (a for a in truth.anns.values() if not a["iscrowd"]), strict=True):
         entry["bbox"] = annotation["bbox"]
-    scores = coco_scores(truth.file, perfect, list(truth.imgs))
+    scores = coco_scores(truth.file, perfect, list(truth.imgs), list(KINDS))
     for kind in KINDS:
         assert {scores[kind][name] for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")} == {1.0}
         assert set(scores["classes"][kind].values()) <= {1.0, -1.0}
 
 
 def test_no_detections_score_zero(truth):
-    scores = coco_scores(truth.file, [], list(truth.imgs))
+    scores = coco_scores(truth.file, [], list(truth.imgs), list(KINDS))
     for kind in KINDS:
         assert set(scores[kind].values()) == {0.0}
         assert set(scores["classes"][kind].values()) <= {0.0, -1.0}
@@ -136,3 +137,40 @@ def test_annotations_that_are_left_out_are_neither_found_nor_missed(shapes):
     images = [image["id"] for image in content["images"]]
     assert coco_scores(file, results, images, kinds=["box"])["box"]["ar100"] < 1
     assert coco_scores(file, results, images, kinds=["box"], leave_out={first["id"]})["box"]["ar100"] == 1
+
+
+IDS = {
+    "from 0": range,
+    "over 64 bits": lambda count: [2**70 + number for number in range(count)],
+    "negative": lambda count: [-number for number in range(count)],
+    "texts": lambda count: [f"{number:032x}" for number in range(count)],
+    "all alike": lambda count: [5] * count,
+}
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+def test_perfect_detections_score_one_whatever_the_ids_of_annotations(shapes, tmp_path, ids):
+    content = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())
+    annotations = content["annotations"]
+    for annotation, number in zip(annotations, ids(len(annotations)), strict=True):
+        annotation["id"] = number
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(content))
+    assert perfect_score(file) == {"box": pytest.approx(1.0), "mask": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize("case", ["ann-id-0", "ann-id-uuid"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_perfect_detections_score_one_on_the_ids_of_other_tools(case, split):
+    file = CASES / case / "data" / "annotations" / f"instances_{split}.json"
+    if not file.is_file():
+        pytest.skip(f"needs {file}")
+    assert perfect_score(file) == {"box": pytest.approx(1.0), "mask": pytest.approx(1.0)}
+
+
+def perfect_score(file: Path) -> dict[str, float]:
+    """AP of the truth itself."""
+    truth = COCO(file)
+    results = [result(a, truth.annToMask(a), 0.9) | {"bbox": a["bbox"]} for a in truth.dataset["annotations"]]
+    scores = coco_scores(file, results, [image["id"] for image in truth.dataset["images"]], list(KINDS))
+    return {kind: scores[kind]["ap"] for kind in KINDS}

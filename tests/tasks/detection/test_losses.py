@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import box_convert
 
-from botvision.detection import DetectorConfig, MaskRCNN
-from botvision.detection.proposals import ProposalNetwork
-from botvision.detection.regions import RegionHeads
+from botvision.tasks.detection import DetectorConfig, MaskRCNN
+from botvision.tasks.detection.proposals import ProposalNetwork
+from botvision.tasks.detection.regions import RegionHeads, box_heads
 
 SIZE = (64, 64)
 
@@ -46,8 +47,7 @@ def no_objects() -> dict[str, torch.Tensor]:
 
 def test_proposal_losses_are_those_of_the_definition():
     network = ProposalNetwork(
-        DetectorConfig(rpn_samples=1000, rpn_huber_delta=0.3, rpn_box_weight=2.0),
-        channels=8,
+        DetectorConfig(fpn_channels=8, rpn_samples=1000, rpn_huber_delta=0.3, rpn_box_weight=2.0),
         strides=(4, 8, 16, 32, 64),
     )
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_proposal_losses_are_those_of_the_definition():
 
 
 def test_at_most_half_of_the_sampled_anchors_are_objects():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8, strides=(4, 8, 16, 32, 64))
+    network = ProposalNetwork(DetectorConfig(rpn_samples=10), strides=(4, 8, 16, 32, 64))
     labels = torch.tensor([1.0] * 30 + [0.0] * 30 + [-1.0] * 30)
     scores = torch.tensor([2.0] * 30 + [-5.0] * 30 + [100.0] * 30).reshape(-1, 1)
     losses = network.losses(scores, torch.zeros(90, 4), [labels], (torch.zeros(90, 4),), [90])
@@ -82,7 +82,7 @@ def test_at_most_half_of_the_sampled_anchors_are_objects():
 
 
 def test_without_a_positive_anchor_the_box_loss_is_zero_and_has_a_gradient():
-    network = ProposalNetwork(DetectorConfig(rpn_samples=10), channels=8, strides=(4, 8, 16, 32, 64))
+    network = ProposalNetwork(DetectorConfig(rpn_samples=10), strides=(4, 8, 16, 32, 64))
     deltas = torch.randn(6, 4, requires_grad=True)
     losses = network.losses(torch.zeros(6, 1), deltas, [torch.zeros(6)], (torch.zeros(6, 4),), [4, 2])
     assert losses["proposal_box"].item() == 0
@@ -100,7 +100,12 @@ def region_heads(**settings) -> RegionHeads:
     config = DetectorConfig(
         norm="none", fpn_channels=8, box_head_width=16, mask_head_width=8, mask_head_depth=1, **settings
     )
-    heads = RegionHeads(config, 8, CLASSES + 1)
+    heads = RegionHeads(
+        config,
+        **box_heads(config, CLASSES),
+        mask_head=MaskRCNNHeads(8, (8,), dilation=1),
+        mask_predictor=MaskRCNNPredictor(8, 8, CLASSES + 1),
+    )
     torch.nn.init.normal_(heads.box_predictor.cls_score.weight)
     torch.nn.init.normal_(heads.box_predictor.bbox_pred.weight)
     torch.nn.init.normal_(heads.mask_predictor.mask_fcn_logits.weight)

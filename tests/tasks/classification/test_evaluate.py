@@ -19,13 +19,26 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-from botvision.classification import Classifier, ClassifierConfig
 from botvision.errors import NotFiniteError, UserError
-from botvision.evaluation import confusion_matrix, evaluate_classifier, most_confused, write_classification
-from botvision.evaluation.classifier import calibration_error, classification_scores, judge, own_label
-from botvision.evaluation.confusion import save_confusion
+from botvision.tasks.classification import Classifier, ClassifierConfig
+from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
+from botvision.tasks.classification.evaluate import (
+    calibration_error,
+    classification_scores,
+    evaluate_classifier,
+    judge,
+    own_label,
+    write_results,
+)
 
 CLASSES = 7
+NAMES = [f"class {number}" for number in range(CLASSES)]
+
+
+def evaluate(model, data, **options):
+    """Scores and results."""
+    evaluation = evaluate_classifier(model, data, NAMES, **options)
+    return evaluation.scores, evaluation.results
 
 
 class Noise:
@@ -72,7 +85,7 @@ def logits_of(model: Classifier, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (16, 1), (100, 0)])
 def test_scores_are_those_of_torchmetrics(model, batch_size, workers):
     data = Noise(40)
-    scores, predictions = evaluate_classifier(model, data, batch_size=batch_size, workers=workers)
+    scores, predictions = evaluate(model, data, batch_size=batch_size, workers=workers)
     logits, labels = logits_of(model, data.images), torch.tensor(data.labels)
     assert len(logits.argmax(dim=1).unique()) > 3
     for name, top in (("top1", 1), ("top5", 5)):
@@ -96,7 +109,7 @@ def test_progress_is_told_and_the_mode_of_the_model_is_kept(model):
     for mode in (True, False):
         model.train(mode)
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        evaluate_classifier(model, Noise(5), batch_size=2, on_image=lambda done, total: told.append((done, total)))
+        evaluate(model, Noise(5), batch_size=2, on_image=lambda done, total: told.append((done, total)))
         assert model.training is mode
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert told == [(2, 5), (4, 5), (5, 5)] * 2
@@ -108,13 +121,13 @@ def test_answers_that_are_not_finite_are_refused(model, value):
     with torch.no_grad():
         broken.network.fc.bias[3] = value
     with pytest.raises(NotFiniteError, match=r"answer to 000\.jpg is not finite: .* blown up"):
-        evaluate_classifier(broken, Noise(2), batch_size=2)
+        evaluate(broken, Noise(2), batch_size=2)
 
 
 def test_unreadable_images_are_left_out_and_counted(model):
     bad = Noise(120, unreadable=(0,))
-    scores, predictions = evaluate_classifier(model, bad, batch_size=1)  # its first batch holds nothing
-    whole, others = evaluate_classifier(model, Noise(120), batch_size=16)
+    scores, predictions = evaluate(model, bad, batch_size=1)  # its first batch holds nothing
+    whole, others = evaluate(model, Noise(120), batch_size=16)
     assert (scores["skipped"], scores["images"], whole["skipped"]) == (1, 119, 0)
     assert [row["predicted"] for row in predictions] == [row["predicted"] for row in others[1:]]
     assert scores["top1"] == pytest.approx((whole["top1"] * 120 - (others[0]["label"] == others[0]["predicted"])) / 119)
@@ -122,36 +135,36 @@ def test_unreadable_images_are_left_out_and_counted(model):
 
 def test_more_than_one_percent_of_unreadable_images_is_refused_by_name(model):
     with pytest.raises(UserError, match=r"2 of 120 images .* 003\.jpg, 117\.jpg$"):
-        evaluate_classifier(model, Noise(120, unreadable=(3, 117)), batch_size=16)
-    assert evaluate_classifier(model, Noise(20, unreadable=(3,)), batch_size=16)[0]["skipped"] == 1
+        evaluate(model, Noise(120, unreadable=(3, 117)), batch_size=16)
+    assert evaluate(model, Noise(20, unreadable=(3,)), batch_size=16)[0]["skipped"] == 1
     with pytest.raises(UserError, match=r"30 of 30 images .* 019\.jpg and 10 more$"):
-        evaluate_classifier(model, Noise(30, unreadable=tuple(range(30))), batch_size=16)
+        evaluate(model, Noise(30, unreadable=tuple(range(30))), batch_size=16)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 def test_several_processes_share_the_images_and_return_the_same(model, tmp_path):
     data = Noise(121, unreadable=(8,))  # shares of unlike sizes
 
-    def evaluate(rank: int, queue) -> None:
+    def share(rank: int, queue) -> None:
         dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=rank, world_size=2)
         told = []
-        result = evaluate_classifier(
-            model, data, batch_size=16, on_image=lambda done, total: told.append((done, total))
-        )
+        result = evaluate(model, data, batch_size=16, on_image=lambda done, total: told.append((done, total)))
         queue.put((*result, told[-1]))
         dist.destroy_process_group()
 
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    processes = [context.Process(target=evaluate, args=(rank, queue)) for rank in range(2)]
+    processes = [context.Process(target=share, args=(rank, queue)) for rank in range(2)]
     for process in processes:
         process.start()
     found = [queue.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(60)
-    alone = evaluate_classifier(model, data, batch_size=16)
+    alone = evaluate(model, data, batch_size=16)
     assert sorted(last for *_, last in found) == [(60, 60), (61, 61)]
+    most_confused_alone = alone[0].pop("most_confused")
     for scores, predictions, _ in found:
+        assert scores.pop("most_confused") == most_confused_alone
         assert scores == pytest.approx(alone[0], rel=1e-4)
         assert [(row["path"], row["predicted"]) for row in predictions] == [
             (row["path"], row["predicted"]) for row in alone[1]
@@ -162,14 +175,14 @@ def test_a_label_that_the_model_does_not_have(model):
     data = Noise(3)
     data.labels[1] = CLASSES
     with pytest.raises(UserError, match=r"001\.jpg has label 7, the model's classes are 0 to 6"):
-        evaluate_classifier(model, data, batch_size=2)
+        evaluate(model, data, batch_size=2)
     with pytest.raises(UserError, match="label -1"):
-        evaluate_classifier(model, Noise(3), batch_size=2, right_labels=lambda target: [-1])
+        evaluate(model, Noise(3), batch_size=2, right_labels=lambda target: [-1])
 
 
 def test_nothing_to_score(model):
     with pytest.raises(UserError, match="no image"):
-        evaluate_classifier(model, Noise(3), batch_size=2, right_labels=lambda target: [])
+        evaluate(model, Noise(3), batch_size=2, right_labels=lambda target: [])
 
 
 def test_any_of_several_right_labels_counts_and_none_leaves_an_image_out():
@@ -262,8 +275,9 @@ def test_the_picture_of_a_single_class(tmp_path):
 def test_what_is_written_reads_back(model, tmp_path):
     data = Noise(30)
     names = ["a, b", 'say "c"', "d", "e", "é", "f", "g"]
-    scores, predictions = evaluate_classifier(model, data, batch_size=8)
-    write_classification(tmp_path / "out", scores, predictions, names, step=7)
+    evaluation = evaluate_classifier(model, data, names, batch_size=8)
+    scores, predictions = evaluation.scores, evaluation.results
+    write_results(tmp_path / "out", evaluation, names, step=7)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "confusion.png",
         "metrics.json",
@@ -272,7 +286,7 @@ def test_what_is_written_reads_back(model, tmp_path):
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: written[name] for name in scores} == scores
     assert written["step"] == 7
-    assert written["most_confused"] == most_confused(confusion_matrix(predictions, CLASSES), names)
+    assert scores["most_confused"] == most_confused(confusion_matrix(predictions, CLASSES), names)
     with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row, prediction in zip(rows, predictions, strict=True):

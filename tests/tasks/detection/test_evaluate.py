@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from botvision.data import CocoDetection, eval_transform
-from botvision.detection.results import coco_results, in_original
-from botvision.evaluation import coco_scores, evaluate_detector
+from botvision.tasks.detection.coco import coco_scores
+from botvision.tasks.detection.evaluate import evaluate_detector
+from botvision.tasks.detection.results import coco_results, in_original
 
 
 @pytest.fixture
@@ -32,20 +33,20 @@ def assert_same_detections(found, expected):
 
 @pytest.fixture
 def one_by_one(lively_model, images) -> list[dict]:
-    _, results = evaluate_detector(lively_model, images, batch_size=1)
+    results = evaluate_detector(lively_model, images, batch_size=1).results
     assert len(results) > 200
     return results
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(2, 0), (3, 0), (4, 1)])
 def test_detections_do_not_depend_on_batch_size_or_workers(lively_model, images, one_by_one, batch_size, workers):
-    _, results = evaluate_detector(lively_model, images, batch_size=batch_size, workers=workers)
+    results = evaluate_detector(lively_model, images, batch_size=batch_size, workers=workers).results
     assert_same_detections(results, one_by_one)
 
 
 def test_detections_do_not_depend_on_the_order_of_the_images(lively_model, images, one_by_one):
     shuffled = Reordered(images, (2, 0, 3, 1))
-    _, results = evaluate_detector(lively_model, shuffled, batch_size=2)
+    results = evaluate_detector(lively_model, shuffled, batch_size=2).results
     assert list(by_image(results)) == [image.id for image in shuffled.images]
     assert_same_detections(results, one_by_one)
 
@@ -67,8 +68,10 @@ class Reordered:
 
 
 def test_scores_are_those_of_the_results_and_boxes_lie_in_the_original_images(lively_model, images):
-    scores, results = evaluate_detector(lively_model, images, batch_size=4)
-    assert scores == coco_scores(images.annotation_file, results, [image.id for image in images.images])
+    evaluation = evaluate_detector(lively_model, images, batch_size=4)
+    results, image_ids = evaluation.results, [image.id for image in images.images]
+    assert evaluation.scores == coco_scores(images.annotation_file, results, image_ids, ["box", "mask"])
+    assert evaluation.best == evaluation.scores["mask"]["ap"] == evaluation.columns["val_mask_ap"]
     assert len({image.height for image in images.images} | {image.width for image in images.images}) > 1
     for image, target in images:
         with torch.no_grad():

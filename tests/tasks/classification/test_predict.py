@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from botvision.classification import Classifier, ClassifierConfig
-from botvision.classification.checkpoint import LoadedClassifier
-from botvision.classification.drawing import GAP, LINE, SIDE, draw_ranking
-from botvision.classification.predict import classify, classify_files
 from botvision.data import eval_crop, open_classes, read_image
 from botvision.errors import UserError
-from botvision.evaluation import evaluate_classifier
+from botvision.pictures import GAP, LINE, SIDE
+from botvision.tasks.classification import Classifier, ClassifierConfig
+from botvision.tasks.classification.checkpoint import LoadedClassifier
+from botvision.tasks.classification.drawing import draw_ranking
+from botvision.tasks.classification.evaluate import evaluate_classifier
+from botvision.tasks.classification.predict import classify, classify_files
 
 CLASSES = ["n1", "n2", "n3"]
 NAMES = ["tabby, a cat of stripes with a name that is much too long for its place", "dog", "Бобер"]
@@ -52,7 +53,7 @@ def test_prediction_and_evaluation_say_the_same(classifier, tmp_path):
     for number in range(6):
         save_image(tmp_path / "val" / CLASSES[number % 3] / f"{number}.png", seed=number)
     dataset = open_classes(tmp_path, "val", eval_crop(64))
-    _, predictions = evaluate_classifier(classifier.model, dataset, batch_size=4)
+    predictions = evaluate_classifier(classifier.model, dataset, classifier.class_names, batch_size=4).results
     for row in predictions:
         (best, probability), *_ = classify(classifier, read_image(Path(row["path"])), top=1)
         assert (best, probability) == (row["predicted"], pytest.approx(row["probability"], rel=1e-4))

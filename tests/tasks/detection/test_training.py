@@ -1,15 +1,12 @@
 """What a step of training changes and what it leaves, in which precision, and that it learns."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from botvision.data import CocoDetection, eval_transform, train_transform
 from botvision.data.loading import collate
-from botvision.detection import DetectorConfig, MaskRCNN
-from botvision.evaluation import evaluate_detector
-from botvision.training.config import OptimizerConfig
+from botvision.tasks.detection import DetectorConfig, MaskRCNN
+from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.training.schedule import sgd
 
 
@@ -24,7 +21,7 @@ def arguments(batch):
 
 
 def train(model: MaskRCNN, batch, steps: int, lr: float = 0.1) -> None:
-    optimizer = sgd(model, OptimizerConfig(lr=lr), batch_size=64)
+    optimizer = sgd(model, lr=lr, batch_size=64, reference_batch=64, momentum=0.9, weight_decay=1e-4)
     for _ in range(steps):
         optimizer.zero_grad()
         sum(model(*arguments(batch)).values()).backward()
@@ -43,7 +40,7 @@ def changed_by_training(config: DetectorConfig, batch) -> tuple[set[str], set[st
 
 
 def test_freeze_stem_keeps_stem_and_c2_and_their_statistics_bit_for_bit_and_moves_all_else(tiny, batch):
-    changed, same = changed_by_training(replace(tiny, freeze_stem=True), batch)
+    changed, same = changed_by_training(tiny.replace(freeze_stem=True), batch)
     assert {name.split(".")[2] for name in same} == {"conv1", "bn1", "layer1"}
     assert not {name for name in changed if name.startswith(("backbone.body.layer1", "backbone.body.bn1"))}
     assert "backbone.body.layer2.0.bn1.running_mean" in changed
@@ -54,7 +51,7 @@ def test_without_freeze_stem_everything_moves(tiny, batch):
 
 
 def test_every_batch_norm_has_the_momentum_and_epsilon_of_the_detector(tiny):
-    model = MaskRCNN(replace(tiny, norm_momentum=0.25, norm_epsilon=0.5), 6)
+    model = MaskRCNN(tiny.replace(norm_momentum=0.25, norm_epsilon=0.5), 6)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert {(norm.momentum, norm.eps) for norm in norms} == {(0.25, 0.5)}
     parts = {name.split(".")[0] for name, module in model.named_modules() if module in norms}
@@ -99,6 +96,6 @@ def test_a_small_detector_learns_four_images_by_heart(shapes):
     model = MaskRCNN(config, 6).train()
     images = CocoDetection(shapes, "train", eval_transform(64), limit=4)
     train(model, collate(list(images)), steps=250, lr=0.05)
-    scores, _ = evaluate_detector(model, images, batch_size=4)
+    scores = evaluate_detector(model, images, batch_size=4).scores
     assert scores["box"]["ap50"] > 0.9
     assert scores["mask"]["ap50"] > 0.8

@@ -8,8 +8,8 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from botvision.detection import DetectorConfig, MaskRCNN
-from botvision.detection.results import in_original
+from botvision.tasks.detection import DetectorConfig, MaskRCNN
+from botvision.tasks.detection.results import in_original
 
 CLASSES = 7
 CONTENT_SIZES = [(128, 160), (160, 101)]

@@ -9,8 +9,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from botvision.data import Category
-from botvision.detection.drawing import draw_detections
-from botvision.detection.results import above, coco_results
+from botvision.tasks.detection.drawing import draw_detections
+from botvision.tasks.detection.results import above, coco_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 

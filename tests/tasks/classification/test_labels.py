@@ -8,8 +8,7 @@ from PIL import Image
 
 from botvision.data import eval_crop
 from botvision.errors import UserError
-from botvision.evaluation import open_labelled
-from botvision.evaluation.labels import REAL_IMAGES, class_places
+from botvision.tasks.classification.labels import REAL_IMAGES, class_places, open_labelled
 
 WNIDS = [f"n{number:04}" for number in range(12)]
 UNSORTED = [*WNIDS[5:], *WNIDS[:5]]

@@ -9,12 +9,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from botvision.data import Category, CocoDetection, eval_transform, read_image
-from botvision.detection.checkpoint import LoadedDetector
-from botvision.detection.drawing import draw_detections
-from botvision.detection.predict import detect, draw_beside_truth, predict_files
 from botvision.errors import UserError
-from botvision.evaluation import evaluate_detector
 from botvision.pictures import find_images, picture_names
+from botvision.tasks.detection.checkpoint import LoadedDetector
+from botvision.tasks.detection.drawing import draw_detections
+from botvision.tasks.detection.evaluate import evaluate_detector
+from botvision.tasks.detection.predict import detect, detect_files, draw_beside_truth
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
@@ -34,7 +34,7 @@ def save_image(path: Path, width: int = 60, height: int = 40, **options) -> Path
 
 def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
     file = save_image(tmp_path / "a.png")
-    results = predict_files(detector, [file], tmp_path / "out", threshold=0.1)
+    results = detect_files(detector, [file], tmp_path / "out", threshold=0.1)
     found = detect(detector, read_image(file))
     confident = found["scores"] >= 0.1
     assert 5 < confident.sum() < len(confident)
@@ -51,7 +51,7 @@ def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
 
 def test_prediction_and_evaluation_find_the_same(detector, shapes):
     dataset = CocoDetection(shapes, "val", eval_transform(64), limit=1)
-    _, results = evaluate_detector(detector.model, dataset, batch_size=1)
+    results = evaluate_detector(detector.model, dataset, batch_size=1).results
     found = detect(detector, read_image(dataset.images[0].path))
     assert [result["score"] for result in results] == pytest.approx(found["scores"].tolist(), abs=1e-5)
 
@@ -59,7 +59,7 @@ def test_prediction_and_evaluation_find_the_same(detector, shapes):
 def test_a_picture_shows_the_boxes_that_were_found(detector, tmp_path):
     file = tmp_path / "grey.png"
     Image.new("RGB", (400, 300), (128, 128, 128)).save(file)
-    results = predict_files(detector, [file], tmp_path / "out", threshold=0.15)
+    results = detect_files(detector, [file], tmp_path / "out", threshold=0.15)
     assert results
     picture = np.asarray(Image.open(tmp_path / "out" / "grey.png").convert("RGB")).astype(int)
     for result in results:
@@ -71,7 +71,7 @@ def test_a_picture_shows_the_boxes_that_were_found(detector, tmp_path):
 @pytest.mark.parametrize(("size", "factor"), [((60, 40), 6), ((64, 64), 5), ((500, 30), 1), ((320, 10), 1)])
 def test_a_picture_has_the_size_of_its_image_or_a_multiple(detector, tmp_path, size, factor):
     file = save_image(tmp_path / "a.jpg", *size)
-    predict_files(detector, [file], tmp_path / "out", threshold=0.9)
+    detect_files(detector, [file], tmp_path / "out", threshold=0.9)
     assert Image.open(tmp_path / "out" / "a.png").size == (size[0] * factor, size[1] * factor)
 
 
@@ -85,7 +85,7 @@ def test_photographs_are_turned_upright(detector, tmp_path):
     marked = tmp_path / "marked.png"
     Image.open(stored).save(marked, exif=exif)
     of_upright, of_marked = (
-        predict_files(detector, [file], tmp_path / "out", threshold=0.1) for file in (upright, marked)
+        detect_files(detector, [file], tmp_path / "out", threshold=0.1) for file in (upright, marked)
     )
     assert Image.open(tmp_path / "out" / "marked.png").size == (40 * 6, 60 * 6)
     assert [{**r, "file_name": ""} for r in of_marked] == [{**r, "file_name": ""} for r in of_upright]
@@ -125,7 +125,7 @@ def test_images_of_one_name_get_pictures_of_their_own(names):
 
 def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(detector, tmp_path):
     files = [save_image(tmp_path / "x" / "a.png", 60, 40), save_image(tmp_path / "y" / "a.png", 30, 50)]
-    results = predict_files(detector, files, tmp_path / "out", threshold=0.1)
+    results = detect_files(detector, files, tmp_path / "out", threshold=0.1)
     assert {result["image_id"] for result in results} == {1, 2}
     sizes = {Image.open(file).size for file in (tmp_path / "out").iterdir()}
     assert sizes == {(60 * 6, 40 * 6), (30 * 7, 50 * 7)}
@@ -135,7 +135,7 @@ def test_a_picture_never_overwrites_an_image(detector, tmp_path):
     files = [save_image(tmp_path / "a.jpg"), save_image(tmp_path / "b.png")]
     before = files[1].read_bytes()
     with pytest.raises(UserError, match=r"holds the image .*a\.jpg"):
-        predict_files(detector, files, tmp_path / "." / "", threshold=0.5)
+        detect_files(detector, files, tmp_path / "." / "", threshold=0.5)
     assert sorted(tmp_path.iterdir()) == files
     assert files[1].read_bytes() == before
 
@@ -155,13 +155,13 @@ def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
 def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(detector, tmp_path, caplog):
     bad, good = save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png")
     bad.write_bytes(bad.read_bytes()[:200])
-    results = predict_files(detector, [bad, good], tmp_path / "out", threshold=0.1)
+    results = detect_files(detector, [bad, good], tmp_path / "out", threshold=0.1)
     assert {(result["image_id"], result["file_name"]) for result in results} == {(2, str(good))}
     assert [picture.name for picture in (tmp_path / "out").iterdir()] == ["b.png"]
     (record,) = caplog.records
     assert record.getMessage().startswith(f"left out {bad}: cannot be read as an image")
     with pytest.raises(UserError, match=r"no image can be read: .*a\.png"):
-        predict_files(detector, [bad], tmp_path / "none", threshold=0.1)
+        detect_files(detector, [bad], tmp_path / "none", threshold=0.1)
     assert not (tmp_path / "none").exists()
 
 

@@ -3,11 +3,14 @@
 import pytest
 import torch
 
-from botvision.checkpoint import checkpoint_kind, read_checkpoint
-from botvision.classification import Classifier, ClassifierConfig
-from botvision.classification.checkpoint import describe, load_classifier
-from botvision.detection.checkpoint import load_detector
+from botvision.checkpoint import read_checkpoint
 from botvision.errors import UserError
+from botvision.tasks.classification import Classifier, ClassifierConfig
+from botvision.tasks.classification.checkpoint import describe, load_classifier
+from botvision.tasks.classification.task import ClassificationTask
+from botvision.tasks.detection.checkpoint import load_detector
+from botvision.tasks.detection.task import DetectionTask
+from botvision.tasks.registry import task_of_checkpoint
 
 TINY = ClassifierConfig(depths=(1, 1, 1, 1), width=8, input_size=32)
 CLASSES, NAMES = ["n01", "n02", "n03"], ["cat", "dog", "fish"]
@@ -16,12 +19,12 @@ CLASSES, NAMES = ["n01", "n02", "n03"], ["cat", "dog", "fish"]
 def saved(path, **changes):
     """A checkpoint of a tiny classifier, the average of its weights all ones."""
     torch.manual_seed(0)
-    state = {f"model.{name}": value for name, value in Classifier(TINY, len(CLASSES)).state_dict().items()}
+    state = dict(Classifier(TINY, len(CLASSES)).state_dict())
     content = {
         "botvision": describe(TINY, CLASSES, NAMES),
         "state_dict": state,
         "ema_state_dict": {name: torch.ones_like(value) for name, value in state.items()},
-        "global_step": 3,
+        "step": 3,
     }
     torch.save(content | changes, path)
     return content
@@ -34,7 +37,7 @@ def test_a_loaded_classifier_is_the_saved_one(tmp_path):
         model, classes, names, source = load_classifier(path, ema=ema)
         assert (classes, names, source) == (CLASSES, NAMES, path)
         assert (model.config, model.training) == (TINY, False)
-        assert all(torch.equal(value, content[part][f"model.{name}"]) for name, value in model.state_dict().items())
+        assert all(torch.equal(value, content[part][name]) for name, value in model.state_dict().items())
 
 
 def test_without_an_average_the_weights_themselves_are_taken(tmp_path):
@@ -42,7 +45,7 @@ def test_without_an_average_the_weights_themselves_are_taken(tmp_path):
     del content["ema_state_dict"]
     torch.save(content, tmp_path / "x.ckpt")
     weight = load_classifier(tmp_path / "x.ckpt").model.network.fc.weight
-    assert torch.equal(weight, content["state_dict"]["model.network.fc.weight"])
+    assert torch.equal(weight, content["state_dict"]["network.fc.weight"])
 
 
 def test_of_a_run_folder_the_best_one(tmp_path):
@@ -53,29 +56,22 @@ def test_of_a_run_folder_the_best_one(tmp_path):
     assert load_classifier(tmp_path).path.name == "best.ckpt"
 
 
-def test_a_checkpoint_says_its_kind(tmp_path, finished_run):
+def test_a_checkpoint_of_another_task_is_refused_by_both_names(tmp_path, finished_run):
     saved(tmp_path / "x.ckpt")
-    assert checkpoint_kind(tmp_path / "x.ckpt") == "classification"
-    assert checkpoint_kind(finished_run) == "detection"
-    with pytest.raises(UserError, match=r"x\.ckpt is a classification checkpoint, a detection one is needed"):
-        load_detector(tmp_path / "x.ckpt")
-    with pytest.raises(UserError, match="is a detection checkpoint, a classification one is needed"):
-        load_classifier(finished_run)
-
-
-def test_a_detection_checkpoint_from_before_there_were_kinds_still_loads(tmp_path, finished_run):
-    content = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)
-    del content["botvision"]["kind"]
-    torch.save(content, tmp_path / "old.ckpt")
-    assert checkpoint_kind(tmp_path / "old.ckpt") == "detection"
-    assert len(load_detector(tmp_path / "old.ckpt").categories) == 6
+    assert task_of_checkpoint(tmp_path / "x.ckpt") is ClassificationTask
+    assert task_of_checkpoint(finished_run) is DetectionTask
+    for load, path in ((load_detector, tmp_path / "x.ckpt"), (load_classifier, finished_run)):
+        with pytest.raises(UserError, match=path.name) as caught:
+            load(path)
+        assert "classification" in str(caught.value)
+        assert "detection" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "described",
     [
-        {"kind": "poetry"},
-        {"kind": "classification", "model": {}},
+        {"task": "poetry"},
+        {"task": "classification", "model": {}},
         describe(TINY, CLASSES[:2], NAMES[:2]),
         {**describe(TINY, CLASSES, NAMES), "model": {"model": "botnet5"}},
         {**describe(TINY, CLASSES, NAMES), "model": {"no_such_field": 1}},

@@ -9,14 +9,15 @@ from PIL import Image
 
 from botvision.attention import definition_attention
 from botvision.attention.tables import adapt_relative_table, adapt_table
-from botvision.classification import Classifier, ClassifierConfig
-from botvision.classification.attend import attend, attend_file, attention_block, attention_row, attention_source
-from botvision.classification.checkpoint import describe
-from botvision.classification.drawing import COLUMNS, GAP, LINE, SIDE, draw_attention
-from botvision.detection.checkpoint import load_detector
 from botvision.errors import UserError
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 from botvision.models import create_model
+from botvision.pictures import GAP, LINE, SIDE
+from botvision.tasks.attend import attend, attend_file, attention_block, attention_row, attention_source
+from botvision.tasks.attention_drawing import COLUMNS, draw_attention
+from botvision.tasks.classification import Classifier, ClassifierConfig
+from botvision.tasks.classification.checkpoint import describe
+from botvision.tasks.detection.checkpoint import load_detector
 
 TINY = {"depths": (1, 1, 1, 2), "width": 8, "input_size": 64}
 
@@ -108,7 +109,7 @@ def test_where_points_attend_is_what_the_layer_mixes(kind, size):
 def test_blocks_are_found_by_name():
     network = create_model("botnet50", **TINY)
     assert attention_block(network, "layer4.0") == ("layer4.0", network.layer4[0].mhsa)
-    with pytest.raises(UserError, match=r"layer3\.0 is no attention block .* has layer4\.0, layer4\.1"):
+    with pytest.raises(UserError, match=r"block: .*layer4\.0, layer4\.1.*layer3\.0"):
         attention_block(network, "layer3.0")
     inserted = create_model("resnet50_nl_c4", depths=(1, 1, 2, 1), width=8)
     name, layer = attention_block(inserted)
@@ -173,8 +174,8 @@ def classifier_checkpoint(tmp_path_factory):
     config = ClassifierConfig(model="botnet50", **TINY)
     content = {
         "botvision": describe(config, ["a", "b"], ["a", "b"]),
-        "state_dict": {f"model.{name}": value for name, value in Classifier(config, 2).state_dict().items()},
-        "global_step": 1,
+        "state_dict": dict(Classifier(config, 2).state_dict()),
+        "step": 1,
     }
     path = tmp_path_factory.mktemp("attend") / "classifier.ckpt"
     torch.save(content, path)
@@ -191,7 +192,7 @@ def test_a_picture_for_each_point_of_an_upright_photograph(classifier_checkpoint
     first, second = (np.asarray(Image.open(picture)) for picture in pictures)
     assert first.shape == second.shape
     assert (first != second).any()
-    with pytest.raises(UserError, match=r"--at 60 0 lies outside of .*lying\.png, which is 60 wide and 90 high"):
+    with pytest.raises(UserError, match=r"at: 60 0 .*lying\.png.* 60 wide and 90 high"):
         attend_file(source, photograph, [(0, 0), (60, 0)], tmp_path / "none")
     for point in ((0, 90), (-1, 0), (0, -1)):
         with pytest.raises(UserError, match="outside"):

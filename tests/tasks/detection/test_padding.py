@@ -1,13 +1,12 @@
 """What a detector finds in an image does not depend on how much of its input is padding, nor on what it saw first."""
 
 import copy
-from dataclasses import replace
 
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from botvision.detection import MaskRCNN
-from botvision.detection.proposals import ProposalNetwork
+from botvision.tasks.detection import MaskRCNN
+from botvision.tasks.detection.proposals import ProposalNetwork
 
 
 def test_the_first_image_does_not_decide_from_where_later_ones_are_pooled(lively_model):
@@ -43,7 +42,7 @@ def test_anchors_of_a_bfloat16_network_are_those_of_a_float32_one(tiny):
 
 
 def test_anchors_are_in_strides_of_their_level_also_where_c5_keeps_its_stride(tiny):
-    network = MaskRCNN(replace(tiny, backbone="botnet50_s1", anchor_scale=8.0, anchor_ratios=(1.0,)), 6).rpn
+    network = MaskRCNN(tiny.replace(backbone="botnet50_s1", anchor_scale=8.0, anchor_ratios=(1.0,)), 6).rpn
     assert network.strides == (4, 8, 16, 16, 32)
     sides = anchors_of(network, torch.float32, 64)[:, 2:] - anchors_of(network, torch.float32, 64)[:, :2]
     assert sorted(set(sides.flatten().round().int().tolist())) == [32, 64, 128, 256]

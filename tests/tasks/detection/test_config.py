@@ -1,0 +1,27 @@
+"""The settings of a detector: what is refused, and by which field."""
+
+import pytest
+
+from botvision.configuration import FieldError
+from botvision.tasks.detection import DetectionExperiment
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("model", "width", 0),
+        ("model", "anchor_ratios", ()),
+        ("model", "rpn_foreground_iou", 0.2),  # below the background's
+        ("model", "detector", "yolo"),
+        ("model", "freeze_stem", True),  # without weights
+        ("model", "proposals", (1000,)),
+        ("data", "jitter", (1.25, 0.8)),
+        ("data", "jitter", (0, 1)),
+        ("optimizer", "decay_at", (1.5,)),
+        ("optimizer", "no_such_field", 1),
+    ],
+)
+def test_wrong_settings_are_refused_by_section_and_field(section, field, value):
+    with pytest.raises(FieldError) as caught:
+        DetectionExperiment(**{section: {field: value}})
+    assert caught.value.path[:2] == (section, field)
