@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch.export import Dim, export
 
 from botvision import symbolic
@@ -46,3 +47,13 @@ def test_pooling_of_open_size_is_right_without_it(monkeypatch, size):
     program = export(HalvingPool(), (torch.zeros(1, 2, 9, 8),), dynamic_shapes=(sides,)).module()
     x = torch.randn(1, 2, *size)
     torch.testing.assert_close(program(x), HalvingPool()(x))
+
+
+def test_a_compiled_program_of_open_size_is_compiled_once():
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(HalvingPool(), backend=counter, dynamic=True, fullgraph=True)
+    for size in [(4, 6), (5, 7), (8, 9)]:
+        x = torch.randn(1, 2, *size)
+        torch.testing.assert_close(compiled(x), HalvingPool()(x))
+    assert counter.frame_count == 1

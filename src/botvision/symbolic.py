@@ -14,6 +14,6 @@ def always_true(condition: bool | SymBool) -> bool:
     A comparison of plain numbers is its own answer. Asking a symbolic one for its truth would fix the size in the
     program; this does not.
     """
-    if not isinstance(condition, SymBool):
-        return bool(condition)
-    return bool(_known_true(condition)) if _known_true is not None else False
+    if _known_true is not None:  # first: under torch.compile, isinstance takes an open comparison for a plain bool
+        return bool(_known_true(condition))
+    return bool(condition) if not isinstance(condition, SymBool) else False
