@@ -48,6 +48,8 @@ def change(file, edit) -> None:
         (["eval", "x", "--dat", "y"], "--data"),
         (["predict", "x", "y.jpg", "--treshold", "0.5", "--out", "z"], "--threshold"),
         (["train", "small/botnet50", "--steps", "many"], "--steps"),
+        (["train", "small/botnet50", "--steps", "4.7"], "--steps"),
+        (["train", "small/botnet50", "--depths", "1", "2", "1.5", "1"], "--depths"),
         (["train", "small/botnet50", "--lr", "fast"], "--lr"),
         (["train", "small/botnet50", "--precision", "int8"], "--precision"),
         (["train", "small/botnet50", "--depths", "1", "2"], "--depths"),
@@ -73,8 +75,7 @@ def change(file, edit) -> None:
         (["bench", "attention", "--head-width", "-1"], "--head-width"),
         (["bench", "attention", "--sizes"], "--sizes"),
         (["eval", "x"], "--data"),
-        (["predict", "x", "--out", "y"], "image"),
-        (["predict", "x", "y.jpg", "--out", "z", "--threshold", "50"], "--threshold"),
+        (["predict", "x", "--out", "y"], "IMAGE"),
         (["demo", "--steps", "0"], "--steps"),
         (["train", "small/botnet50", "--steps", "4", "5"], "5"),
         (["train", "small/botnet50", "--steps"], "--steps"),
@@ -167,7 +168,7 @@ def test_an_evaluation_that_cannot_run(refusal, finished_run, shapes, tmp_path, 
 
 def test_pictures_need_a_folder_which_is_said_before_the_work(refusal, finished_run, shapes):
     checkpoint = finished_run / "checkpoints" / "last.ckpt"
-    assert "--out" in refusal("eval", checkpoint, "--data", shapes, "--pictures", 1)
+    assert "out" in refusal("eval", checkpoint, "--data", shapes, "--pictures", 1)
 
 
 def test_a_run_folder_that_is_taken(refusal, finished_run, tiny_flags):

@@ -53,3 +53,8 @@ def test_fields_that_are_not_given_keep_the_experiments_values(run):
     wanted = EXPERIMENTS["small/botnet50"].config.plain()
     wanted["optimizer"]["lr"] = 0.5
     assert {section: found[section] for section in wanted} == wanted
+
+
+def test_of_a_flag_given_twice_the_last_value_counts(run):
+    found = config(run, "small/botnet50", "--batch-size", 4, "--jitter", 0.5, 1, "--batch-size", 8, "--jitter", 0.6, 2)
+    assert (found["run"]["batch_size"], found["data"]["jitter"]) == (8, [0.6, 2.0])

@@ -54,7 +54,7 @@ def test_the_help_says_what_patterns_are_and_where_shards_of_a_url_go(run, comma
     [
         (("--samples-per-shard", 0), "--samples-per-shard"),
         (("--seed", -1), "--seed"),
-        (("--split", "test"), "it must be one of train, val"),
+        (("--split", "test"), "train, val"),
         (("--split",), "--split"),
         (("--shards", 3), "unknown option --shards"),
     ],

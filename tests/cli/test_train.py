@@ -74,7 +74,7 @@ def test_epochs_are_instead_of_the_steps_of_an_experiment(run, experiment):
         ("imagenet", "imagenet/MODEL"),
         ("imagenet/botnet50", "--data"),
         ("imagenet/botnet50 --freeze c6", "c5"),
-        ("imagenet/botnet50 --data x --freeze c2", "--weights"),
+        ("imagenet/botnet50 --data x --freeze c2", "weights"),
         ("imagenet/botnet50 --data x", "x"),
         ("imagenet/botnet50 --crop-scale 0.5 0.2", "--crop-scale"),
         ("imagenet/botnet50 --crop-ratio 0 1", "--crop-ratio"),
@@ -106,6 +106,7 @@ def test_a_warm_up_as_long_as_the_run(run, images, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, images, tmp_path):
     folder = tmp_path / "run"
     flags = ["--warmup-epochs", "0", "--ema-decay", "0.5", "--steps", "6", "--eval-every", "6", "--lr", "2", "--out"]
@@ -126,6 +127,7 @@ def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, 
     assert "top-1 (%)" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_path, number):
     """As a terminal, `timeout` and schedulers send it: to the processes that read images too."""

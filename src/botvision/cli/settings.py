@@ -19,6 +19,6 @@ APP_SETTINGS: dict[str, Any] = {
     "suppress_keyboard_interrupt": False,
     "help_format": "plaintext",
     "result_action": "return_value",
-    # A tuple takes several values after one flag: --jitter 0.5 2.0
-    "default_parameter": Parameter(consume_multiple=True, negative_iterable=()),
+    # A tuple takes several values after one flag: --jitter 0.5 2.0. Of a flag given twice the last value counts.
+    "default_parameter": Parameter(consume_multiple=True, negative_iterable=(), allow_repeating=True),
 }

@@ -1,7 +1,6 @@
 """What a classifier learns from a batch, and what it starts from."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,17 +9,17 @@ from torchvision.transforms.v2 import CutMix, MixUp
 
 from botvision.errors import UserError
 from botvision.models import create_model
-from botvision.training.classification import ClassificationTask, mixing
-from botvision.training.config import ClassificationData
-from botvision.training.module import TrainingModule
+from botvision.tasks.classification.config import ClassificationData
+from botvision.tasks.classification.losses import mixing
+from botvision.tasks.classification.task import ClassificationTask
 
 SIZE, LABELS = 64, [2, 0, 1, 1]
 
 
-def task_of(experiment, **changes) -> ClassificationTask:
-    """The task with fields of sections replaced, such as model={"freeze": "c2"}."""
-    sections = {name: replace(getattr(experiment, name), **fields) for name, fields in changes.items()}
-    return ClassificationTask(replace(experiment, **sections))
+@pytest.fixture
+def task_of(colour_experiment, change):
+    """Makes the task with fields of sections replaced, such as model={"freeze": "c2"}."""
+    return lambda **changes: ClassificationTask(change(colour_experiment, **changes))
 
 
 def a_batch():
@@ -43,8 +42,8 @@ LOGITS = [[1.0, 0.0, 3.0], [0.5, 2.0, 0.0], [0.0, 1.0, 0.0], [4.0, 1.0, 1.0]]  #
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_the_cross_entropy_with_smoothed_labels_and_top1_a_share(colour_experiment, smoothing):
-    task = task_of(colour_experiment, optimizer={"label_smoothing": smoothing})
+def test_the_loss_is_the_cross_entropy_with_smoothed_labels_and_top1_a_share(task_of, smoothing):
+    task = task_of(optimizer={"label_smoothing": smoothing})
     wanted = torch.full((4, 3), smoothing / 3, dtype=torch.float64)
     wanted[range(4), LABELS] += 1 - smoothing
     expected = -(wanted * torch.tensor(LOGITS, dtype=torch.float64).log_softmax(dim=1)).sum(dim=1).mean()
@@ -84,15 +83,15 @@ def test_of_both_each_batch_draws_one_and_of_none_images_stay_bytes():
     assert same is labels
 
 
-def test_top1_of_mixed_images_asks_for_the_stronger_one(colour_experiment):
-    task = task_of(colour_experiment)
+def test_top1_of_mixed_images_asks_for_the_stronger_one(task_of):
+    task = task_of()
     mixed = torch.tensor([[0.4, 0.0, 0.6], [0.3, 0.7, 0.0], [0.3, 0.7, 0.0], [0.3, 0.7, 0.0]])
     task.mix = lambda images, labels: (images, mixed)
     assert task.losses(Fixed(LOGITS), a_batch())["top1"] == 0.75  # the last one should be 1 and is 0
 
 
-def test_a_batch_without_a_readable_image_teaches_nothing(colour_experiment):
-    task = task_of(colour_experiment)
+def test_a_batch_without_a_readable_image_teaches_nothing(task_of):
+    task = task_of()
     model = task.make_model().train()
     losses = task.losses(model, {"images": torch.empty((0, 3, 0, 0), dtype=torch.uint8), "targets": []})
     losses["loss"].backward()
@@ -104,8 +103,8 @@ STAGES = {"stem": ("conv1", "bn1"), "c2": ("layer1",), "c3": ("layer2",), "c4": 
 
 
 @pytest.mark.parametrize("freeze", [*STAGES, "none"])
-def test_what_is_frozen_stays_as_it_is_and_all_else_is_trained(colour_experiment, freeze, tmp_path):
-    task = task_of(colour_experiment, model={"freeze": freeze}, run={"weights": tmp_path})
+def test_what_is_frozen_stays_as_it_is_and_all_else_is_trained(task_of, freeze, tmp_path):
+    task = task_of(model={"freeze": freeze}, run={"weights": tmp_path})
     model = task.make_model().train()
     stages = ["none", *STAGES]
     frozen = [part for stage in stages[1 : stages.index(freeze) + 1] for part in STAGES[stage]]
@@ -124,49 +123,67 @@ def test_what_is_frozen_stays_as_it_is_and_all_else_is_trained(colour_experiment
     assert not model.eval().network.fc.training
 
 
-def test_nothing_is_frozen_that_was_not_loaded(colour_experiment):
-    with pytest.raises(UserError, match="--freeze c3 needs --weights"):
-        task_of(colour_experiment, model={"freeze": "c3"})
+def test_nothing_is_frozen_that_was_not_loaded(task_of):
+    with pytest.raises(UserError, match=r"model\.freeze: .*weights"):
+        task_of(model={"freeze": "c3"})
 
 
-def test_weights_of_other_classes_start_all_but_the_last_layer(colour_experiment):
-    task = task_of(colour_experiment)
+def test_weights_of_other_classes_start_all_but_the_last_layer(task_of):
+    task = task_of()
     source = create_model("botnet50", depths=(1, 1, 1, 1), width=8, num_classes=10, input_size=64)
     model = task.make_model()
-    report = task.start_from(model, source.state_dict())
-    assert report.at_random == ["fc.weight", "fc.bias"]
+    report = task.load_weights(model, source.state_dict())
+    assert "fc.weight, fc.bias" in report
     assert torch.equal(model.network.layer4[0].conv1.weight, source.layer4[0].conv1.weight)
     assert model.network.fc.weight.shape == (3, 256)
 
 
-def test_a_warm_up_as_long_as_the_run_is_refused(colour_experiment):
-    with pytest.raises(UserError, match=r"--warmup-epochs 2 are 6 steps, the whole run has 4"):
-        task_of(colour_experiment, optimizer={"warmup_epochs": 2})
-    assert task_of(colour_experiment, optimizer={"warmup_epochs": 1}).warmup == 3
+def test_a_warm_up_as_long_as_the_run_is_refused(task_of):
+    with pytest.raises(UserError, match=r"warmup_epochs: .* 4 steps .* 6 steps"):
+        task_of(optimizer={"warmup_epochs": 2})
+    assert task_of(optimizer={"warmup_epochs": 1}).warmup_steps == 3
 
 
-def test_no_data_folder(colour_experiment):
-    with pytest.raises(UserError, match="--data is missing"):
-        task_of(colour_experiment, data={"data": None})
-
-
-def test_a_loss_that_is_no_number_names_its_step(colour_experiment):
-    module = TrainingModule(task_of(colour_experiment), Fixed([[float("nan")] * 3] * 4), steps=4)
-    with pytest.raises(UserError, match="loss is nan at step 0"):
-        module.training_step(a_batch(), 0)
+def test_no_data_folder(task_of):
+    with pytest.raises(UserError, match=r"data\.data: is missing"):
+        task_of(data={"data": None})
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's own compiler needs one for C++")
-def test_a_compiled_network_computes_the_same_and_keeps_its_names(colour_experiment):
+def test_a_compiled_network_computes_the_same_and_keeps_its_names(task_of):
     torch.compiler.reset()
-    task = task_of(colour_experiment)
+    task = task_of()
     torch.manual_seed(0)
     model = task.make_model().train()
     plain = task.losses(model, a_batch())["loss"]
     names = list(model.state_dict())
-    task.to_compile(model).compile()
+    task.compiled_part(model).compile()
     compiled = task.losses(model, a_batch())["loss"]
     compiled.backward()
     assert list(model.state_dict()) == names
     assert compiled.item() == pytest.approx(plain.item(), rel=1e-4)
+
+
+def test_one_image_alone_has_the_loss_of_the_same_image_twice(task_of):
+    task = task_of()
+    model = task.make_model().train()
+    image = torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8)
+    one, two = (
+        task.losses(model, {"images": image.repeat(count, 1, 1, 1), "targets": [{"label": 1}] * count})
+        for count in (1, 2)
+    )
+    assert one["loss"].item() == pytest.approx(two["loss"].item(), rel=1e-6)
+
+
+def test_one_class_alone_and_other_classes_in_the_two_splits_are_refused(task_of, colours, tmp_path):
+    other = shutil.copytree(colours, tmp_path / "other")
+    (other / "val" / "red").rename(other / "val" / "rouge")
+    with pytest.raises(UserError, match="rouge"):
+        task_of(data={"data": str(other)})
+    one = shutil.copytree(colours, tmp_path / "one")
+    for split in ("train", "val"):
+        for name in ("blue", "green"):
+            shutil.rmtree(one / split / name)
+    with pytest.raises(UserError, match="'red'"):
+        task_of(data={"data": str(one)})
