@@ -6,6 +6,7 @@ so that it can be differentiated again: second derivatives go by the reference a
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -84,9 +85,10 @@ def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
     return tuple(grad if is_needed else q.new_empty(0) for grad, is_needed in zip(grads, inputs[-1], strict=True))
 
 
-def without_autocast(q: Tensor) -> torch.autocast:
+def without_autocast(q: Tensor) -> AbstractContextManager[Any]:
     """A context that keeps autocast from rounding the products inside a second time."""
-    return torch.autocast(q.device.type, enabled=False)
+    device = q.device.type  # the meta device has no autocast
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def empty_log_sum(q: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     grad_out, *inputs = ctx.saved_tensors
 
     def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = torch.func.vjp(lambda *given: reference_attention(*given, ctx.scale), *inputs)[1](grad_out)
+        found = torch.func.vjp(lambda *given: reference_attention(*given, scale=ctx.scale), *inputs)[1](grad_out)
         return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
 
     with without_autocast(grad_out):
