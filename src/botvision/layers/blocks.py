@@ -144,8 +144,9 @@ class NonLocalBlock(nn.Module):
 
 def start_at_zero(norm: nn.Module) -> nn.Module:
     """Let a residual branch start at zero. A frozen norm is left as it is: its weight could never grow again."""
-    if isinstance(getattr(norm, "weight", None), nn.Parameter):
-        nn.init.zeros_(norm.weight)
+    weight = getattr(norm, "weight", None)
+    if isinstance(weight, nn.Parameter):
+        nn.init.zeros_(weight)
     return norm
 
 

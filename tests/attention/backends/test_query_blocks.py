@@ -4,11 +4,11 @@ import logging
 
 import pytest
 import torch
+from botvision.attention.operator import operator_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from botvision.attention import blocks, definition_attention, products
-from botvision.attention.operator import operator_attention
 
 SIDES = st.integers(1, 9)
 WIDTHS = st.sampled_from([1, 8, 32])

@@ -5,6 +5,8 @@ takes for convolutions, uses all of it. Measured on 2 cores of an AMD EPYC with 
 size of a block of attention take 0.40 to 0.55 of MKL's time, and those below :data:`LARGE` more.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ LARGE = 128 * 128 * 128
 
 # The product that PyTorch's own compiler emits for linear layers on a processor; no public name leads to it for dense
 # float32 tensors. A build without it falls back to torch.matmul.
-ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -38,4 +40,4 @@ def prefers_onednn(like: Tensor, multiply_adds: int) -> bool:
     """Whether oneDNN is the faster library for one product of this size; it knows no batches."""
     is_float32_on_cpu = like.device.type == "cpu" and like.dtype == torch.float32
     # The last is the user's switch.
-    return ONEDNN is not None and is_float32_on_cpu and multiply_adds >= LARGE and torch.backends.mkldnn.enabled
+    return bool(ONEDNN and is_float32_on_cpu and multiply_adds >= LARGE and torch.backends.mkldnn.enabled)

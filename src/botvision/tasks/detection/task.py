@@ -209,5 +209,4 @@ def open_coco(
     folder: Path, split: str, transform: v2.Transform, limit: int | None, detector: type[RCNN]
 ) -> CocoDetection:
     """Open a split of a data set; only a detector of masks needs masks in it."""
-    without_masks = {} if "mask" in detector.predicts else {"masks": False}
-    return CocoDetection(folder, split, transform, limit=limit, **without_masks)
+    return CocoDetection(folder, split, transform, limit=limit, masks="mask" in detector.predicts)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from PIL import Image
-from rich.console import Console
-
 from botvision.benchmark import WAYS, Row, attention_table, bench_attention
 from botvision.benchmark import attention as benchmark
 from botvision.benchmark.memory import freed_at_once, peak_memory
 from botvision.benchmark.peers import Way
+from PIL import Image
+from rich.console import Console
+
 from botvision.cli import main
 from botvision.errors import UserError
 
