@@ -5,7 +5,7 @@ from torch import SymBool
 try:
     from torch.fx.experimental.symbolic_shapes import statically_known_true as _known_true
 except ImportError:  # an experimental module, which may move
-    _known_true = None
+    _known_true = None  # type: ignore[assignment]
 
 
 def always_true(condition: bool | SymBool) -> bool:

@@ -122,7 +122,9 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     grad_out, *inputs = ctx.saved_tensors
 
     def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = torch.func.vjp(lambda *given: reference_attention(*given, scale=ctx.scale), *inputs)[1](grad_out)
+        found = torch.func.vjp(
+            lambda q, k, v, height, width: reference_attention(q, k, v, height, width, ctx.scale), *inputs
+        )[1](grad_out)
         return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
 
     with without_autocast(grad_out):
