@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from botvision.attention import (
-    blocks,
-    definition_attention,
-    folded_attention,
-    position_attention,
-    relative_attention,
-)
+from botvision.attention import backend, position_attention, relative_attention
+from botvision.attention.backends import query_blocks
+from botvision.attention.positions import relative_biases
+from botvision.attention.reference import figure_4_attention
 
 MAPS = st.one_of(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -52,8 +49,21 @@ def attention_by_loop(q, k, v, rel_height, rel_width, size, scale):
     return out
 
 
+def by_backend(name):
+    """relative_attention by one backend, with the arguments of figure_4_attention."""
+
+    def attend(q, k, v, rel_height, rel_width, size, scale):
+        with backend(name):
+            return relative_attention(q, k, v, rel_height, rel_width, size=size, scale=scale)
+
+    return attend
+
+
+BY_BACKEND = [by_backend(name) for name in ("reference", "blocks", "folded")]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 2), (1, 5), (3, 1)])
-@pytest.mark.parametrize("attend", [definition_attention, folded_attention])
+@pytest.mark.parametrize("attend", [figure_4_attention, *BY_BACKEND])
 def test_it_is_the_sum_over_pairs(attend, size):
     given = operands(size, head_width=4, value_width=3, batch=1, heads=2)
     expected = attention_by_loop(*given, size=size, scale=0.7)
@@ -75,15 +85,12 @@ def with_gradients(attend, tensors, size, upstream):
 
 @settings(max_examples=25, deadline=None)
 @given(size=MAPS, head_width=st.sampled_from([4, 16, 33]), value_width=st.sampled_from([4, 16, 80]))
-def test_folded_is_the_definition_with_every_gradient(size, head_width, value_width):
+def test_every_backend_is_figure_4_with_every_gradient(size, head_width, value_width):
     exact = operands(size, head_width, value_width)
     upstream = torch.randn(exact[2].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected = with_gradients(definition_attention, exact, size, upstream)
+    expected = with_gradients(figure_4_attention, exact, size, upstream)
     single = [tensor.float() for tensor in exact]
-    for found in (
-        with_gradients(folded_attention, single, size, upstream),
-        with_gradients(definition_attention, single, size, upstream),
-    ):
+    for found in (with_gradients(attend, single, size, upstream) for attend in BY_BACKEND):
         for ours, theirs in zip(found, expected, strict=True):
             # The gradient of a table of one row is exactly nothing: it has no scale of its own.
             scale = theirs.norm() if theirs.norm() > 1e-9 else upstream.norm()
@@ -105,21 +112,17 @@ class Largest(TorchDispatchMode):
 
 
 def test_a_large_map_never_has_the_matrix_of_all_pairs(monkeypatch):
-    size, heads, head_width = (40, 52), 2, 8
-    given = operands(size, head_width, batch=1, heads=heads, dtype=torch.float32)
+    size, heads = (40, 52), 2
+    q, k, v, *tables = operands(size, 8, batch=1, heads=heads, dtype=torch.float32)
     positions = size[0] * size[1]
-    monkeypatch.setattr(blocks, "BLOCK_LOGITS", positions * blocks.LEAST_QUERIES)
-    maps = blocks.Maps(size, size, 1.0)
-    with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
-        out = blocks.blocked_attention(*given, maps)
-        blocks.blocked_backward(torch.ones_like(out), *given, out, maps)
-    assert seen.elements == blocks.LEAST_QUERIES * positions
+    monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", 32 * positions)
+    biases = relative_biases(q, *tables, size, size, 8**-0.5)
+    with Largest() as seen:  # the function behind the operator, which itself is one opaque call
+        query_blocks.forward(q, k, v, *biases, 8**-0.5)
+    assert seen.elements <= query_blocks.LEAST_QUERIES * positions
     with Largest() as seen:
-        definition_attention(*given, size, 1.0)
+        figure_4_attention(q, k, v, *tables, size, 8**-0.5)
     assert seen.elements == heads * positions**2
-    with Largest() as seen:
-        folded_attention(*given, size, 1.0)
-    assert seen.elements <= heads * positions * (head_width + sum(size) + 8)
 
 
 def test_what_is_kept_for_the_backward_pass_is_what_came_in_and_out():
@@ -128,7 +131,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_came_in_and_out():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
         relative_attention(*given, size=size)
-    assert max(kept) == given[0].numel()
+    assert max(kept) <= 2 * 21 * 23 * 23  # heads, queries, and a bias for each row or column: never a pair of positions
 
 
 def test_the_public_operator_takes_tables_of_other_sizes():
@@ -136,7 +139,7 @@ def test_the_public_operator_takes_tables_of_other_sizes():
     *_, rel_height, rel_width = operands((7, 2), 8, seed=3)
     shorter = rel_height[4:9]  # distances -2 .. 2 of a table that holds -6 .. 6
     longer = torch.nn.functional.interpolate(rel_width.T[None], size=9, mode="linear", align_corners=True)[0].T
-    expected = definition_attention(q, k, v, shorter, longer, (3, 5), 8**-0.5)
+    expected = figure_4_attention(q, k, v, shorter, longer, (3, 5), 8**-0.5)
     torch.testing.assert_close(relative_attention(q, k, v, rel_height, rel_width, size=(3, 5)), expected)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from botvision.attention import definition_attention
+from botvision.attention.reference import figure_4_attention
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
 from botvision.layers import ATTENTION_KINDS, MHSA2d
@@ -69,7 +69,7 @@ def test_a_row_is_that_of_the_definition():
     projected = layer.qkv(4 * torch.randn(1, 12, *size, dtype=torch.float64))
     q, k, _ = (part.unflatten(1, (3, -1)).flatten(3).transpose(2, 3) for part in projected.split(layer.widths, dim=1))
     v = torch.eye(20, dtype=torch.float64).expand(1, 3, 20, 20)
-    matrix = definition_attention(q, k, v, *layer.tables(), size=size, scale=layer.head_width**-0.5)[0]
+    matrix = figure_4_attention(q, k, v, *layer.tables(), size=size, scale=layer.head_width**-0.5)[0]
     rows = torch.stack(
         [attention_row(layer, projected[0], place // 4, place % 4).flatten(1) for place in range(20)], dim=1
     )

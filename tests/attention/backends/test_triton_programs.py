@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from botvision.attention.kernel import kernel_backward, kernel_forward, kernel_serves, patch_shape
 
-from botvision.attention import kernel
+from botvision.attention.backends import triton_launch as kernel
+from botvision.attention.backends.triton_launch import patch_shape
+from botvision.attention.backends.triton_launch import triton_backward as kernel_backward
+from botvision.attention.backends.triton_launch import triton_forward as kernel_forward
+from botvision.attention.backends.triton_launch import triton_serves as kernel_serves
 
 HALF = (torch.float16, torch.bfloat16)
 GRADIENTS = ("q", "k", "v", "vertical", "horizontal")
@@ -93,7 +96,7 @@ def by_kernel(case: Case, device: str = "cpu") -> dict[str, torch.Tensor]:
     *inputs, grad_out = (tensor.to(device) for tensor in operands(case))
     scale = case.width**-0.5
     out, log_sum = kernel_forward(*inputs, scale)
-    grads = kernel_backward(grad_out, *inputs, out, log_sum, scale)
+    grads = kernel_backward(grad_out, *inputs, out, log_sum, scale, [True] * 5)
     return {"out": out, "log_sum": log_sum, **dict(zip(GRADIENTS, grads, strict=True))}
 
 
@@ -195,7 +198,7 @@ def test_nothing_is_computed_of_nothing(batch, queries):
     inputs = [torch.randn(batch, 4, *shape) for shape in shapes]
     out, log_sum = kernel_forward(*inputs, 1.0)
     assert (out.shape, log_sum.shape) == ((batch, 4, queries, 16), (batch, 4, queries))
-    for tensor, grad in zip(inputs, kernel_backward(out, *inputs, out, log_sum, 1.0), strict=True):
+    for tensor, grad in zip(inputs, kernel_backward(out, *inputs, out, log_sum, 1.0, [True] * 5), strict=True):
         torch.testing.assert_close(grad, torch.zeros_like(tensor))
 
 
@@ -211,7 +214,6 @@ def test_it_serves_what_it_can_compute(monkeypatch):
     assert serves(16, 128)
     assert serves(dtype=torch.float32)
     assert not serves(dtype=torch.float64)
-    assert not serves(width=8)
     assert not serves(value_width=129)
     monkeypatch.setattr(kernel, "HAS_TRITON", False)
     assert not serves()
