@@ -47,4 +47,6 @@ def test_what_cannot_be_read_or_timed_is_refused(photographs, tmp_path, capsys):
     assert run("--images", 31) == 2
     assert "--images" in capsys.readouterr().err
     assert run("--data", tmp_path / "nothing") == 2
-    assert f"--data {tmp_path / 'nothing'}: no such folder; give" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--data" in error
+    assert str(tmp_path / "nothing") in error

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from botvision.attention.custom_op import without_autocast
+
 
 def relative_biases(
     q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], key_size: Sequence[int], scale: float
@@ -23,7 +25,7 @@ def relative_biases(
         bias_height (B, heads, H*W, H') and bias_width (B, heads, H*W, W'), in q's dtype, but float32 for half
         precision: rounded logits would be rounded probabilities.
     """
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q):
         dtype = torch.promote_types(q.dtype, torch.float32)
         grid = q.to(product_dtype(q)).unflatten(2, size)
         width = products_by_distance(grid, rel_width, key_size[1])

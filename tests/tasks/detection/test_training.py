@@ -73,7 +73,7 @@ def test_under_bfloat16_boxes_are_computed_in_float32(lively_model, batch):
     for found in detections:
         inside = found["boxes"][(found["boxes"] > 0) & (found["boxes"] < 48)]
         assert found["boxes"].dtype == found["scores"].dtype == found["masks"].dtype == torch.float32
-        assert (inside != inside.bfloat16().float()).float().mean() > 0.9
+        assert (inside != inside.bfloat16().float()).float().mean() > 0.5  # 0 if computed in bfloat16
 
 
 @pytest.mark.slow
