@@ -60,6 +60,6 @@ def test_functions_are_short():
         for file in FILES
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if "triton.jit" not in map(ast.unparse, node.decorator_list)  # a GPU program, mostly loads and arguments
+        if not node.name.endswith("_program")  # GPU programs, mostly arguments and loads
     }
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
