@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from botvision.attention.kernel import kernel_backward, kernel_forward, kernel_serves, patch_shape
 
 from botvision.attention import kernel
-from botvision.attention.kernel import kernel_backward, kernel_forward, kernel_serves, patch_shape
 
 HALF = (torch.float16, torch.bfloat16)
 GRADIENTS = ("q", "k", "v", "vertical", "horizontal")
