@@ -101,16 +101,14 @@ def triton_forward(
         return out, log_sum
     from botvision.attention.backends.triton_forward_program import forward_program
 
-    q, k, v, bias_height, bias_width = (with_contiguous_vectors(x) for x in (q, k, v, bias_height, bias_width))
-    tensors = (q, k, v, bias_height, bias_width, out)
+    q, k, v = (with_contiguous_vectors(x) for x in (q, k, v))
     height, width = bias_height.shape[-1], bias_width.shape[-1]
     blocks = choose_plan(q, v).forward
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
     with torch.cuda.device_of(q):
         forward_program[(count,)](
-            *tensors,
-            log_sum,
-            *(position_strides(x) for x in tensors),
+            *(q, k, v, bias_height.contiguous(), bias_width.contiguous(), out, log_sum),
+            *(position_strides(x) for x in (q, k, v, out)),
             *(q.shape[1], q.shape[2], height, width, scale),
             **constants(q, v, blocks, height, width),
         )
@@ -141,7 +139,8 @@ def triton_backward(
     given = (q, k, v, bias_height, bias_width)
     if q.numel() == 0:  # keys without a query have a gradient, too: zero
         return [torch.zeros_like(x) if need else None for x, need in zip(given, needed, strict=True)]
-    inputs = tuple(with_contiguous_vectors(x) for x in given)
+    vectors = (with_contiguous_vectors(x) for x in (q, k, v))
+    inputs = (*vectors, bias_height.contiguous(), bias_width.contiguous())
     out, grad_out, log_sum = with_contiguous_vectors(out), with_contiguous_vectors(grad_out), log_sum.contiguous()
     grads: list[Tensor | None] = [None] * 5
     with torch.cuda.device_of(q):
@@ -175,7 +174,7 @@ def launch_query_gradient(
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
     query_gradient_program[(count,)](
         *(grad_out, *inputs, out, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs, out, *grads)),
+        *(position_strides(x) for x in (grad_out, *inputs[:3], out, grads[0])),
         *(q.shape[1], q.shape[2], height, width, scale),
         **constants(q, v, blocks, height, width),
     )
@@ -196,7 +195,7 @@ def launch_key_gradient(
     count = q.shape[0] * q.shape[1] * divide_up(height, rows) * divide_up(width, columns)
     key_gradient_program[(count,)](
         *(grad_out, *inputs, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs, *grads)),
+        *(position_strides(x) for x in (grad_out, *inputs[:3], *grads)),
         *(q.shape[1], q.shape[2], height, width, scale),
         **constants(q, v, blocks, height, width),
     )
