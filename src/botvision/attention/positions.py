@@ -26,9 +26,14 @@ def relative_biases(
     with torch.autocast(q.device.type, enabled=False):
         dtype = torch.promote_types(q.dtype, torch.float32)
         grid = q.to(product_dtype(q)).unflatten(2, size)
-        width = products_by_distance(grid, rel_width, key_size[1])
-        height = products_by_distance(grid.transpose(2, 3), rel_height, key_size[0]).transpose(2, 3)
-        return (height.to(dtype) * scale).flatten(2, 3), (width.to(dtype) * scale).flatten(2, 3)
+        # Before the product it costs nothing, but numbers of half precision must stay what they are.
+        is_half = q.dtype != dtype
+        tables = (table.to(grid.dtype) * (1 if is_half else scale) for table in (rel_height, rel_width))
+        height = products_by_distance(grid.transpose(2, 3), next(tables), key_size[0]).transpose(2, 3)
+        width = products_by_distance(grid, next(tables), key_size[1])
+        biases = (bias.flatten(2, 3).to(dtype) for bias in (height, width))
+        bias_height, bias_width = (bias * scale if is_half else bias for bias in biases)
+        return bias_height, bias_width
 
 
 def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
@@ -47,7 +52,7 @@ def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
         (..., L, L').
     """
     queries, distances = lines.shape[-2], table.shape[0]
-    products = lines @ F.pad(table.to(lines.dtype), (0, 0, 0, 1)).T
+    products = lines @ F.pad(table, (0, 0, 0, 1)).T
     windows = products.flatten(-2)[..., queries - 1 : queries - 1 + queries * distances]
     return windows.unflatten(-1, (queries, distances))[..., :keys]
 

@@ -51,7 +51,9 @@ class Plan(NamedTuple):
 # Chosen by what the compiler makes of them: tiles as large as they can be before registers spill, in the shared memory
 # of the family's smallest card (227 KB on Hopper; 99 KB on an RTX 3090, where A100 has 163). Not measured: no GPU could
 # be had when this was written.
-HOPPER = Plan(Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 128, 8, 2))
+HOPPER_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2))
+HOPPER_NARROW = Plan(Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 128, 8, 2))
+BLACKWELL = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 128, 8, 2))
 AMPERE_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 64, 8, 2))
 AMPERE_NARROW = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 128, 8, 2))
 FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands that fill the registers
@@ -206,10 +208,13 @@ def choose_plan(q: Tensor, v: Tensor) -> Plan:
     """By dtype, the card's family, and the wider of the two head widths."""
     if q.dtype == torch.float32:
         return FLOAT32
-    # Hopper and the Blackwell of data centres (9, 10) have the memory and the large products; RTX cards (12) have not.
-    if 9 <= capability(q.device)[0] < 12:
-        return HOPPER
-    return AMPERE_WIDE if max(q.shape[-1], v.shape[-1]) > 64 else AMPERE_NARROW
+    is_wide = max(q.shape[-1], v.shape[-1]) > 64
+    generation = capability(q.device)[0]
+    if generation == 9:
+        return HOPPER_WIDE if is_wide else HOPPER_NARROW
+    if 10 <= generation < 12:  # the Blackwell of data centres; RTX cards (12) have the shared memory of Ampere's
+        return BLACKWELL
+    return AMPERE_WIDE if is_wide else AMPERE_NARROW
 
 
 def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:
