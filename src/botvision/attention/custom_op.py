@@ -6,6 +6,7 @@ so that it can be differentiated again: second derivatives go by the reference a
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     grad_out, *inputs = ctx.saved_tensors
 
     def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = torch.func.vjp(lambda *given: reference_attention(*given, ctx.scale), *inputs)[1](grad_out)
+        found = torch.func.vjp(partial(reference_attention, scale=ctx.scale), *inputs)[1](grad_out)
         return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
 
     with without_autocast(grad_out):

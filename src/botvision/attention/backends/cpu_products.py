@@ -28,7 +28,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     """
     rows, inner = a.shape[-2:]
     columns = b.shape[-2]
-    if prefers_onednn(a, rows * inner * columns) and a.numel() == rows * inner:
+    if ONEDNN is not None and a.numel() == rows * inner and prefers_onednn(a, rows * inner * columns):
         out = ONEDNN(a.view(rows, inner), b.reshape(columns, inner), None, "none", [], "")
         return out.view(*a.shape[:-1], columns)
     return a @ b.transpose(-2, -1)
@@ -38,4 +38,4 @@ def prefers_onednn(like: Tensor, multiply_adds: int) -> bool:
     """Whether oneDNN is the faster library for one product of this size; it knows no batches."""
     is_float32_on_cpu = like.device.type == "cpu" and like.dtype == torch.float32
     # The last is the user's switch.
-    return ONEDNN is not None and is_float32_on_cpu and multiply_adds >= LARGE and torch.backends.mkldnn.enabled
+    return is_float32_on_cpu and ONEDNN is not None and multiply_adds >= LARGE and bool(torch.backends.mkldnn.enabled)
