@@ -1,6 +1,7 @@
 """Relative attention against a loop over pairs, against float64, and against what it must not hold in memory."""
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -22,6 +23,9 @@ from botvision.attention import (
 )
 from botvision.attention.backends import query_blocks
 from botvision.attention.backends.folded_sdpa import folded_attention
+from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
+
+CPU = torch.device("cpu")
 
 MAPS = st.one_of(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -151,6 +155,22 @@ def test_long_maps_are_figure_4_with_every_gradient(size):
     for ours, theirs in zip(found, expected, strict=True):
         scale = theirs.norm() if theirs.norm() > 1e-9 else upstream.norm()
         assert (ours - theirs).norm() <= 1e-5 * scale
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1, 4096), (2, 2048)])
+def test_long_maps_take_at_most_the_memory_of_the_plain_matrix(size):
+    given = [tensor.requires_grad_() for tensor in operands(size, 128, batch=1, heads=1, dtype=torch.float32)]
+
+    def train(attend):
+        torch.autograd.grad(attend(*given, size=size, scale=0.1).sum(), given)
+
+    with freed_at_once():
+        peaks = [peak_memory(partial(train, attend), CPU) for attend in (relative_attention, figure_4_attention)]
+    if None in peaks:
+        pytest.skip("this system does not tell")
+    assert peaks[0] <= peaks[1]
+    assert peaks[0] <= 400 * 2**20  # six matrices of 4096 x 4096; one table spread over pairs has 128
 
 
 def test_what_is_kept_for_the_backward_pass_grows_with_the_sides_of_the_map_alone():
