@@ -16,6 +16,7 @@ from torch.utils.flop_counter import register_flop_formula
 from botvision.attention.backends import query_blocks
 from botvision.attention.backends.query_blocks import empty_output
 from botvision.attention.backends.triton_launch import triton_backward, triton_forward
+from botvision.attention.positions import without_autocast
 from botvision.attention.reference import reference_attention
 
 logger = logging.getLogger("botvision")
@@ -83,11 +84,6 @@ def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
     q, k, v, *biases = inputs[:TENSORS]
     grads = [empty_output(tensor, tensor) for tensor in (q, k, v)] + [bias.new_empty(bias.shape) for bias in biases]
     return tuple(grad if is_needed else q.new_empty(0) for grad, is_needed in zip(grads, inputs[-1], strict=True))
-
-
-def without_autocast(q: Tensor) -> torch.autocast:
-    """A context that keeps autocast from rounding the products inside a second time."""
-    return torch.autocast(q.device.type, enabled=False)
 
 
 def empty_log_sum(q: Tensor) -> Tensor:

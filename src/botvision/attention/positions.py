@@ -1,6 +1,8 @@
 """Relative positions as a separable bias: q r^T of Figure 4 depends on a key's row and on its column, never on both."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ def relative_biases(
         bias_height (B, heads, H*W, H') and bias_width (B, heads, H*W, W'), in q's dtype, but float32 for half
         precision: rounded logits would be rounded probabilities.
     """
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q):
         dtype = torch.promote_types(q.dtype, torch.float32)
         grid = q.to(product_dtype(q)).unflatten(2, size)
         # Before the product it costs nothing, but numbers of half precision must stay what they are.
@@ -66,3 +68,9 @@ def product_dtype(q: Tensor) -> torch.dtype:
     if q.dtype == torch.float32 and q.device.type == "cuda":
         return torch.float64
     return torch.promote_types(q.dtype, torch.float32)
+
+
+def without_autocast(q: Tensor) -> AbstractContextManager[Any]:
+    """A context that keeps autocast from rounding the products inside; some devices, such as "meta", have none."""
+    has_autocast = torch.amp.is_autocast_available(q.device.type)
+    return torch.autocast(q.device.type, enabled=False) if has_autocast else nullcontext()
