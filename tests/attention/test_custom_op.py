@@ -231,3 +231,12 @@ def test_second_derivatives_are_logged(caplog):
 def test_the_operator_computes_figure_4():
     given = operands()
     torch.testing.assert_close(attend(*given), figure_4_attention(*given, SIZE, 8**-0.5))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (90, 91)])
+def test_shapes_are_known_on_the_meta_device(size):
+    given = [torch.empty(tensor.shape, device="meta", requires_grad=True) for tensor in operands(size)]
+    out = relative_attention(*given, size=size)
+    assert out.shape == (2, 2, size[0] * size[1], 4)
+    for tensor, grad in zip(given, torch.autograd.grad(out.sum(), given), strict=True):
+        assert grad.shape == tensor.shape

@@ -46,8 +46,9 @@ def biased_attention(
     check_biases(q, k, bias_height, bias_width)
     is_masked = (bias_height == -torch.inf).all(dim=-1) | (bias_width == -torch.inf).all(dim=-1)
     is_masked = is_masked.unsqueeze(-1)
-    height, width = (bias.expand(*q.shape[:3], -1).masked_fill(is_masked, 0) for bias in (bias_height, bias_width))
-    return attend(q, k, v, height, width, scale_or_default(scale, q)).masked_fill(is_masked, 0)
+    bias_height = bias_height.expand(*q.shape[:3], -1).masked_fill(is_masked, 0)
+    bias_width = bias_width.expand(*q.shape[:3], -1).masked_fill(is_masked, 0)
+    return attend(q, k, v, bias_height, bias_width, scale_or_default(scale, q)).masked_fill(is_masked, 0)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:

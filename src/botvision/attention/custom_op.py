@@ -6,7 +6,7 @@ so that it can be differentiated again: second derivatives go by the reference a
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import register_flop_formula
 from botvision.attention.backends import query_blocks
 from botvision.attention.backends.query_blocks import empty_output
 from botvision.attention.backends.triton_launch import triton_backward, triton_forward
+from botvision.attention.positions import without_autocast
 from botvision.attention.reference import reference_attention
 
 logger = logging.getLogger("botvision")
@@ -85,11 +86,6 @@ def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
     return tuple(grad if is_needed else q.new_empty(0) for grad, is_needed in zip(grads, inputs[-1], strict=True))
 
 
-def without_autocast(q: Tensor) -> AbstractContextManager[Any]:
-    """A context that keeps autocast from rounding the products inside a second time."""
-    return nullcontext() if q.is_meta else torch.autocast(q.device.type, enabled=False)  # "meta" has no autocast
-
-
 def empty_log_sum(q: Tensor) -> Tensor:
     """(B, heads, N) in float32."""
     return q.new_empty(q.shape[:3], dtype=torch.float32)
@@ -121,9 +117,7 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     grad_out, *inputs = ctx.saved_tensors
 
     def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = torch.func.vjp(
-            lambda q, k, v, height, width: reference_attention(q, k, v, height, width, ctx.scale), *inputs
-        )[1](grad_out)
+        found = torch.func.vjp(partial(reference_attention, scale=ctx.scale), *inputs)[1](grad_out)
         return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
 
     with without_autocast(grad_out):

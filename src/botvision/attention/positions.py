@@ -1,12 +1,12 @@
 """Relative positions as a separable bias: q r^T of Figure 4 depends on a key's row and on its column, never on both."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from botvision.attention.custom_op import without_autocast
 
 
 def relative_biases(
@@ -28,9 +28,14 @@ def relative_biases(
     with without_autocast(q):
         dtype = torch.promote_types(q.dtype, torch.float32)
         grid = q.to(product_dtype(q)).unflatten(2, size)
-        width = products_by_distance(grid, rel_width, key_size[1])
-        height = products_by_distance(grid.transpose(2, 3), rel_height, key_size[0]).transpose(2, 3)
-        return (height.to(dtype) * scale).flatten(2, 3), (width.to(dtype) * scale).flatten(2, 3)
+        # Before the product it costs nothing, but numbers of half precision must stay what they are.
+        is_half = q.dtype != dtype
+        tables = (table.to(grid.dtype) * (1 if is_half else scale) for table in (rel_height, rel_width))
+        height = products_by_distance(grid.transpose(2, 3), next(tables), key_size[0]).transpose(2, 3)
+        width = products_by_distance(grid, next(tables), key_size[1])
+        biases = (bias.flatten(2, 3).to(dtype) for bias in (height, width))
+        bias_height, bias_width = (bias * scale if is_half else bias for bias in biases)
+        return bias_height, bias_width
 
 
 def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
@@ -49,7 +54,7 @@ def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
         (..., L, L').
     """
     queries, distances = lines.shape[-2], table.shape[0]
-    products = lines @ F.pad(table.to(lines.dtype), (0, 0, 0, 1)).T
+    products = lines @ F.pad(table, (0, 0, 0, 1)).T
     windows = products.flatten(-2)[..., queries - 1 : queries - 1 + queries * distances]
     return windows.unflatten(-1, (queries, distances))[..., :keys]
 
@@ -63,3 +68,9 @@ def product_dtype(q: Tensor) -> torch.dtype:
     if q.dtype == torch.float32 and q.device.type == "cuda":
         return torch.float64
     return torch.promote_types(q.dtype, torch.float32)
+
+
+def without_autocast(q: Tensor) -> AbstractContextManager[Any]:
+    """A context that keeps autocast from rounding the products inside; some devices, such as "meta", have none."""
+    has_autocast = torch.amp.is_autocast_available(q.device.type)
+    return torch.autocast(q.device.type, enabled=False) if has_autocast else nullcontext()

@@ -167,7 +167,7 @@ IMPLEMENTATIONS = {
 
 
 def versions(names: list[str]) -> dict[str, str]:
-    """Versions of botvision, PyTorch (with its CUDA) and each installed package behind these implementations."""
+    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that they come from."""
     found = {"botvision": __version__, "torch": str(torch.__version__)}
     packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
     return found | {package: version(package) for package in packages if package not in found}

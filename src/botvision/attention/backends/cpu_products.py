@@ -5,8 +5,6 @@ takes for convolutions, uses all of it. Measured on 2 cores of an AMD EPYC with 
 size of a block of attention take 0.40 to 0.55 of MKL's time, and those below :data:`LARGE` more.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,7 @@ LARGE = 128 * 128 * 128
 
 # The product that PyTorch's own compiler emits for linear layers on a processor; no public name leads to it for dense
 # float32 tensors. A build without it falls back to torch.matmul.
-ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -30,7 +28,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     """
     rows, inner = a.shape[-2:]
     columns = b.shape[-2]
-    if prefers_onednn(a, rows * inner * columns) and a.numel() == rows * inner:
+    if ONEDNN is not None and a.numel() == rows * inner and prefers_onednn(a, rows * inner * columns):
         out = ONEDNN(a.view(rows, inner), b.reshape(columns, inner), None, "none", [], "")
         return out.view(*a.shape[:-1], columns)
     return a @ b.transpose(-2, -1)
@@ -40,4 +38,4 @@ def prefers_onednn(like: Tensor, multiply_adds: int) -> bool:
     """Whether oneDNN is the faster library for one product of this size; it knows no batches."""
     is_float32_on_cpu = like.device.type == "cpu" and like.dtype == torch.float32
     # The last is the user's switch.
-    return bool(ONEDNN and is_float32_on_cpu and multiply_adds >= LARGE and torch.backends.mkldnn.enabled)
+    return is_float32_on_cpu and ONEDNN is not None and multiply_adds >= LARGE and bool(torch.backends.mkldnn.enabled)

@@ -21,10 +21,10 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LOG_2 = tl.constexpr(0.6931471805599453)
-BIASES = ("bias_height", "bias_width", "grad_bias_height", "grad_bias_width")
-VARYING = ("heads", "queries", "height", "width", *(f"{name}_strides" for name in BIASES))
+VARYING = ("heads", "queries", "height", "width")
 """Arguments that change with the size of the map: by default Triton would compile anew where one of them becomes 1 or a
-multiple of 16, or no longer is. The strides of the vectors stay multiples of 16 whatever the size."""
+multiple of 16, or no longer is. The strides of the vectors stay multiples of 16 whatever the size, and biases are
+contiguous."""
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -39,8 +39,6 @@ def forward_program(
     q_strides,
     k_strides,
     v_strides,
-    bias_height_strides,
-    bias_width_strides,
     out_strides,
     heads,
     queries,
@@ -68,23 +66,23 @@ def forward_program(
     q = entry(q, q_strides, head, heads, first)
     k = entry(k, k_strides, head, heads, 0)
     v = entry(v, v_strides, head, heads, 0)
-    bias_height = entry(bias_height, bias_height_strides, head, heads, first)
-    bias_width = entry(bias_width, bias_width_strides, head, heads, first)
+    bias_height += bias_offset(head, queries, first, height)
+    bias_width += bias_offset(head, queries, first, width)
 
-    q_tile = load_vectors(q, q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
+    q_tile = load_vectors(q, q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     result = tl.zeros([QUERIES, V_BLOCK], tl.float32)
     for left in range(0, width, COLUMNS):
-        across = load_biases(bias_width, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
+        across = load_biases(bias_width, query, is_query, left, width, COLUMNS, FULL)
         across *= LOG2_E
         for top in range(0, height, ROWS):
-            down = load_biases(bias_height, bias_height_strides, query, is_query, top, height, ROWS, FULL)
+            down = load_biases(bias_height, query, is_query, top, height, ROWS, FULL)
             key = key_y * width + key_x
             is_key = (top + key_y < height) & (left + key_x < width) | FULL
             corner = top * width + left
-            k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
-            v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
+            k_tile = load_vectors(k + offset(corner, k_strides), k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v + offset(corner, v_strides), v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
 
             logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
             logits += spread(down * LOG2_E, across)
@@ -99,7 +97,7 @@ def forward_program(
             largest = highest
 
     out = entry(out, out_strides, head, heads, first)
-    store_vectors(out, out_strides, query, is_query, result / total[:, None], V_WIDTH, V_BLOCK)
+    store_vectors(out, out_strides[2], query, is_query, result / total[:, None], V_WIDTH, V_BLOCK)
     log_sum += tl.cast(head, tl.int64) * queries + first
     tl.store(log_sum + query, (largest + tl.log2(total)) * LOG_2, mask=is_query)
 
@@ -112,36 +110,42 @@ def entry(pointer, strides, head, heads, position):
 
 
 @triton.jit
+def bias_offset(head, queries, query, side):
+    """Elements from the first to this query's biases of a head (one of all B * heads), in contiguous memory."""
+    return (tl.cast(head, tl.int64) * queries + query) * side
+
+
+@triton.jit
 def offset(position, strides):
     """Elements from a head's first position to this one."""
     return tl.cast(position, tl.int64) * strides[2]
 
 
 @triton.jit
-def load_vectors(pointer, strides, position, is_there, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def load_vectors(pointer, stride, position, is_there, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     """The (positions, BLOCK) vectors of some positions, 0 past their width and for positions that are not there."""
     column = tl.arange(0, BLOCK)
-    place = pointer + position[:, None] * strides[2] + column[None, :]
+    place = pointer + position[:, None] * stride + column[None, :]
     return tl.load(place, mask=is_there[:, None] & ((column < WIDTH) | (WIDTH == BLOCK))[None, :], other=0.0)
 
 
 @triton.jit
-def store_vectors(pointer, strides, position, is_there, vectors, width, BLOCK: tl.constexpr):
+def store_vectors(pointer, stride, position, is_there, vectors, width, BLOCK: tl.constexpr):
     """Write what ``load_vectors`` reads, in the dtype of the memory."""
     column = tl.arange(0, BLOCK)
-    place = pointer + position[:, None] * strides[2] + column[None, :]
+    place = pointer + position[:, None] * stride + column[None, :]
     tl.store(place, vectors.to(pointer.dtype.element_ty), mask=is_there[:, None] & (column < width)[None, :])
 
 
 @triton.jit
-def load_biases(pointer, strides, query, is_query, start, length, COUNT: tl.constexpr, FULL: tl.constexpr):
+def load_biases(pointer, query, is_query, start, length, COUNT: tl.constexpr, FULL: tl.constexpr):
     """What rows (or columns) ``start``.. of the map add to each query's logits, (queries, COUNT) in float32.
 
     Lines past the map's end take their keys out of the softmax with -inf; in a FULL patch there are none.
     """
     line = start + tl.arange(0, COUNT)
     is_there = is_query[:, None] & ((line < length) | FULL)[None, :]
-    place = pointer + query[:, None] * strides[2] + line[None, :]
+    place = pointer + query[:, None] * length + line[None, :]
     return tl.load(place, mask=is_there, other=float("-inf")).to(tl.float32)
 
 

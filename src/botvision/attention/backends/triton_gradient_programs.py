@@ -14,6 +14,7 @@ import triton.language as tl
 from botvision.attention.backends.triton_forward_program import (
     LOG2_E,
     VARYING,
+    bias_offset,
     entry,
     load_biases,
     load_vectors,
@@ -41,12 +42,8 @@ def query_gradient_program(
     q_strides,
     k_strides,
     v_strides,
-    bias_height_strides,
-    bias_width_strides,
     out_strides,
     grad_q_strides,
-    grad_bias_height_strides,
-    grad_bias_width_strides,
     heads,
     queries,
     height,
@@ -77,37 +74,37 @@ def query_gradient_program(
     q = entry(q, q_strides, head, heads, first)
     k = entry(k, k_strides, head, heads, 0)
     v = entry(v, v_strides, head, heads, 0)
-    bias_height = entry(bias_height, bias_height_strides, head, heads, first)
-    bias_width = entry(bias_width, bias_width_strides, head, heads, first)
+    bias_height += bias_offset(head, queries, first, height)
+    bias_width += bias_offset(head, queries, first, width)
     out = entry(out, out_strides, head, heads, first)
     grad_out = entry(grad_out, grad_out_strides, head, heads, first)
     grad_q = entry(grad_q, grad_q_strides, head, heads, first)
-    grad_bias_height = entry(grad_bias_height, grad_bias_height_strides, head, heads, first)
-    grad_bias_width = entry(grad_bias_width, grad_bias_width_strides, head, heads, first)
+    grad_bias_height += bias_offset(head, queries, first, height)
+    grad_bias_width += bias_offset(head, queries, first, width)
     log_sum += tl.cast(head, tl.int64) * queries + first
     delta += tl.cast(head, tl.int64) * queries + first
 
-    q_tile = load_vectors(q, q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
-    out_tile = load_vectors(out, out_strides, query, is_query, V_WIDTH, V_BLOCK)
-    grad_out_tile = load_vectors(grad_out, grad_out_strides, query, is_query, V_WIDTH, V_BLOCK)
+    q_tile = load_vectors(q, q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
+    out_tile = load_vectors(out, out_strides[2], query, is_query, V_WIDTH, V_BLOCK)
+    grad_out_tile = load_vectors(grad_out, grad_out_strides[2], query, is_query, V_WIDTH, V_BLOCK)
     total = tl.load(log_sum + query, mask=is_query, other=float("inf"))
     inner = tl.sum(out_tile.to(tl.float32) * grad_out_tile.to(tl.float32), 1)
     tl.store(delta + query, inner, mask=is_query)
 
     grad_q_tile = tl.zeros([QUERIES, QK_BLOCK], tl.float32)
     for left in range(0, width, COLUMNS):
-        across = load_biases(bias_width, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
+        across = load_biases(bias_width, query, is_query, left, width, COLUMNS, FULL)
         across = (across - total[:, None]) * LOG2_E
         grad_across = tl.zeros([QUERIES, COLUMNS], tl.float32)
         # What the patches to the left have added to grad_bias_height is read below by other threads than wrote it.
         tl.debug_barrier()
         for top in range(0, height, ROWS):
-            down = load_biases(bias_height, bias_height_strides, query, is_query, top, height, ROWS, FULL)
+            down = load_biases(bias_height, query, is_query, top, height, ROWS, FULL)
             key = key_y * width + key_x
             is_key = (top + key_y < height) & (left + key_x < width) | FULL
             corner = top * width + left
-            k_tile = load_vectors(k + offset(corner, k_strides), k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
-            v_tile = load_vectors(v + offset(corner, v_strides), v_strides, key, is_key, V_WIDTH, V_BLOCK)
+            k_tile = load_vectors(k + offset(corner, k_strides), k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v + offset(corner, v_strides), v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
 
             logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
             weights = tl.exp2(logits + spread(down * LOG2_E, across))
@@ -118,14 +115,12 @@ def query_gradient_program(
             grad_patch = tl.reshape(grad_logits, (QUERIES, ROWS, COLUMNS))
             grad_across += tl.sum(grad_patch, 1)
             row = top + tl.arange(0, ROWS)
-            place = grad_bias_height + query[:, None] * grad_bias_height_strides[2] + row[None, :]
+            place = grad_bias_height + query[:, None] * height + row[None, :]
             is_row = is_query[:, None] & ((row < height) | FULL)[None, :]
             before = tl.load(place, mask=is_row & (left > 0), other=0.0)
             tl.store(place, before + tl.sum(grad_patch, 2), mask=is_row)
-        store_vectors(
-            grad_bias_width + left, grad_bias_width_strides, query, is_query, grad_across, width - left, COLUMNS
-        )
-    store_vectors(grad_q, grad_q_strides, query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
+        store_vectors(grad_bias_width + left, width, query, is_query, grad_across, width - left, COLUMNS)
+    store_vectors(grad_q, grad_q_strides[2], query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -144,8 +139,6 @@ def key_gradient_program(
     q_strides,
     k_strides,
     v_strides,
-    bias_height_strides,
-    bias_width_strides,
     grad_k_strides,
     grad_v_strides,
     heads,
@@ -183,16 +176,16 @@ def key_gradient_program(
     q = entry(q, q_strides, head, heads, 0)
     k = entry(k, k_strides, head, heads, corner)
     v = entry(v, v_strides, head, heads, corner)
-    bias_height = entry(bias_height, bias_height_strides, head, heads, 0)
-    bias_width = entry(bias_width, bias_width_strides, head, heads, 0)
+    bias_height += bias_offset(head, queries, 0, height)
+    bias_width += bias_offset(head, queries, 0, width)
     grad_out = entry(grad_out, grad_out_strides, head, heads, 0)
     grad_k = entry(grad_k, grad_k_strides, head, heads, corner)
     grad_v = entry(grad_v, grad_v_strides, head, heads, corner)
     log_sum += tl.cast(head, tl.int64) * queries
     delta += tl.cast(head, tl.int64) * queries
 
-    k_tile = load_vectors(k, k_strides, key, is_key, QK_WIDTH, QK_BLOCK)
-    v_tile = load_vectors(v, v_strides, key, is_key, V_WIDTH, V_BLOCK)
+    k_tile = load_vectors(k, k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
+    v_tile = load_vectors(v, v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
     grad_k_tile = tl.zeros([ROWS * COLUMNS, QK_BLOCK], tl.float32)
     grad_v_tile = tl.zeros([ROWS * COLUMNS, V_BLOCK], tl.float32)
     # With a path around the loop, the assembler may see accumulators that were never in a tensor core, and then has the
@@ -200,17 +193,17 @@ def key_gradient_program(
     tl.assume(queries > 0)
     for first in range(0, queries, QUERIES):
         is_query = (first + query < queries) | FULL
-        q_tile = load_vectors(q + offset(first, q_strides), q_strides, query, is_query, QK_WIDTH, QK_BLOCK)
+        q_tile = load_vectors(q + offset(first, q_strides), q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
         grad_out_tile = load_vectors(
-            grad_out + offset(first, grad_out_strides), grad_out_strides, query, is_query, V_WIDTH, V_BLOCK
+            grad_out + offset(first, grad_out_strides), grad_out_strides[2], query, is_query, V_WIDTH, V_BLOCK
         )
         logits = tl.dot(k_tile, tl.trans(q_tile), input_precision="ieee") * scale
 
         # Loaded only here, and delta below, as registers are short while a product runs.
-        down_start = bias_height + offset(first, bias_height_strides)
-        across_start = bias_width + offset(first, bias_width_strides)
-        down = load_biases(down_start, bias_height_strides, query, is_query, top, height, ROWS, FULL)
-        across = load_biases(across_start, bias_width_strides, query, is_query, left, width, COLUMNS, FULL)
+        down_start = bias_height + bias_offset(0, queries, first, height)
+        across_start = bias_width + bias_offset(0, queries, first, width)
+        down = load_biases(down_start, query, is_query, top, height, ROWS, FULL)
+        across = load_biases(across_start, query, is_query, left, width, COLUMNS, FULL)
         total = tl.load(log_sum + first + query, mask=is_query, other=float("inf"))
         logits += spread_keys_first(tl.trans(down) - total[None, :], tl.trans(across))
         weights = tl.exp2(logits * LOG2_E)
@@ -220,8 +213,8 @@ def key_gradient_program(
         inner = tl.load(delta + first + query, mask=is_query, other=0.0)
         grad_logits = weights * (grad_weights - inner[None, :])
         grad_k_tile = tl.dot(grad_logits.to(q_tile.dtype), q_tile, grad_k_tile, input_precision="ieee")
-    store_vectors(grad_k, grad_k_strides, key, is_key, grad_k_tile * scale, QK_WIDTH, QK_BLOCK)
-    store_vectors(grad_v, grad_v_strides, key, is_key, grad_v_tile, V_WIDTH, V_BLOCK)
+    store_vectors(grad_k, grad_k_strides[2], key, is_key, grad_k_tile * scale, QK_WIDTH, QK_BLOCK)
+    store_vectors(grad_v, grad_v_strides[2], key, is_key, grad_v_tile, V_WIDTH, V_BLOCK)
 
 
 @triton.jit

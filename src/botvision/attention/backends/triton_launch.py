@@ -51,7 +51,9 @@ class Plan(NamedTuple):
 # Chosen by what the compiler makes of them: tiles as large as they can be before registers spill, in the shared memory
 # of the family's smallest card (227 KB on Hopper; 99 KB on an RTX 3090, where A100 has 163). Not measured: no GPU could
 # be had when this was written.
-HOPPER = Plan(Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 128, 8, 2))
+HOPPER_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2))
+HOPPER_NARROW = Plan(Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 128, 8, 2))
+BLACKWELL = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 128, 8, 2))
 AMPERE_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 64, 8, 2))
 AMPERE_NARROW = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 128, 8, 2))
 FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands that fill the registers
@@ -101,16 +103,14 @@ def triton_forward(
         return out, log_sum
     from botvision.attention.backends.triton_forward_program import forward_program
 
-    q, k, v, bias_height, bias_width = (with_contiguous_vectors(x) for x in (q, k, v, bias_height, bias_width))
-    tensors = (q, k, v, bias_height, bias_width, out)
+    q, k, v = (with_contiguous_vectors(x) for x in (q, k, v))
     height, width = bias_height.shape[-1], bias_width.shape[-1]
     blocks = choose_plan(q, v).forward
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
     with torch.cuda.device_of(q):
         forward_program[(count,)](
-            *tensors,
-            log_sum,
-            *(position_strides(x) for x in tensors),
+            *(q, k, v, bias_height.contiguous(), bias_width.contiguous(), out, log_sum),
+            *(position_strides(x) for x in (q, k, v, out)),
             *(q.shape[1], q.shape[2], height, width, scale),
             **constants(q, v, blocks, height, width),
         )
@@ -141,7 +141,8 @@ def triton_backward(
     given = (q, k, v, bias_height, bias_width)
     if q.numel() == 0:  # keys without a query have a gradient, too: zero
         return [torch.zeros_like(x) if need else None for x, need in zip(given, needed, strict=True)]
-    inputs = tuple(with_contiguous_vectors(x) for x in given)
+    vectors = (with_contiguous_vectors(x) for x in (q, k, v))
+    inputs = (*vectors, bias_height.contiguous(), bias_width.contiguous())
     out, grad_out, log_sum = with_contiguous_vectors(out), with_contiguous_vectors(grad_out), log_sum.contiguous()
     grads: list[Tensor | None] = [None] * 5
     with torch.cuda.device_of(q):
@@ -175,7 +176,7 @@ def launch_query_gradient(
     count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
     query_gradient_program[(count,)](
         *(grad_out, *inputs, out, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs, out, *grads)),
+        *(position_strides(x) for x in (grad_out, *inputs[:3], out, grads[0])),
         *(q.shape[1], q.shape[2], height, width, scale),
         **constants(q, v, blocks, height, width),
     )
@@ -196,7 +197,7 @@ def launch_key_gradient(
     count = q.shape[0] * q.shape[1] * divide_up(height, rows) * divide_up(width, columns)
     key_gradient_program[(count,)](
         *(grad_out, *inputs, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs, *grads)),
+        *(position_strides(x) for x in (grad_out, *inputs[:3], *grads)),
         *(q.shape[1], q.shape[2], height, width, scale),
         **constants(q, v, blocks, height, width),
     )
@@ -207,10 +208,13 @@ def choose_plan(q: Tensor, v: Tensor) -> Plan:
     """By dtype, the card's family, and the wider of the two head widths."""
     if q.dtype == torch.float32:
         return FLOAT32
-    # Hopper and the Blackwell of data centres (9, 10) have the memory and the large products; RTX cards (12) have not.
-    if 9 <= capability(q.device)[0] < 12:
-        return HOPPER
-    return AMPERE_WIDE if max(q.shape[-1], v.shape[-1]) > 64 else AMPERE_NARROW
+    is_wide = max(q.shape[-1], v.shape[-1]) > 64
+    generation = capability(q.device)[0]
+    if generation == 9:
+        return HOPPER_WIDE if is_wide else HOPPER_NARROW
+    if 10 <= generation < 12:  # the Blackwell of data centres; RTX cards (12) have the shared memory of Ampere's
+        return BLACKWELL
+    return AMPERE_WIDE if is_wide else AMPERE_NARROW
 
 
 def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:

@@ -1,0 +1,152 @@
+"""Blocks of queries against the reference in float64: strides, dtypes, edges of the blocks, groups of heads."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from botvision.attention import reference_attention
+from botvision.attention.backends import cpu_products, query_blocks
+from botvision.attention.custom_op import fused_attention
+
+SIDES = st.integers(1, 9)
+WIDTHS = st.sampled_from([1, 8, 32])
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Many blocks, on maps that a test can afford."""
+    monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", 64)
+    monkeypatch.setattr(query_blocks, "LEAST_QUERIES", 5)
+
+
+def operands(queries, key_size, width, value_width, *, batch=2, heads=2, dtype=torch.float64, layout="plain"):
+    """q, k, v and the two biases."""
+    generator = torch.Generator().manual_seed(queries * 100 + key_size[1])
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    def vectors(positions, channels):
+        if layout == "plain":
+            return draw(batch, heads, positions, channels)
+        if layout == "channels last":
+            return draw(batch, positions, heads, channels).transpose(1, 2)
+        return draw(batch, heads, channels, 2 * positions).transpose(2, 3)[:, :, ::2]  # no axis contiguous
+
+    keys = key_size[0] * key_size[1]
+    return [
+        *(vectors(queries, width), vectors(keys, width), vectors(keys, value_width)),
+        *(vectors(queries, side) for side in key_size),
+    ]
+
+
+def by_blocks(*tensors):
+    return fused_attention(*tensors, 0.3, "blocks")
+
+
+def by_reference(*tensors):
+    return reference_attention(*tensors, 0.3)
+
+
+def with_gradients(attend, tensors, upstream):
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    out = attend(*leaves)
+    return [out.detach(), *torch.autograd.grad(out, leaves, upstream.to(out.dtype))]
+
+
+def assert_close(found, expected, tolerance, upstream):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        # The gradient of a table of one row is exactly nothing: it has no scale of its own.
+        scale = theirs.norm() if theirs.norm() > 1e-9 else upstream.norm()
+        assert (ours.double() - theirs).norm() <= tolerance * scale
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=st.integers(1, 60),
+    key_size=st.tuples(SIDES, SIDES),
+    width=WIDTHS,
+    value_width=WIDTHS,
+    dtype=st.sampled_from(list(TOLERANCE)),
+    layout=st.sampled_from(["plain", "channels last", "strided"]),
+    large=st.sampled_from([1, 2**21]),  # by one product after the other, and by batched products
+)
+def test_blocks_are_the_reference_with_every_gradient(queries, key_size, width, value_width, dtype, layout, large):
+    given = operands(queries, key_size, width, value_width, dtype=dtype, layout=layout)
+    upstream = torch.randn(2, 2, queries, value_width, dtype=dtype).double()
+    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_products, "LARGE", large)
+        found = with_gradients(by_blocks, given, upstream)
+    assert all(tensor.dtype == dtype for tensor in found)
+    assert_close(found, expected, TOLERANCE[dtype], upstream)
+
+
+def test_a_map_of_several_true_blocks(monkeypatch):
+    monkeypatch.undo()
+    queries = 33 * 40
+    given = operands(queries, (33, 40), 32, 16, batch=1, heads=1, dtype=torch.float32)
+    assert queries > query_blocks.BLOCK_LOGITS // queries
+    upstream = torch.randn(1, 1, queries, 16).double()
+    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream)
+    assert_close(with_gradients(by_blocks, given, upstream), expected, 1e-5, upstream)
+
+
+def test_small_maps_are_computed_many_images_at_a_time(monkeypatch):
+    monkeypatch.undo()
+    q, k, *_ = operands(20, (4, 5), 8, 8, batch=7)
+    assert list(query_blocks.groups(q, k)) == [(slice(0, 2**20 // 800), slice(0, 2))]
+
+
+def test_an_empty_batch_has_empty_results():
+    given = operands(12, (3, 4), 8, 5, batch=0)
+    out, *grads = with_gradients(by_blocks, given, torch.zeros(0, 2, 12, 5))
+    assert out.shape == (0, 2, 12, 5)
+    assert [grad.shape for grad in grads] == [tensor.shape for tensor in given]
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_nan_reaches_what_depends_on_it(which):
+    given = operands(12, (3, 4), 8, 8)
+    given[which][(0,) * given[which].ndim] = float("nan")
+    expected = by_reference(*given)
+    assert expected.isnan().any()
+    assert (by_blocks(*given).isnan() == expected.isnan()).all()
+
+
+def test_the_same_input_gives_the_same_bits():
+    given = operands(72, (9, 8), 32, 32, dtype=torch.float32)
+    assert torch.equal(by_blocks(*given), by_blocks(*given))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 70, 5), (129, 64, 257), (200, 3, 196)])
+def test_products_are_products(shape, transposed):
+    rows, inner, columns = shape
+    a = torch.randn(rows, inner)
+    b = torch.randn(inner, columns).T if transposed else torch.randn(columns, inner)
+    torch.testing.assert_close(cpu_products.product(a, b).double(), a.double() @ b.double().T, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_batched_products_are_products_with_and_without_onednn(is_missing, monkeypatch):
+    if is_missing:
+        monkeypatch.setattr(cpu_products, "ONEDNN", None)
+    monkeypatch.setattr(cpu_products, "LARGE", 1)
+    for batch in [(1, 1), (2, 3)]:
+        a, b = torch.randn(*batch, 33, 20), torch.randn(*batch, 20, 17).transpose(2, 3)
+        expected = a.double() @ b.double().transpose(2, 3)
+        torch.testing.assert_close(cpu_products.product(a, b).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_build_without_onednn_computes_the_same_and_says_so(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG, logger="botvision")
+    monkeypatch.setattr(cpu_products, "ONEDNN", None)
+    given = operands(30, (5, 6), 8, 8, dtype=torch.float32)
+    torch.testing.assert_close(by_blocks(*given), by_reference(*given))
+    assert "without oneDNN" in caplog.text
