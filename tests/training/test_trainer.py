@@ -125,6 +125,12 @@ def test_crashed_between_two_checkpoints_and_resumed(make_task, kind, uninterrup
 
 
 def curve(folder) -> list[int]:
+    """The steps of the loss in TensorBoard."""
+    # TensorBoard reads files in the order of their names: the second, the process, and a number without leading zeros.
+    # Here one process writes two files in one second, so the order in which they were written has to be kept by hand.
+    files = sorted((folder / "tensorboard").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    for number, file in enumerate(files):
+        file.rename(file.with_name(f"events.out.tfevents.{number:010d}"))
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     return [event.step for event in events.Scalars("loss")]
 
