@@ -3,6 +3,8 @@ PYTHON ?= python3
 OUT ?= runs/demo
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
+# One process a core; the tests of a file share what they prepare.
+IN_PARALLEL := --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-oldest lint bench clean python-is-new-enough
 
@@ -10,11 +12,11 @@ demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest $(IN_PARALLEL)
 
 # The same tests with the oldest version that pyproject.toml allows of every package that it names.
 test-oldest: .venv-oldest/installed
-	$(OLDEST)/pytest
+	$(OLDEST)/pytest $(IN_PARALLEL)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
