@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from botvision.experiments import train_by
+from botvision.tasks.classification.checkpoint import load_classifier
 
 FLAGS = "--depths 1 1 1 1 --width 8 --input-size 64 --batch-size 8 --device cpu --workers 0 --precision float32"
 SMALL = FLAGS.split()
@@ -87,6 +88,8 @@ def test_epochs_are_instead_of_the_steps_of_an_experiment(run, experiment):
         ("imagenet/botnet50 --ema-decay 1", "--ema-decay"),
         ("imagenet/botnet50 --warmup-epochs -1", "--warmup-epochs"),
         ("imagenet/botnet50 --dropout 1", "--dropout"),
+        ("imagenet/botnet50 --spatial.c5 lamda", "lambda"),
+        ("coco/botnet50 --spatial.c6 lambda", "c5"),
         ("imagenet/botnet50 --steps 4 --epochs=1", "--steps and --epochs"),
     ],
 )
@@ -96,6 +99,14 @@ def test_what_cannot_run_is_refused_in_one_line_and_writes_nothing(run, tmp_path
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert named in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_trains_with_another_spatial_layer(run, images, tmp_path):
+    words = ("--data", images, "--out", tmp_path / "run", *SMALL, "--spatial.c5", "lambda", "--steps", 1)
+    assert run("train", "imagenet/resnet50", *words, "--warmup-epochs", 0)[0] == 0
+    model = load_classifier(tmp_path / "run").model
+    layers = {name: type(module).__name__ for name, module in model.named_modules()}
+    assert [name for name, kind in layers.items() if kind == "LambdaLayer"] == ["network.layer4.0.lambda_layer"]
 
 
 def test_a_warm_up_as_long_as_the_run(run, images, tmp_path):

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from botvision.configuration import Config, Count, FieldError, ShareBelow1
+from botvision.errors import nearest
 from botvision.layers import EXPANSION, SPATIAL_LAYERS, MakeNorm
-from botvision.layers.spatial import find_spatial_layer
 
 NORM_GROUPS = 32
 """Groups of a group norm (Wu and He 2018)."""
@@ -41,6 +41,19 @@ def image_side(value: Any) -> int | tuple[int, int]:  # noqa: ANN401 (whatever a
 Stage = Literal["c2", "c3", "c4", "c5"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Stages = Annotated[tuple[Stage, ...], BeforeValidator(one_or_more)]
+
+
+def known_layers(spatial: dict[str, str]) -> dict[str, str]:
+    """Spatial layers by stage as they are; raises a ValueError for an unknown stage or layer."""
+    for stage, name in spatial.items():
+        if stage not in STAGES:
+            raise ValueError(f"should name stages of {', '.join(STAGES)}, got {stage!r}")
+        if name not in SPATIAL_LAYERS:
+            raise ValueError(f"unknown layer {name!r} for {stage}{nearest(name, list(SPATIAL_LAYERS))}")
+    return spatial
+
+
+SpatialLayers = Annotated[dict[str, str], AfterValidator(known_layers)]
 FourCounts = tuple[Count, Count, Count, Count]
 
 
@@ -57,7 +70,7 @@ class NetworkConfig(Config):
     """Stages whose 3x3 convolutions are replaced by attention: ("c5",) is a BoTNet, () a ResNet."""
     attention: Literal["none", "qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute"] = "qk+qr_relative"
     """Terms of the logits in every BoT block (Table 4); "none" makes it a convolutional block."""
-    spatial: dict[Stage, str] = Field(default_factory=dict)
+    spatial: SpatialLayers = Field(default_factory=dict)
     """Spatial layer of whole stages by its name in the registry, such as {"c5": "lambda"}; overrides attention_in."""
     c5_stride: Literal[1, 2] = 2
     """2, or 1 for BoTNet-S1."""
@@ -91,11 +104,6 @@ class NetworkConfig(Config):
     @model_validator(mode="after")
     def check_stages(self) -> Self:
         """Check the fields about stages against each other."""
-        for stage, name in self.spatial.items():
-            try:
-                find_spatial_layer(name)
-            except FieldError as error:
-                raise FieldError(("spatial", stage), error.problem) from error
         for stage, depth, width in zip(STAGES, self.depths, self.widths, strict=True):
             inserted = stage in self.insert_in
             if inserted and depth < 2:

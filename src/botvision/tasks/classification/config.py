@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
 from botvision.models import NetworkConfig, model_config
+from botvision.models.config import SpatialLayers
 from botvision.training.config import ExperimentConfig
 
 Magnitude = Annotated[int, Field(ge=0, le=30)]
@@ -22,6 +23,8 @@ class ClassifierConfig(Config):
     """Blocks in c2 to c5, instead of the named model's own."""
     width: Count | None = None
     """Channels of the stem, instead of the named model's own; every stage follows."""
+    spatial: SpatialLayers | None = None
+    """Spatial layer of a stage instead of the named model's own, such as "lambda" for c5 (Bello 2021)."""
     input_size: Count | None = None
     """Height and width, in pixels, of the images to train on, instead of the named model's own."""
     stochastic_depth: ShareBelow1 | None = None
@@ -37,7 +40,7 @@ class ClassifierConfig(Config):
         Raises:
             UserError: an unknown model, or fields that do not go together.
         """
-        names = ("depths", "width", "input_size", "stochastic_depth", "dropout")
+        names = ("depths", "width", "spatial", "input_size", "stochastic_depth", "dropout")
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return model_config(self.model, **given)
 

@@ -25,7 +25,8 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        overrides: dict[str, Any] = {"depths": config.depths, "width": config.width, "input_size": config.input_size}
+        names = ("depths", "width", "spatial", "input_size")
+        overrides: dict[str, Any] = {name: getattr(config, name) for name in names}
         given = {name: value for name, value in overrides.items() if value is not None}
         self.body = create_model(config.backbone, features_only=True, **given)
         self.fpn = FeaturePyramidNetwork(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.models.config import SpatialLayers
 from botvision.training.config import ExperimentConfig
 
 
@@ -23,6 +24,8 @@ class DetectorConfig(Config):
     """Blocks in c2 to c5, instead of the named model's own."""
     width: Count | None = None
     """Channels of the stem, instead of the named model's own; every stage follows."""
+    spatial: SpatialLayers | None = None
+    """Spatial layer of a stage instead of the named model's own, such as "lambda" for c5 (Bello 2021)."""
     freeze_stem: bool = False
     """Keep the stem and c2 as they were loaded, their batch norm included."""
     input_size: Count = 1024
