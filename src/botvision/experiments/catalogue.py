@@ -1,6 +1,7 @@
 """The named experiments: entries of one table; every field of each can be overridden on the command line."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from botvision.configuration import Config
@@ -49,6 +50,24 @@ DEMO = SMALL.replace(
     run=SMALL.run.replace(batch_size=8, steps=700, eval_every=700),
 )
 
+FINETUNE = DetectionExperiment(
+    # For 30 to 500 photographs: everything that weights of torchvision's ResNet-50 or Mask R-CNN hold is used, so the
+    # FPN has no norm, the anchors have torchvision's order, and norms its epsilon. Batch norm follows in tens of steps.
+    model=DetectorConfig(
+        backbone="resnet50",
+        input_size=512,
+        freeze_stem=True,
+        norm="none",
+        norm_epsilon=1e-5,
+        norm_momentum=0.1,
+        anchor_ratios=(0.5, 1.0, 2.0),
+        score_threshold=0.05,
+    ),
+    data=DetectionData(workers=1),
+    optimizer=DetectionOptimizer(warmup_steps=100, decay_at=(0.75, 0.92)),
+    run=RunConfig(weights=Path("torchvision/resnet50"), batch_size=4, steps=1000, precision="float32", eval_every=250),
+)
+
 IMAGENET_MODELS = ("resnet50", "botnet50", "botnet50_s1")
 """The models of Tables 9 and 10."""
 SCALED_MODELS = tuple(name for name in CATALOGUE if name.startswith(("botnet_t", "senet_s")))
@@ -90,10 +109,13 @@ def classifiers(group: str, models: Iterable[str], recipe: str | None, what: str
     return {f"{group}/{model}": classifier(model, recipe, what) for model in models}
 
 
+FINETUNE_WHAT = "for 30 to 500 photographs: 512 pixels, from pretrained weights, stem and c2 frozen"
 EXPERIMENTS: dict[str, Experiment] = {
     "coco/botnet50": detection("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
     "coco/resnet50": detection("the ResNet-50 beside it (Table 2)", FULL, backbone="resnet50"),
     "coco/faster_botnet50": detection("BoTNet-50 Faster R-CNN, boxes alone", FULL, detector="faster_rcnn"),
+    "finetune/botnet50": detection(FINETUNE_WHAT, FINETUNE, backbone="botnet50"),
+    "finetune/resnet50": detection(FINETUNE_WHAT, FINETUNE),
     "small/botnet50": detection("a small BoTNet at 256 pixels, for a CPU and a few hundred images", SMALL),
     "small/resnet50": detection("the small ResNet beside it", SMALL, backbone="resnet50"),
     "small/faster_botnet50": detection("the small BoTNet, boxes alone", SMALL, detector="faster_rcnn"),

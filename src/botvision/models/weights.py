@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from botvision.errors import UserError
 from botvision.files import why_unreadable
-
-TIMM_PREFIX = "timm/"
-"""Prefix of the name of a timm model, whose weights are wanted."""
+from botvision.models.named_weights import is_name_of_weights, published_state_dict
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 """Layers of a network or a detector with one output for each class. Only these may have another number of outputs."""
@@ -52,16 +50,16 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file or a PyTorch state dict (``weights_only``: no code is run).
 
     Args:
-        source: a file, or ``timm/NAME`` for the pretrained weights of a timm model, which timm downloads.
+        source: a file, or ``torchvision/NAME`` or ``timm/NAME`` for weights that these libraries download.
 
     Raises:
-        UserError: the file does not exist, cannot be read, or does not hold tensors by name; timm is not installed or
-            has no such weights.
+        UserError: the file does not exist, cannot be read, or does not hold tensors by name; the library is not
+            installed or has no such weights.
     """
     path = Path(source)
     if not path.is_file():
-        if str(source).startswith(TIMM_PREFIX):
-            return timm_state_dict(str(source).removeprefix(TIMM_PREFIX))
+        if is_name_of_weights(str(source)):
+            return published_state_dict(str(source))
         raise UserError(f"weights file {path} does not exist")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
@@ -73,18 +71,6 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} does not hold a state dict (tensors by name)")
     return state
-
-
-def timm_state_dict(name: str) -> dict[str, Tensor]:
-    """The pretrained tensors of a timm model; its ResNets and SE-ResNets with a 7x7 stem have our names and layers."""
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(f"timm/{name} needs timm: pip install 'botvision[timm]'") from error
-    try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # an unknown name, no weights, no network: each raises its own
-        raise UserError(f"timm has no weights for {name!r}: {str(error).splitlines()[0][:200]}") from error
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
