@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from rich.table import Table
 
 from botvision.files import whole_file
@@ -80,7 +81,7 @@ def save_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -
     # The cube root shows rare confusions too, beside a strong diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(1 / 3, 0, 1), interpolation="nearest")
     bar = figure.add_axes(((margin + side + 0.1) / width, margin / height, 0.15 / width, side / height))
-    figure.colorbar(image, cax=bar, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format="{x:.0%}")
+    figure.colorbar(image, cax=bar, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format=PercentFormatter(1, decimals=0))
     write_names(axes, names, font)
     if names and cell >= 14:  # where four digits fit
         write_counts(axes, matrix, shares, min(12.0, 0.35 * cell))
