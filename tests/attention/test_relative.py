@@ -128,7 +128,7 @@ def test_a_large_map_never_has_the_matrix_of_all_pairs(monkeypatch):
     monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", positions * query_blocks.LEAST_QUERIES)
     with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
         out = query_blocks.forward(q, k, v, *biases, 1.0)
-        query_blocks.backward(torch.ones_like(out), q, k, v, *biases, out, out, 1.0, [True] * 5)
+        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), out, out, 1.0, [True] * 5)
     assert seen.elements == query_blocks.LEAST_QUERIES * positions
     with Largest() as seen:
         reference_attention(q, k, v, *biases, 1.0)

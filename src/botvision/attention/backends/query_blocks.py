@@ -38,40 +38,32 @@ def forward(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Te
         logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.matmul")
     out = empty_output(q, v)
     for some in groups(q, k):
-        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        group = Group([x[some] for x in (q, k, v, bias_height, bias_width)], scale)
         for rows in group.blocks():
             out[some][:, :, rows] = product(group.probabilities(rows), group.v.transpose(-2, -1))
     return out
 
 
 def backward(
-    grad_out: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_height: Tensor,
-    bias_width: Tensor,
-    out: Tensor,
-    log_sum: Tensor,
-    scale: float,
-    needed: Sequence[bool],
+    grad_out: Tensor, inputs: Sequence[Tensor], out: Tensor, log_sum: Tensor, scale: float, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of :func:`forward`.
 
     Args:
-        grad_out, out: (B, heads, N, e), of what came out.
-        q, k, v, bias_height, bias_width, scale: what went in.
-        log_sum: unused; other backends go by it.
+        grad_out: (B, heads, N, e), gradient of what came out; any strides.
+        inputs: q, k, v, bias_height and bias_width, as they went in.
+        out: what came out.
+        log_sum: of each query's logits; the blocks do not need it, Triton does.
+        scale: as it went in.
         needed: for each of the five tensors, whether its gradient is asked for.
 
     Returns:
         Of q, k, v, bias_height and bias_width, in their dtypes; None for those that are not needed.
     """
-    grads: list[Tensor | None] = [empty_output(x, x) if need else None for x, need in zip((q, k, v), needed)]  # noqa: B905
-    biases = zip((bias_height, bias_width), needed[3:], strict=True)
-    grads += [bias.new_empty(bias.shape) if need else None for bias, need in biases]
+    q, k = inputs[:2]
+    grads = empty_gradients(inputs, needed)
     for some in groups(q, k):
-        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        group = Group([x[some] for x in inputs], scale)
         group.backward(grad_out[some], out[some], [None if grad is None else grad[some] for grad in grads])
     return grads
 
@@ -97,18 +89,18 @@ class Group:
     """The heads of some images, in the precision that blocks compute in.
 
     Args:
-        q, k, v, bias_height, bias_width: (images, heads, ...), views of the whole call's tensors.
+        inputs: q, k, v, bias_height, bias_width, each (images, heads, ...), views of the whole call's tensors.
         scale: multiplies q k^T.
     """
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> None:
+    def __init__(self, inputs: Sequence[Tensor], scale: float) -> None:
+        q, k, v, self.bias_height, self.bias_width = inputs
         self.dtype = compute_dtype(q)
         self.scale = scale
         self.q = q.to(self.dtype).contiguous() * scale
         self.k = k.to(self.dtype).contiguous()
         self.v = v.to(self.dtype).contiguous()
-        self.bias_height, self.bias_width = bias_height, bias_width
-        self.keys = (bias_height.shape[-1], bias_width.shape[-1])
+        self.keys = (self.bias_height.shape[-1], self.bias_width.shape[-1])
 
     def blocks(self) -> Iterator[slice]:
         """The queries, a block at a time."""
@@ -162,3 +154,13 @@ def empty_output(q: Tensor, v: Tensor) -> Tensor:
     """(B, heads, N, e) for q (B, heads, N, d) and v (..., e), in the memory of (B, N, heads, e)."""
     batch, heads, positions, _ = q.shape
     return q.new_empty(batch, positions, heads, v.shape[-1]).transpose(1, 2)
+
+
+def empty_gradients(inputs: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
+    """Memory for the gradients of q, k, v (as :func:`empty_output` lays it out), bias_height and bias_width; None for
+    those that are not needed."""
+    grads: list[Tensor | None] = [None] * len(inputs)
+    for index, tensor in enumerate(inputs):
+        if needed[index]:
+            grads[index] = empty_output(tensor, tensor) if index < 3 else tensor.new_empty(tensor.shape)
+    return grads
