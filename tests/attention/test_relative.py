@@ -276,7 +276,7 @@ def test_sizes_may_be_numpys_numbers_and_lists():
         ({"rel_height": None}, "rel_height should be a tensor"),
         ({"scale": torch.tensor(1.0)}, "scale should be a number"),
         ({"scale": "1"}, "scale should be a number"),
-        ({"k": torch.zeros(2, 3, 8, 4), "v": torch.zeros(2, 3, 8, 4)}, r"k has 8 positions, .* key_size"),
+        ({"k": torch.zeros(2, 3, 8, 4), "v": torch.zeros(2, 3, 8, 4)}, r"k has 8; .*key_size"),
         ({"rel_width": torch.zeros(5, 4, device="meta")}, "rel_width is torch.float32 on meta"),
     ],
 )

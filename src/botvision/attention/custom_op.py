@@ -28,12 +28,9 @@ TENSORS = 5
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
 ) -> Tensor:
-    """:func:`~botvision.attention.reference.reference_attention` by ``torch.ops.botvision.attention``.
+    """:func:`~botvision.attention.reference.reference_attention` by the backend "blocks" or "triton".
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as the reference takes them; the biases may be float32 where the rest
-            is of half precision.
-        backend: "blocks" or "triton".
+    The biases may be float32 where the rest is of half precision.
     """
     return call(attention, q, k, v, bias_height, bias_width, scale, backend)[0]
 

@@ -25,14 +25,9 @@ BATCHED = 4
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
-    """What the reference computes, with the logits of one block in memory at a time.
+    """:func:`~botvision.attention.reference.reference_attention` with the logits of one block in memory at a time.
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
-            them, any strides; half precision is computed in float32.
-
-    Returns:
-        (B, heads, N, e), in the memory of (B, N, heads, e): the channels of a pixel lie side by side.
+    Takes any strides, and computes half precision in float32.
     """
     if cpu_products.ONEDNN is None and q.device.type == "cpu":
         logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.matmul")
@@ -75,7 +70,7 @@ def groups(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
     """
     images, heads, queries, width = q.shape
     logits = queries * k.shape[2]
-    like = q.new_empty(0, dtype=compute_dtype(q))
+    like = q.new_empty(0, dtype=torch.promote_types(q.dtype, torch.float32))
     if heads * logits > BLOCK_LOGITS or prefers_onednn(like, logits * width // BATCHED):
         at_once = (1, 1)
     else:
@@ -95,7 +90,7 @@ class Group:
 
     def __init__(self, inputs: Sequence[Tensor], scale: float) -> None:
         q, k, v, self.bias_height, self.bias_width = inputs
-        self.dtype = compute_dtype(q)
+        self.dtype = torch.promote_types(q.dtype, torch.float32)
         self.scale = scale
         self.q = q.to(self.dtype).contiguous() * scale
         self.k = k.to(self.dtype).contiguous()
@@ -145,13 +140,8 @@ class Group:
                 grad.copy_(total.transpose(-2, -1))
 
 
-def compute_dtype(like: Tensor) -> torch.dtype:
-    """The precision that the blocks compute in: float64 stays, anything else is float32."""
-    return torch.float64 if like.dtype == torch.float64 else torch.float32
-
-
 def empty_output(q: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e), in the memory of (B, N, heads, e)."""
+    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e): in memory the channels of a pixel lie side by side."""
     batch, heads, positions, _ = q.shape
     return q.new_empty(batch, positions, heads, v.shape[-1]).transpose(1, 2)
 

@@ -63,18 +63,10 @@ FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands tha
 
 
 def triton_serves(q: Tensor, v: Tensor) -> bool:
-    """Whether the programs can run for these queries and values (and keys and biases of the same kind).
-
-    True for float16, bfloat16 and float32 heads of at most 128 on an NVIDIA card from A100 on, where Triton is
-    installed; also on the CPU where the environment asks for Triton's interpreter (slow, for tests).
-    """
+    """Whether the programs can run for these queries and values (and keys and biases of the same kind)."""
     widths_fit = all(tensor.shape[-1] <= WIDEST for tensor in (q, v))
-    return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted())
-
-
-def is_interpreted() -> bool:
-    """Whether Triton runs its programs in Python, on any device."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+    is_interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"  # by Python, on any device: slow, for tests
+    return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted)
 
 
 def is_capable(device: torch.device) -> bool:
@@ -90,15 +82,10 @@ def capability(device: torch.device) -> tuple[int, int]:
 def triton_forward(
     q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Attention of N queries to the keys of an H x W map; any strides.
+    """:func:`~botvision.attention.reference.reference_attention`, and the log-sum-exp of each query's logits.
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
-            them; the biases may be float32 whatever the rest is.
-
-    Returns:
-        (B, heads, N, e) in q's dtype and channels-last memory, and the log-sum-exp of each query's logits,
-        (B, heads, N) in float32, which the backward pass needs.
+    Takes any strides; the biases may be float32 whatever the rest is. The log-sum-exp is (B, heads, N) in float32, and
+    the backward pass needs it.
     """
     out = empty_output(q, v)
     log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
