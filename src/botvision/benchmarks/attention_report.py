@@ -3,6 +3,7 @@
 import json
 import platform
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +56,18 @@ def header(facts: dict[str, Any]) -> str:
 
 def attention_table(facts: dict[str, Any], rows: list[Row]) -> Table:
     """Times and memory, each with the ratio of ours to it; memory of a training step also for each position."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("map")
-    table.add_column("implementation")
+    table = Table("map", "implementation", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("infer ms", "train ms", "infer MiB", "train MiB", "KiB/pos"):
         table.add_column(name, justify="right", no_wrap=True)
+    fields = ("inference_ms", "training_ms", "inference_mib", "training_mib")
     ours = {row.size: row for row in rows if row.implementation == "botvision"}
-    for index, row in enumerate(rows):
-        is_first = index == 0 or rows[index - 1].size != row.size
-        if is_first:
-            table.add_section()
-        reference = ours.get(row.size, row)
-        positions = row.size[0] * row.size[1] * facts["batch"]
-        table.add_row(
-            size_name(row) if is_first else "",
-            row.implementation,
-            with_ratio(row.inference_ms, reference.inference_ms),
-            with_ratio(row.training_ms, reference.training_ms),
-            with_ratio(row.inference_mib, reference.inference_mib),
-            with_ratio(row.training_mib, reference.training_mib),
-            "-" if row.training_mib is None else short(row.training_mib * 1024 / positions),
-        )
+    for size, group in groupby(rows, key=lambda row: row.size):
+        table.add_section()
+        for index, row in enumerate(group):
+            ratios = [with_ratio(getattr(row, field), getattr(ours.get(size, row), field)) for field in fields]
+            positions = size[0] * size[1] * facts["batch"]
+            per_position = "-" if row.training_mib is None else short(row.training_mib * 1024 / positions)
+            table.add_row("" if index else size_name(row), row.implementation, *ratios, per_position)
     return table
 
 
