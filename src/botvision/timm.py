@@ -5,7 +5,6 @@ backbone = timm.create_model("botvision_botnet50", features_only=True, out_indic
 model = botvision.timm.convert(timm.create_model("botnet26t_256"))           # the same outputs, and any image size
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -34,13 +33,8 @@ class TimmNetwork(Network):
 
     Args:
         name: an entry of the catalogue.
-        num_classes: width of the classifier; 0 for pooled features.
-        in_chans: channels of the images.
-        global_pool: "avg", "max", "avgmax", "catavgmax", or "" for none.
-        drop_rate: dropout in front of the classifier.
-        drop_path_rate: stochastic depth of the last block.
-        overrides: other fields of :class:`~botvision.models.config.NetworkConfig`; ``img_size`` is its
-            ``input_size``.
+        num_classes, in_chans, global_pool, drop_rate, drop_path_rate, img_size: what timm means by them.
+        overrides: other fields of :class:`~botvision.models.config.NetworkConfig`.
 
     Raises:
         UserError: as :func:`~botvision.models.catalogue.model_config` does.
@@ -104,14 +98,13 @@ class TimmNetwork(Network):
 
         Raises:
             FieldError: another ``output_fmt``.
+            IndexError: an index that there is no map for.
         """
         if output_fmt != "NCHW":
             raise FieldError(("output_fmt",), f"should be NCHW, got {output_fmt!r}")
         every = range(len(self.feature_info))
-        if indices is None or isinstance(indices, int):
-            wanted: Sequence[int] = every if indices is None else every[-indices:]
-        else:
-            wanted = [every[index] for index in indices]
+        last = len(every) if indices is None else indices
+        wanted = every[-last:] if isinstance(last, int) else [every[index] for index in last]
         stem: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
             c2_to_c5 = self.forward_maps(x)
@@ -140,15 +133,9 @@ def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Te
 
 def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
     """timm's description of the maps: the stem of stride 2, then c2 to c5."""
-    stem = {"num_chs": config.width, "reduction": 2, "module": "relu"}
-    maps = zip(config.channels, config.reductions, strict=True)
-    return [
-        stem,
-        *(
-            {"num_chs": channels, "reduction": reduction, "module": f"layer{number}"}
-            for number, (channels, reduction) in enumerate(maps, start=1)
-        ),
-    ]
+    modules = ("relu", "layer1", "layer2", "layer3", "layer4")
+    maps = zip((config.width, *config.channels), (2, *config.reductions), modules, strict=True)
+    return [{"num_chs": channels, "reduction": stride, "module": module} for channels, stride, module in maps]
 
 
 def register(name: str) -> None:
@@ -164,13 +151,12 @@ def register(name: str) -> None:
 
 def description(config: NetworkConfig) -> dict[str, Any]:
     """timm's ``pretrained_cfg`` of an untrained network."""
-    height, width = config.image_size
     least = config.reductions[-1]
     return {
         "num_classes": 1000,
-        "input_size": (3, height, width),
+        "input_size": (3, *config.image_size),
         "min_input_size": (3, least, least),
-        "pool_size": shrink((height, width), least),
+        "pool_size": shrink(config.image_size, least),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
@@ -201,13 +187,11 @@ def convert(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        UserError: the model has no such layer, or is itself such a layer, which cannot be replaced in place.
+        UserError: the model has no such layer inside; one that is itself such a layer cannot be replaced in place.
     """
-    if isinstance(model, BottleneckAttn):
-        raise UserError("convert takes a model that has BottleneckAttn inside, got a BottleneckAttn itself")
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BottleneckAttn)}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, BottleneckAttn) and name}
     if not layers:
-        raise UserError(f"{type(model).__name__} has no BottleneckAttn to convert")
+        raise UserError(f"convert takes a model that has BottleneckAttn inside, got a {type(model).__name__}")
     for name, layer in layers.items():
         model.set_submodule(name, convert_attention(layer))
     return model
