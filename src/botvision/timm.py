@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
+from botvision.layers.tables import ABSOLUTE, RELATIVE
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
 from botvision.models.network import check_classes, check_images, shrink
-from botvision.models.weights import is_position_table
 
 __all__ = ["TimmNetwork", "convert"]
 
 PREFIX = "botvision_"
 LAST_OF_STAGE = 999
+FEATURES = ("relu", "layer1", "layer2", "layer3", "layer4")
 
 
 class TimmNetwork(Network):
@@ -62,7 +63,9 @@ class TimmNetwork(Network):
         # With features_only timm calls the layers one by one and not forward_maps, which checks the images.
         self.conv1.register_forward_pre_hook(partial(check_layer_input, config))
         self.num_features = config.channels[-1]
-        self.feature_info = feature_info(config)
+        # The maps that timm can take: the stem of stride 2, then c2 to c5.
+        maps = zip((config.width, *config.channels), (2, *config.reductions), FEATURES, strict=True)
+        self.feature_info = [{"num_chs": width, "reduction": stride, "module": name} for width, stride, name in maps]
         self.reset_classifier(num_classes, global_pool)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -123,19 +126,12 @@ class TimmNetwork(Network):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave without decay: the position tables."""
-        return {name for name, _ in self.named_parameters() if is_position_table(name)}
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in (*RELATIVE, *ABSOLUTE)}
 
 
 def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Tensor]) -> None:
     """:func:`check_images` as a hook of the first layer."""
     check_images(config, *inputs)
-
-
-def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
-    """timm's description of the maps: the stem of stride 2, then c2 to c5."""
-    modules = ("relu", "layer1", "layer2", "layer3", "layer4")
-    maps = zip((config.width, *config.channels), (2, *config.reductions), modules, strict=True)
-    return [{"num_chs": channels, "reduction": stride, "module": module} for channels, stride, module in maps]
 
 
 def register(name: str) -> None:

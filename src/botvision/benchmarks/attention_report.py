@@ -3,6 +3,7 @@
 import json
 import platform
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from rich import box
 from rich.table import Table
 
 from botvision.benchmarks.attention_layer import Row, Setting
-from botvision.benchmarks.implementations import can_compile, versions
+from botvision.benchmarks.implementations import IMPLEMENTATIONS, can_compile
 from botvision.files import whole_file, write_text
+from botvision.version import __version__
 
 
 def about(setting: Setting, names: list[str]) -> dict[str, Any]:
-    """What was measured on what."""
+    """What was measured on what, with the version of every installed package that an implementation comes from."""
+    packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
+    others = {package: version(package) for package in packages if package != "torch"}
     facts = {
         "device": device_name(setting.device),
         "threads": torch.get_num_threads(),
@@ -26,7 +30,7 @@ def about(setting: Setting, names: list[str]) -> dict[str, Any]:
         "batch": setting.batch,
         "heads": setting.heads,
         "head_width": setting.head_width,
-        "versions": versions(names),
+        "versions": {"botvision": __version__, "torch": str(torch.__version__), **others},  # torch's names its CUDA
     }
     if "flex" in names:
         facts["flex"] = "compiled" if can_compile(setting.device) else "not compiled"

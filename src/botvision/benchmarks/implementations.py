@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -16,7 +15,6 @@ from torch.nn.attention.flex_attention import flex_attention
 from botvision.attention import backend, figure_4_attention, relative_attention
 from botvision.attention.positions import relative_biases
 from botvision.layers import MHSA2d
-from botvision.version import __version__
 
 Size = tuple[int, int]
 Operator = Callable[..., Tensor]
@@ -144,10 +142,3 @@ IMPLEMENTATIONS = {
     "plain": Implementation(partial(OtherOperator, operator=plain), has_positions=False),
 }
 """By the names that the command line takes."""
-
-
-def versions(names: list[str]) -> dict[str, str]:
-    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that they come from."""
-    found = {"botvision": __version__, "torch": str(torch.__version__)}
-    packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
-    return found | {package: version(package) for package in packages if package not in found}

@@ -57,6 +57,7 @@ class PositionTables(nn.Module):
 
 
 def can_adapt(name: str, given: Tensor, table: Tensor) -> bool:
-    """Whether a tensor from a file is the table of that name for some map."""
-    is_relative = name.rpartition(".")[2] in RELATIVE
-    return given.ndim == 2 and given.shape[1:] == table.shape[1:] and fits_a_map(len(given), is_relative)
+    """Whether this is the name of a position table, and a tensor from a file is such a table for some map."""
+    name = name.rpartition(".")[2]
+    has_vectors = given.ndim == 2 and given.shape[1:] == table.shape[1:]
+    return name in (*RELATIVE, *ABSOLUTE) and has_vectors and fits_a_map(len(given), name in RELATIVE)

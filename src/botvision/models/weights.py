@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from botvision.errors import UserError
 from botvision.files import why_unreadable
-from botvision.layers.tables import ABSOLUTE, RELATIVE, can_adapt
+from botvision.layers.tables import can_adapt
 
 TIMM_PREFIX = "timm/"
 """Prefix of the name of a timm model, whose weights are wanted."""
@@ -124,12 +124,7 @@ def compare(name: str, own: Tensor, given: Tensor | None) -> str:
         return "at random"
     if given.shape == own.shape:
         return "loaded"
-    if is_position_table(name) and can_adapt(name, given, own):
+    if can_adapt(name, given, own):
         return "adapted"
     has_other_classes = f".{name}".split(".")[-2] in CLASSIFIERS and given.shape[1:] == own.shape[1:]
     return "at random" if has_other_classes and given.ndim == own.ndim else "misfit"
-
-
-def is_position_table(name: str) -> bool:
-    """Whether a tensor of this name is a table of position vectors."""
-    return name.rpartition(".")[2] in (*RELATIVE, *ABSOLUTE)
