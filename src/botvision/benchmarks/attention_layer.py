@@ -22,8 +22,8 @@ from botvision.layers import MHSA2d
 CHECKED_SIZE = (20, 24)
 """Map on which every implementation is compared with Figure 4: oblong, and large enough for ours to take blocks."""
 TOLERANCE = {torch.float32: 5e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Of the largest number. Wide enough for what rounding does (GPUs round float32 convolutions), far too narrow for
-another formula; the tests compare closely."""
+"""Relative to the largest number. Wide enough for rounding (GPUs round float32 convolutions), and far too narrow for
+another formula; the tests compare more closely."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass
 class Trial:
-    """One pass of one layer, measured again and again until it turns out not to run."""
+    """One pass of one layer, measured again and again unless it fails."""
 
     call: Callable[[], None]
     device: torch.device
@@ -209,7 +209,7 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device had no memory left; of the processor's only the words tell."""
+    """Whether a device had no memory left; a processor's error shows it in its message alone."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -76,7 +76,7 @@ def sdpa_mask(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Te
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, *_: object) -> Tensor:
-    """PyTorch's stock kernel without positions, which nothing exact can be expected to beat by much."""
+    """PyTorch's stock kernel without positions, so less work: about the best that exact attention can reach."""
     return F.scaled_dot_product_attention(q, k, v)
 
 

@@ -19,7 +19,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LEAST_MAPPED = 2**16
 """Bytes from which a buffer is given back at once: larger ones are mappings of their own."""
 USUAL_MAPPED = 2**25
-"""What that library comes to by itself in a process that has freed large buffers."""
+"""The threshold that the library comes to by itself in a process that has freed large buffers."""
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
@@ -47,10 +47,10 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
 
 @contextmanager
 def freed_at_once() -> Iterator[None]:
-    """Have the C library give every freed buffer back to the system at once, so that the process is as large as needed.
+    """Have the C library give every freed buffer back to the system at once, so that it is not counted any more.
 
-    Otherwise it keeps them and, where they do not fit the next buffer, grows beside them. For a process that has not
-    freed large buffers before; afterwards it is as a process that has.
+    Otherwise the library keeps freed buffers, and takes more memory where the next buffer does not fit into them. Use
+    it before the process frees large buffers; afterwards the thresholds are those that the library comes to by itself.
     """
     if LIBRARY is None:
         yield

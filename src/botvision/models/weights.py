@@ -20,7 +20,7 @@ CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 
 @dataclass
 class LoadReport:
-    """Result of loading a state dict: names of the network's tensors, and of tensors in the file without use."""
+    """What became of each tensor, by name: of the network's tensors, and of those in the file that are not used."""
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """Attention in blocks of queries: the backend of processors, and of every device that no faster one serves.
 
 A block of queries meets all keys, so that its logits stay in cache and the softmax needs no second pass. The backward
-pass computes the block again instead of keeping it. The bias is added to a block as what it is: one number for each key
-row and one for each key column.
+pass computes the block again instead of keeping it. Broadcasting adds the bias to a block: one number for each key row
+and one for each key column.
 """
 
 import logging

@@ -197,8 +197,8 @@ def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:
 
 
 def constants(q: Tensor, v: Tensor, blocks: Blocks, height: int, width: int) -> dict[str, int | bool]:
-    """What a program is compiled for: with the dtype, all of it. Of the map's size it is the shape of the patches, one
-    of four, and whether they fit it."""
+    """The compile-time constants; each set of them, with each dtype, is a program of its own. Of the map's size they
+    hold only the shape of the patches, one of four, and whether whole patches cover the map."""
     rows, columns = patch_shape(blocks.keys, height, width)
     return {
         "QK_WIDTH": q.shape[-1],
@@ -209,7 +209,7 @@ def constants(q: Tensor, v: Tensor, blocks: Blocks, height: int, width: int) -> 
         "ROWS": rows,
         "COLUMNS": columns,
         "FULL": q.shape[2] % blocks.queries == 0 and height % rows == 0 and width % columns == 0,
-        # Multiplying and adding in one instruction is about to stop being Triton's default; the inner loops live of it.
+        # Multiplying and adding in one instruction will stop being Triton's default; the inner loops depend on it.
         "enable_fp_fusion": True,
         "num_warps": blocks.warps,
         "num_stages": blocks.stages,
