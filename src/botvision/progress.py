@@ -1,6 +1,5 @@
 """How far a run is: a bar in a terminal, plain lines elsewhere."""
 
-import time
 from datetime import timedelta
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINE_EVERY_SECONDS = 10.0
 
 
-class Reporter:
+class Reporter(Progress):
     """Shows one task at a time with its time left.
 
     Args:
@@ -17,8 +16,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -26,47 +24,24 @@ class Reporter:
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal,  # it counts all the same, for the lines
+            speed_estimate_period=600,
         )
-        self.tasks: dict[str, tuple[int, float, float]] = {}
-
-    def __enter__(self) -> "Reporter":
-        """Start showing."""
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop showing."""
-        self.progress.stop()
+        self.printed: dict[str, float] = {}
+        """When the last line of a task was printed."""
 
     def show(self, what: str, done: int, total: int, text: str = "") -> None:
         """Say that ``done`` of ``total`` are done of a task; ``text`` goes behind it."""
-        if self.console.is_terminal:
-            self.bar(what, done, total, text)
-        else:
-            self.line(what, done, total, text)
-
-    def bar(self, what: str, done: int, total: int, text: str) -> None:
-        """Move the bar of a task, and take it away when the task is done."""
-        task = next((task for task in self.progress.tasks if task.description == what), None)
-        identity = task.id if task else self.progress.add_task(what, total=total, completed=done - 1, text=text)
-        self.progress.update(identity, completed=done, text=text)
+        task = next((task for task in self.tasks if task.description == what), None)
+        identity = task.id if task else self.add_task(what, total=total, completed=done - 1, text=text)
+        self.update(identity, completed=done, text=text)
+        is_line_due = self.get_time() - self.printed.get(what, float("-inf")) >= LINE_EVERY_SECONDS
+        if not self.console.is_terminal and (is_line_due or done >= total):
+            seconds = task.time_remaining if task and done < total else None
+            left = f", {timedelta(seconds=seconds)} left" if seconds is not None else ""
+            suffix = f", {text}" if text else ""
+            self.console.print(f"{what} {done}/{total}{left}{suffix}", highlight=False, soft_wrap=True)
+            self.printed[what] = self.get_time()
         if done >= total:
-            self.progress.remove_task(identity)
-
-    def line(self, what: str, done: int, total: int, text: str) -> None:
-        """Print a line if the last one of this task is long ago, and at its start and end."""
-        now = time.monotonic()
-        first, started, last = self.tasks.get(what, (done - 1, now, float("-inf")))
-        if done < total and now - last < LINE_EVERY_SECONDS:
-            self.tasks[what] = (first, started, last)
-            return
-        left = ""
-        if done > first + 1 and done < total:
-            seconds = (now - started) / (done - first - 1) * (total - done)
-            left = f", {timedelta(seconds=round(seconds))} left"
-        self.console.print(f"{what} {done}/{total}{left}{', ' + text if text else ''}", highlight=False, soft_wrap=True)
-        if done >= total:
-            self.tasks.pop(what, None)
-        else:
-            self.tasks[what] = (first, started, now)
+            self.remove_task(identity)
+            self.printed.pop(what, None)

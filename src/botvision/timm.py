@@ -5,7 +5,6 @@ backbone = timm.create_model("botvision_botnet50", features_only=True, out_indic
 model = botvision.timm.convert(timm.create_model("botnet26t_256"))           # the same outputs, and any image size
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,14 +18,15 @@ from torch import Tensor, nn
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
+from botvision.layers.tables import ABSOLUTE, RELATIVE
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
 from botvision.models.network import check_classes, check_images, shrink
-from botvision.models.weights import is_position_table
 
 __all__ = ["TimmNetwork", "convert"]
 
 PREFIX = "botvision_"
 LAST_OF_STAGE = 999
+FEATURES = ("relu", "layer1", "layer2", "layer3", "layer4")
 
 
 class TimmNetwork(Network):
@@ -34,13 +34,8 @@ class TimmNetwork(Network):
 
     Args:
         name: an entry of the catalogue.
-        num_classes: width of the classifier; 0 for pooled features.
-        in_chans: channels of the images.
-        global_pool: "avg", "max", "avgmax", "catavgmax", or "" for none.
-        drop_rate: dropout in front of the classifier.
-        drop_path_rate: stochastic depth of the last block.
-        overrides: other fields of :class:`~botvision.models.config.NetworkConfig`; ``img_size`` is its
-            ``input_size``.
+        num_classes, in_chans, global_pool, drop_rate, drop_path_rate, img_size: what timm means by them.
+        overrides: other fields of :class:`~botvision.models.config.NetworkConfig`.
 
     Raises:
         UserError: as :func:`~botvision.models.catalogue.model_config` does.
@@ -68,7 +63,9 @@ class TimmNetwork(Network):
         # With features_only timm calls the layers one by one and not forward_maps, which checks the images.
         self.conv1.register_forward_pre_hook(partial(check_layer_input, config))
         self.num_features = config.channels[-1]
-        self.feature_info = feature_info(config)
+        # The maps that timm can take: the stem of stride 2, then c2 to c5.
+        maps = zip((config.width, *config.channels), (2, *config.reductions), FEATURES, strict=True)
+        self.feature_info = [{"num_chs": width, "reduction": stride, "module": name} for width, stride, name in maps]
         self.reset_classifier(num_classes, global_pool)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -104,14 +101,13 @@ class TimmNetwork(Network):
 
         Raises:
             FieldError: another ``output_fmt``.
+            IndexError: an index that there is no map for.
         """
         if output_fmt != "NCHW":
             raise FieldError(("output_fmt",), f"should be NCHW, got {output_fmt!r}")
         every = range(len(self.feature_info))
-        if indices is None or isinstance(indices, int):
-            wanted: Sequence[int] = every if indices is None else every[-indices:]
-        else:
-            wanted = [every[index] for index in indices]
+        last = len(every) if indices is None else indices
+        wanted = every[-last:] if isinstance(last, int) else [every[index] for index in last]
         stem: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0])):
             c2_to_c5 = self.forward_maps(x)
@@ -130,25 +126,12 @@ class TimmNetwork(Network):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave without decay: the position tables."""
-        return {name for name, _ in self.named_parameters() if is_position_table(name)}
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in (*RELATIVE, *ABSOLUTE)}
 
 
 def check_layer_input(config: NetworkConfig, _layer: nn.Module, inputs: tuple[Tensor]) -> None:
     """:func:`check_images` as a hook of the first layer."""
     check_images(config, *inputs)
-
-
-def feature_info(config: NetworkConfig) -> list[dict[str, Any]]:
-    """timm's description of the maps: the stem of stride 2, then c2 to c5."""
-    stem = {"num_chs": config.width, "reduction": 2, "module": "relu"}
-    maps = zip(config.channels, config.reductions, strict=True)
-    return [
-        stem,
-        *(
-            {"num_chs": channels, "reduction": reduction, "module": f"layer{number}"}
-            for number, (channels, reduction) in enumerate(maps, start=1)
-        ),
-    ]
 
 
 def register(name: str) -> None:
@@ -164,13 +147,12 @@ def register(name: str) -> None:
 
 def description(config: NetworkConfig) -> dict[str, Any]:
     """timm's ``pretrained_cfg`` of an untrained network."""
-    height, width = config.image_size
     least = config.reductions[-1]
     return {
         "num_classes": 1000,
-        "input_size": (3, height, width),
+        "input_size": (3, *config.image_size),
         "min_input_size": (3, least, least),
-        "pool_size": shrink((height, width), least),
+        "pool_size": shrink(config.image_size, least),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
@@ -201,13 +183,11 @@ def convert(model: nn.Module) -> nn.Module:
         The model.
 
     Raises:
-        UserError: the model has no such layer, or is itself such a layer, which cannot be replaced in place.
+        UserError: the model has no such layer inside; one that is itself such a layer cannot be replaced in place.
     """
-    if isinstance(model, BottleneckAttn):
-        raise UserError("convert takes a model that has BottleneckAttn inside, got a BottleneckAttn itself")
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BottleneckAttn)}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, BottleneckAttn) and name}
     if not layers:
-        raise UserError(f"{type(model).__name__} has no BottleneckAttn to convert")
+        raise UserError(f"convert takes a model that has BottleneckAttn inside, got a {type(model).__name__}")
     for name, layer in layers.items():
         model.set_submodule(name, convert_attention(layer))
     return model

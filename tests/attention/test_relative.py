@@ -128,7 +128,7 @@ def test_a_large_map_never_has_the_matrix_of_all_pairs(monkeypatch):
     monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", positions * query_blocks.LEAST_QUERIES)
     with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
         out = query_blocks.forward(q, k, v, *biases, 1.0)
-        query_blocks.backward(torch.ones_like(out), q, k, v, *biases, out, out, 1.0, [True] * 5)
+        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), out, out, 1.0, [True] * 5)
     assert seen.elements == query_blocks.LEAST_QUERIES * positions
     with Largest() as seen:
         reference_attention(q, k, v, *biases, 1.0)
@@ -276,7 +276,7 @@ def test_sizes_may_be_numpys_numbers_and_lists():
         ({"rel_height": None}, "rel_height should be a tensor"),
         ({"scale": torch.tensor(1.0)}, "scale should be a number"),
         ({"scale": "1"}, "scale should be a number"),
-        ({"k": torch.zeros(2, 3, 8, 4), "v": torch.zeros(2, 3, 8, 4)}, r"k has 8 positions, .* key_size"),
+        ({"k": torch.zeros(2, 3, 8, 4), "v": torch.zeros(2, 3, 8, 4)}, r"k has 8; .*key_size"),
         ({"rel_width": torch.zeros(5, 4, device="meta")}, "rel_width is torch.float32 on meta"),
     ],
 )

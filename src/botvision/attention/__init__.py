@@ -1,6 +1,6 @@
 """The operator: global attention over a 2-D map, with relative positions or any bias of rows and columns.
 
-``reference.py`` says what is computed. ``biased.py`` is the primitive, and ``relative.py`` has the kinds of the paper's
+``reference.py`` defines the result. ``biased.py`` is the primitive, and ``relative.py`` has the kinds of the paper's
 Table 4 on it, with the position terms of ``positions.py`` and ``tables.py``. ``choose.py`` chooses among ``backends/``;
 ``custom_op.py`` makes one operator of PyTorch of those that compute without the matrix of logits.
 """

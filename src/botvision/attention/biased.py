@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from botvision.attention.checks import DTYPES, check_biases, check_given, check_tensors, scale_or_default
+from botvision.attention.checks import check_biases, check_tensors, factors, scale_or_default
 from botvision.attention.choose import BACKENDS, choose_backend
 
 
@@ -40,8 +40,7 @@ def biased_attention(
         UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
             argument, what it has and what it should have.
     """
-    check_given(q=q, k=k, v=v, bias_height=bias_height, bias_width=bias_width)
-    q, k, v = (autocast_like_products(tensor) for tensor in (q, k, v))
+    q, k, v = factors(q=q, k=k, v=v)
     check_tensors(q, k, v)
     check_biases(q, k, bias_height, bias_width)
     is_masked = (bias_height == -torch.inf).all(dim=-1) | (bias_width == -torch.inf).all(dim=-1)
@@ -58,11 +57,3 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Ten
     """
     name = choose_backend(q, v, (bias_height.shape[-1], bias_width.shape[-1]))
     return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
-
-
-def autocast_like_products(tensor: Tensor) -> Tensor:
-    """The tensor as autocast, where it is on, has matrix products take it; float64 stays."""
-    device = tensor.device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device)) if tensor.dtype in DTYPES[1:] else tensor

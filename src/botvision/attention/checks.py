@@ -1,5 +1,6 @@
 """Checks of what users give: a message names the argument, what it has and what it should have."""
 
+from collections.abc import Sequence
 from numbers import Real
 from operator import index
 from typing import Any
@@ -7,17 +8,32 @@ from typing import Any
 import torch
 from torch import SymFloat, SymInt, Tensor
 
+from botvision.attention.tables import fits_a_map
 from botvision.errors import UserError
 from botvision.symbolic import always_true
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def check_given(**tensors: Any) -> None:  # noqa: ANN401 (whatever a user gave)
-    """Refuse what is not a tensor."""
+def factors(**tensors: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 (whatever a user gave)
+    """The tensors in the dtype that autocast, where it is on, has matrix products take them in; float64 stays.
+
+    Raises:
+        UserError: one of them is not a tensor.
+    """
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise UserError(f"{name} should be a tensor, got {type(tensor).__name__}")
+        check_is_tensor(name, tensor)
+        device = tensor.device.type
+        has_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if has_autocast and tensor.dtype in DTYPES[1:]:
+            tensors[name] = tensor.to(torch.get_autocast_dtype(device))
+    return tuple(tensors.values())
+
+
+def check_is_tensor(name: str, tensor: Any) -> None:  # noqa: ANN401 (whatever a user gave)
+    """Refuse what is not a tensor."""
+    if not isinstance(tensor, Tensor):
+        raise UserError(f"{name} should be a tensor, got {type(tensor).__name__}")
 
 
 def check_tensors(q: Tensor, k: Tensor | None, v: Tensor) -> None:
@@ -53,6 +69,7 @@ def check_alike(q: Tensor, others: dict[str, Tensor]) -> None:
 def check_biases(q: Tensor, k: Tensor, bias_height: Tensor, bias_width: Tensor) -> None:
     """Refuse biases that do not fit the queries and the keys."""
     for name, bias in {"bias_height": bias_height, "bias_width": bias_width}.items():
+        check_is_tensor(name, bias)
         has, wanted = tuple(bias.shape[:-1]), tuple(q.shape[:3])
         if bias.ndim != 4 or any(have not in (1, want) for have, want in zip(has[:2], wanted, strict=False)):
             raise UserError(
@@ -71,35 +88,24 @@ def check_biases(q: Tensor, k: Tensor, bias_height: Tensor, bias_width: Tensor) 
         )
 
 
-def check_tables(q: Tensor, tables: dict[str, Tensor]) -> None:
-    """Refuse position tables of a wrong shape, dtype or device."""
-    for name, table in tables.items():
-        is_relative = name.startswith("rel_")
-        if table.ndim != 2 or table.shape[1] != q.shape[-1] or not len(table) or (is_relative and len(table) % 2 == 0):
-            rows = "2L - 1" if is_relative else "L"
+def check_tables(q: Tensor, kind: str, tables: Sequence[Tensor]) -> None:
+    """Refuse "rel" or "abs" position tables, of height and width, of a wrong shape, dtype or device."""
+    for name, table in zip((f"{kind}_height", f"{kind}_width"), tables, strict=True):
+        rows = "2L - 1" if kind == "rel" else "L"
+        if table.ndim != 2 or table.shape[1] != q.shape[-1] or not fits_a_map(len(table), kind == "rel"):
             raise UserError(
                 f"{name} has shape {tuple(table.shape)}, it should be ({rows}, {q.shape[-1]}) for a map of length L"
             )
-    check_alike(q, tables)
+        check_alike(q, {name: table})
 
 
-def check_map(name: str, size: Any, of: str, positions: int) -> tuple[int, int]:  # noqa: ANN401 (whatever a user gave)
+def check_map(name: str, size: Any, of: str, tensor: Tensor, hint: str = "") -> tuple[int, int]:  # noqa: ANN401
     """(H, W) as :func:`map_size` gives it; a map with another number of positions than the tensor is refused."""
     height, width = map_size(name, size)
+    positions = tensor.shape[-2]
     if height * width != positions:
-        raise UserError(f"{name} ({height}, {width}) is {height * width} positions, but {of} has {positions}")
+        raise UserError(f"{name} ({height}, {width}) is {height * width} positions, but {of} has {positions}{hint}")
     return height, width
-
-
-def check_keys(name: str, positions: int, key_size: tuple[int, int], is_one_map: bool) -> None:
-    """Refuse keys with another number of positions than their map."""
-    height, width = key_size
-    if height * width != positions and is_one_map:
-        raise UserError(
-            f"{name} has {positions} positions, but size ({height}, {width}) is {height * width}; give "
-            "key_size=(H', W') if the keys are on another map than the queries"
-        )
-    check_map("key_size", key_size, name, positions)
 
 
 def map_size(name: str, size: Any) -> tuple[Any, Any]:  # noqa: ANN401 (whatever a user gave)

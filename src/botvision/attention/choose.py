@@ -56,14 +56,9 @@ def backend(name: str) -> Iterator[None]:
 
 
 def choose_backend(q: Tensor, v: Tensor, key_size: tuple[int, int]) -> str:
-    """The name of the backend that computes attention of these queries and values.
+    """The name of the backend for q (B, heads, N, d), v (B, heads, H'*W', e) and keys on a map of (H', W').
 
     Sizes that a compiled or exported program leaves open count as large.
-
-    Args:
-        q: (B, heads, N, d).
-        v: (B, heads, H'*W', e).
-        key_size: (H', W').
 
     Raises:
         UserError: :func:`backend` asks for one that cannot serve them.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from botvision.attention.backends import query_blocks
-from botvision.attention.backends.query_blocks import empty_output
+from botvision.attention.backends.query_blocks import empty_gradients, empty_output
 from botvision.attention.backends.triton_launch import triton_backward, triton_forward
 from botvision.attention.positions import without_autocast
 from botvision.attention.reference import reference_attention
@@ -28,12 +28,9 @@ TENSORS = 5
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
 ) -> Tensor:
-    """:func:`~botvision.attention.reference.reference_attention` by ``torch.ops.botvision.attention``.
+    """:func:`~botvision.attention.reference.reference_attention` by the backend "blocks" or "triton".
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as the reference takes them; the biases may be float32 where the rest
-            is of half precision.
-        backend: "blocks" or "triton".
+    The biases may be float32 where the rest is of half precision.
     """
     return call(attention, q, k, v, bias_height, bias_width, scale, backend)[0]
 
@@ -74,16 +71,18 @@ def attention_backward(
     """Gradients of the five tensors of :func:`attention`; an empty tensor for each that is not needed."""
     compute = triton_backward if backend == "triton" else query_blocks.backward
     with without_autocast(q):
-        grads = compute(grad_out, q, k, v, bias_height, bias_width, out, log_sum, scale, needed)
-    of_q, of_k, of_v, of_height, of_width = (q.new_empty(0) if grad is None else grad for grad in grads)
-    return of_q, of_k, of_v, of_height, of_width
+        return as_outputs(q, compute(grad_out, (q, k, v, bias_height, bias_width), out, log_sum, scale, needed))
 
 
 @attention_backward.register_fake
 def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    q, k, v, *biases = inputs[:TENSORS]
-    grads = [empty_output(tensor, tensor) for tensor in (q, k, v)] + [bias.new_empty(bias.shape) for bias in biases]
-    return tuple(grad if is_needed else q.new_empty(0) for grad, is_needed in zip(grads, inputs[-1], strict=True))
+    return as_outputs(grad_out, empty_gradients(inputs[:TENSORS], inputs[-1]))
+
+
+def as_outputs(like: Tensor, grads: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients as an operator can return them: an empty tensor for None."""
+    of_q, of_k, of_v, of_height, of_width = (like.new_empty(0) if grad is None else grad for grad in grads)
+    return of_q, of_k, of_v, of_height, of_width
 
 
 def empty_log_sum(q: Tensor) -> Tensor:
@@ -131,14 +130,12 @@ def one_call_each(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[
 
     def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
         logger.debug("attention under vmap: %d calls, one after the other", info.batch_size)
-        calls = [
-            [
-                argument.select(dim, index) if isinstance(dim, int) else argument
-                for argument, dim in zip(arguments, in_dims, strict=True)
-            ]
-            for index in range(info.batch_size)
-        ]
-        stacked = tuple(torch.stack(parts) for parts in zip(*(call(op, *given) for given in calls), strict=True))
+        given = (
+            argument.unbind(dim) if isinstance(dim, int) else [argument] * info.batch_size
+            for argument, dim in zip(arguments, in_dims, strict=True)
+        )
+        results = [call(op, *one) for one in zip(*given, strict=True)]
+        stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
         return stacked, (0,) * len(stacked)
 
     return rule
@@ -156,14 +153,14 @@ def for_torch_func(op: Any, save: Any, differentiate: Any) -> type[torch.autogra
     They refuse what ``register_autograd`` makes (pytorch/pytorch issues 168393, 170834 and 179652), as it has no
     ``setup_context``. Everything else calls the operator itself.
     """
-    members = {
-        "forward": lambda *arguments: op(*arguments),
-        "setup_context": save,
-        "backward": differentiate,
-        "vmap": one_call_each(op),
-    }
-    methods = {name: staticmethod(function) for name, function in members.items()}
-    return type("ForTorchFunc", (torch.autograd.Function,), methods)
+
+    class ForTorchFunc(torch.autograd.Function):
+        forward = staticmethod(lambda *arguments: op(*arguments))
+        setup_context = staticmethod(save)
+        backward = staticmethod(differentiate)
+        vmap = staticmethod(one_call_each(op))
+
+    return ForTorchFunc
 
 
 FOR_TORCH_FUNC = {

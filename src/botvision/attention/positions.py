@@ -28,14 +28,13 @@ def relative_biases(
     with without_autocast(q):
         dtype = torch.promote_types(q.dtype, torch.float32)
         grid = q.to(product_dtype(q)).unflatten(2, size)
-        # Before the product it costs nothing, but numbers of half precision must stay what they are.
+        # Scaling the tables costs less, but numbers of half precision must stay what they are.
         is_half = q.dtype != dtype
-        tables = (table.to(grid.dtype) * (1 if is_half else scale) for table in (rel_height, rel_width))
-        height = products_by_distance(grid.transpose(2, 3), next(tables), key_size[0]).transpose(2, 3)
-        width = products_by_distance(grid, next(tables), key_size[1])
-        biases = (bias.flatten(2, 3).to(dtype) for bias in (height, width))
-        bias_height, bias_width = (bias * scale if is_half else bias for bias in biases)
-        return bias_height, bias_width
+        rel_height, rel_width = (table.to(grid.dtype) * (1 if is_half else scale) for table in (rel_height, rel_width))
+        height = products_by_distance(grid.transpose(2, 3), rel_height, key_size[0]).transpose(2, 3)
+        width = products_by_distance(grid, rel_width, key_size[1])
+        height, width = (bias.flatten(2, 3).to(dtype) for bias in (height, width))
+        return (height * scale, width * scale) if is_half else (height, width)
 
 
 def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:

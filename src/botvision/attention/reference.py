@@ -50,16 +50,13 @@ def figure_4_attention(
 def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float
 ) -> Tensor:
-    """softmax(scale * q k^T + bias_height[i, y_j] + bias_width[i, x_j]) v.
+    """softmax(scale * q k^T + bias_height[i, y_j] + bias_width[i, x_j]) v: (B, heads, N, e).
 
     Args:
         q: (B, heads, N, d).
         k, v: (B, heads, H'*W', d) and (B, heads, H'*W', e), positions in row-major order.
         bias_height, bias_width: (B, heads, N, H') and (B, heads, N, W').
         scale: multiplies q k^T alone.
-
-    Returns:
-        (B, heads, N, e).
     """
     bias = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
     logits = (q * scale) @ k.transpose(-2, -1) + bias

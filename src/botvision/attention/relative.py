@@ -1,19 +1,13 @@
 """Attention over a map in the kinds of the paper's Table 4, each made of the primitive."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from botvision.attention import choose
-from botvision.attention.biased import attend, autocast_like_products
-from botvision.attention.checks import (
-    check_given,
-    check_keys,
-    check_map,
-    check_tables,
-    check_tensors,
-    map_size,
-    scale_or_default,
-)
+from botvision.attention.biased import attend
+from botvision.attention.checks import check_map, check_tables, check_tensors, factors, scale_or_default
 from botvision.attention.positions import relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
 
@@ -56,8 +50,8 @@ def relative_attention(
         UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
             argument, what it has and what it should have.
     """
-    check_given(q=q, k=k, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, k, v, rel_height, rel_width, size, scale, key_size)
+    q, k, v, *tables = factors(q=q, k=k, v=v, rel_height=rel_height, rel_width=rel_width)
+    return attend_by_tables(q, k, v, tables, size, scale, key_size)
 
 
 def position_attention(
@@ -70,21 +64,14 @@ def position_attention(
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """:func:`relative_attention` without its content term: ``softmax(s q r^T) v`` (paper, Table 4, "qr").
-
-    Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`.
-    """
-    check_given(q=q, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, None, v, rel_height, rel_width, size, scale, key_size)
+    """:func:`relative_attention` without its content term, and so without k: ``softmax(s q r^T) v`` (Table 4, "qr")."""
+    q, v, *tables = factors(q=q, v=v, rel_height=rel_height, rel_width=rel_width)
+    return attend_by_tables(q, None, v, tables, size, scale, key_size)
 
 
 def content_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
-    """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (paper, Table 4, "qk").
-
-    Arguments, shapes, the returned tensor and errors are those of :func:`relative_attention`; of maps it knows nothing.
-    """
-    check_given(q=q, k=k, v=v)
-    q, k, v = (autocast_like_products(tensor) for tensor in (q, k, v))
+    """:func:`relative_attention` without positions, and so without a map: ``softmax(s q k^T) v`` (Table 4, "qk")."""
+    q, k, v = factors(q=q, k=k, v=v)
     check_tensors(q, k, v)
     scale = scale_or_default(scale, q)
     if choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
@@ -105,27 +92,20 @@ def absolute_attention(
 ) -> Tensor:
     """``softmax(s q k^T + s q r^T) v`` with r of the key's own place (paper, Table 4, "qk + qr absolute").
 
-    ``r[j] = abs_height[y_j] + abs_width[x_j]``, so it is one more term of the key.
+    ``r[j] = abs_height[y_j] + abs_width[x_j]``, so it is one more term of the key. Arguments, result and errors are
+    those of :func:`relative_attention`, but for N queries of any kind and:
 
     Args:
-        q, k, v, scale: as :func:`relative_attention` takes them.
         abs_height: (L, d), one vector for each row, adapted to H rows as
             :func:`~botvision.attention.tables.adapt_table` does.
         abs_width: (L, d), likewise for columns.
         size: (H, W), the map of the keys.
-
-    Returns:
-        (B, heads, N, e), N queries.
-
-    Raises:
-        UserError: as :func:`relative_attention` does.
     """
-    check_given(q=q, k=k, v=v, abs_height=abs_height, abs_width=abs_width)
-    q, k, v, abs_height, abs_width = (autocast_like_products(x) for x in (q, k, v, abs_height, abs_width))
+    q, k, v, *tables = factors(q=q, k=k, v=v, abs_height=abs_height, abs_width=abs_width)
     check_tensors(q, k, v)
-    size = check_map("size", size, "k", k.shape[-2])
-    check_tables(q, {"abs_height": abs_height, "abs_width": abs_width})
-    rows, columns = (adapt_table(table, length) for table, length in zip((abs_height, abs_width), size, strict=True))
+    size = check_map("size", size, "k", k)
+    check_tables(q, "abs", tables)
+    rows, columns = (adapt_table(table, length) for table, length in zip(tables, size, strict=True))
     return content_attention(q, k + (rows[:, None] + columns[None, :]).flatten(0, 1), v, scale=scale)
 
 
@@ -133,27 +113,25 @@ def attend_by_tables(
     q: Tensor,
     k: Tensor | None,
     v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
+    tables: Sequence[Tensor],
     size: tuple[int, int],
     scale: float | None,
     key_size: tuple[int, int] | None,
 ) -> Tensor:
     """Check, fit the tables to the maps, make the biases, attend; without a content term where there are no keys."""
-    q, v, rel_height, rel_width = (autocast_like_products(x) for x in (q, v, rel_height, rel_width))
-    k = None if k is None else autocast_like_products(k)
     check_tensors(q, k, v)
-    size = check_map("size", size, "q", q.shape[-2])
-    is_one_map = key_size is None
-    key_size = size if key_size is None else map_size("key_size", key_size)
-    check_keys("v" if k is None else "k", v.shape[-2], key_size, is_one_map)
-    check_tables(q, {"rel_height": rel_height, "rel_width": rel_width})
-    key_lengths = (None, None) if is_one_map else key_size
-    rel_height = adapt_relative_table(rel_height, size[0], key_lengths[0])
-    rel_width = adapt_relative_table(rel_width, size[1], key_lengths[1])
+    size = check_map("size", size, "q", q)
+    given = "v" if k is None else "k"
+    if key_size is None:
+        check_map("size", size, given, v, "; give key_size=(H', W') if the keys are on another map than the queries")
+        key_lengths: Sequence[int | None] = (None, None)
+    else:
+        key_lengths = key_size = check_map("key_size", key_size, given, v)
+    check_tables(q, "rel", tables)
+    height, width = (adapt_relative_table(*fit) for fit in zip(tables, size, key_lengths, strict=True))
     scale = scale_or_default(scale, q)
     q = q.contiguous()  # once for three products
-    biases = relative_biases(q, rel_height, rel_width, size, key_size, scale)
+    biases = relative_biases(q, height, width, size, key_size or size, scale)
     if k is None:
         q, k = q.new_zeros(*q.shape[:3], 1), v.new_zeros(*v.shape[:3], 1)
     return attend(q, k, v, *biases, scale)

@@ -7,6 +7,11 @@ from botvision.errors import UserError
 from botvision.symbolic import always_true
 
 
+def fits_a_map(rows: int, is_relative: bool) -> bool:
+    """Whether a table of so many rows is one of a map: of 2L - 1 relative distances, or of L positions."""
+    return rows % 2 == 1 if is_relative else rows > 0
+
+
 def adapt_relative_table(table: Tensor, length: int, key_length: int | None = None) -> Tensor:
     """Fit a table of relative distances to a map of another length.
 

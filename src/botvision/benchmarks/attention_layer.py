@@ -7,15 +7,14 @@ slower with it than with PyTorch's default layout, and ours and the stock kernel
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from botvision.attention import figure_4_attention
-from botvision.benchmarks.implementations import IMPLEMENTATIONS, OtherOperator, Size
+from botvision.benchmarks.implementations import IMPLEMENTATIONS, Size
 from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
@@ -23,8 +22,8 @@ from botvision.layers import MHSA2d
 CHECKED_SIZE = (20, 24)
 """Map on which every implementation is compared with Figure 4: oblong, and large enough for ours to take blocks."""
 TOLERANCE = {torch.float32: 5e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Of the largest number. Wide enough for what rounding does (GPUs round float32 convolutions), far too narrow for
-another formula; the tests compare closely."""
+"""Relative to the largest number. Wide enough for rounding (GPUs round float32 convolutions), and far too narrow for
+another formula; the tests compare more closely."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Setting:
 
     def layer(self, size: Size) -> MHSA2d:
         """Our layer, at random, for a map of (H, W)."""
-        layer = MHSA2d(self.heads * self.head_width, size, self.heads)
-        return layer.to(self.device, self.dtype)
+        return MHSA2d(self.heads * self.head_width, size, self.heads).to(self.device, self.dtype)
 
     def maps(self, size: Size) -> Tensor:
         """(B, C, H, W) at random, channels last."""
@@ -69,7 +67,7 @@ class Row:
 
 @dataclass
 class Trial:
-    """One pass of one layer, measured again and again until it turns out not to run."""
+    """One pass of one layer, measured again and again unless it fails."""
 
     call: Callable[[], None]
     device: torch.device
@@ -124,7 +122,10 @@ def bench_attention(
     Raises:
         UserError: an implementation that computes something else than Figure 4.
     """
-    names = list(installed(names, say))
+    missing = [name for name in names if not IMPLEMENTATIONS[name].is_installed()]
+    for name in missing:
+        say(f"{name} is left out: {IMPLEMENTATIONS[name].package} is not installed (pip install 'botvision[bench]')")
+    names = [name for name in names if name not in missing]
     with freed_at_once():
         differences = {name: check(name, setting) for name in names}
         memory = []
@@ -137,17 +138,6 @@ def bench_attention(
         times = try_on_map(size, names, setting, Trial.measure_time, repeats)
         rows += [row(size, name, peaks[name], times[name], differences[name]) for name in names]
     return rows
-
-
-def installed(names: list[str], say: Callable[[str], None]) -> Iterator[str]:
-    """Those whose package is installed."""
-    for name in names:
-        if IMPLEMENTATIONS[name].is_installed():
-            yield name
-        else:
-            say(
-                f"{name} is left out: {IMPLEMENTATIONS[name].package} is not installed (pip install 'botvision[bench]')"
-            )
 
 
 def try_on_map(
@@ -199,8 +189,7 @@ def check(name: str, setting: Setting) -> float | None:
         return None
     weights, x = setting.layer(CHECKED_SIZE), setting.maps(CHECKED_SIZE)
     exact = copy.deepcopy(weights).double()
-    operator = partial(figure_4_attention, scale=setting.head_width**-0.5)
-    wanted = results(OtherOperator(exact, CHECKED_SIZE, operator).to(exact.qkv.weight), x.double())
+    wanted = results(IMPLEMENTATIONS["figure-4"].build(exact, CHECKED_SIZE).to(exact.qkv.weight), x.double())
     found = results(IMPLEMENTATIONS[name].build(weights, CHECKED_SIZE).to(x), x)
     worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=False))
     if not worst <= TOLERANCE[setting.dtype]:
@@ -220,7 +209,7 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device had no memory left; of the processor's only the words tell."""
+    """Whether a device had no memory left; a processor's error shows it in its message alone."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -3,6 +3,8 @@
 import json
 import platform
 from dataclasses import asdict
+from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from rich import box
 from rich.table import Table
 
 from botvision.benchmarks.attention_layer import Row, Setting
-from botvision.benchmarks.implementations import can_compile, versions
+from botvision.benchmarks.implementations import IMPLEMENTATIONS, can_compile
 from botvision.files import whole_file, write_text
+from botvision.version import __version__
 
 
 def about(setting: Setting, names: list[str]) -> dict[str, Any]:
-    """What was measured on what."""
+    """What was measured on what, with the version of every installed package that an implementation comes from."""
+    packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
+    others = {package: version(package) for package in packages if package != "torch"}
     facts = {
         "device": device_name(setting.device),
         "threads": torch.get_num_threads(),
@@ -25,7 +30,7 @@ def about(setting: Setting, names: list[str]) -> dict[str, Any]:
         "batch": setting.batch,
         "heads": setting.heads,
         "head_width": setting.head_width,
-        "versions": versions(names),
+        "versions": {"botvision": __version__, "torch": str(torch.__version__), **others},  # torch's names its CUDA
     }
     if "flex" in names:
         facts["flex"] = "compiled" if can_compile(setting.device) else "not compiled"
@@ -55,27 +60,18 @@ def header(facts: dict[str, Any]) -> str:
 
 def attention_table(facts: dict[str, Any], rows: list[Row]) -> Table:
     """Times and memory, each with the ratio of ours to it; memory of a training step also for each position."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("map")
-    table.add_column("implementation")
+    table = Table("map", "implementation", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("infer ms", "train ms", "infer MiB", "train MiB", "KiB/pos"):
         table.add_column(name, justify="right", no_wrap=True)
+    fields = ("inference_ms", "training_ms", "inference_mib", "training_mib")
     ours = {row.size: row for row in rows if row.implementation == "botvision"}
-    for index, row in enumerate(rows):
-        is_first = index == 0 or rows[index - 1].size != row.size
-        if is_first:
-            table.add_section()
-        reference = ours.get(row.size, row)
-        positions = row.size[0] * row.size[1] * facts["batch"]
-        table.add_row(
-            size_name(row) if is_first else "",
-            row.implementation,
-            with_ratio(row.inference_ms, reference.inference_ms),
-            with_ratio(row.training_ms, reference.training_ms),
-            with_ratio(row.inference_mib, reference.inference_mib),
-            with_ratio(row.training_mib, reference.training_mib),
-            "-" if row.training_mib is None else short(row.training_mib * 1024 / positions),
-        )
+    for size, group in groupby(rows, key=lambda row: row.size):
+        table.add_section()
+        for index, row in enumerate(group):
+            ratios = [with_ratio(getattr(row, field), getattr(ours.get(size, row), field)) for field in fields]
+            positions = size[0] * size[1] * facts["batch"]
+            per_position = "-" if row.training_mib is None else short(row.training_mib * 1024 / positions)
+            table.add_row("" if index else size_name(row), row.implementation, *ratios, per_position)
     return table
 
 

@@ -54,12 +54,16 @@ def bench_data(folder: Path, *, size: int, images: int, workers: int, repeats: i
         workers: processes that read; 0 reads in this one.
         repeats: turns; medians are reported.
     """
-    loaders: dict[tuple[str, str], Callable[[], DataLoader]] = {}
-    for recipe, randaugment in RECIPES.items():
-        loaders[recipe, "botvision"] = _ours(folder, size, images, workers, randaugment)
-        loaders[recipe, "torchvision"] = _torchvision(folder, size, images, workers, randaugment)
+    pipelines = {"botvision": _ours, "torchvision": _torchvision}
+    loaders = {
+        (recipe, name): pipeline(folder, size, images, workers, randaugment)
+        for recipe, randaugment in RECIPES.items()
+        for name, pipeline in pipelines.items()
+    }
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in loaders}
-    with _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one core for this process, as a worker has
+    try:
         for turn in range(repeats + 1):
             for key, loader in loaders.items():
                 started = time.perf_counter()
@@ -67,6 +71,8 @@ def bench_data(folder: Path, *, size: int, images: int, workers: int, repeats: i
                     pass
                 if turn:  # the first turn warms the file cache up
                     seconds[key].append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
     read = images // BATCH * BATCH
     return [Throughput(*key, read / statistics.median(turns) / max(1, workers)) for key, turns in seconds.items()]
 
@@ -90,17 +96,6 @@ def _torchvision(
     dataset = ImageFolder(folder, v2.Compose([*steps, v2.PILToTensor()]))
     sampler = RandomSampler(dataset, num_samples=images // BATCH * BATCH)
     return lambda: DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One core for this process, as a worker has."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -16,10 +15,9 @@ from torch.nn.attention.flex_attention import flex_attention
 from botvision.attention import backend, figure_4_attention, relative_attention
 from botvision.attention.positions import relative_biases
 from botvision.layers import MHSA2d
-from botvision.version import __version__
 
 Size = tuple[int, int]
-Operator = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Size], Tensor]
+Operator = Callable[..., Tensor]
 """q, k, v (B, heads, H*W, d), rel_height, rel_width and (H, W) -> (B, heads, H*W, d)."""
 
 
@@ -55,41 +53,31 @@ class OtherOperator(MHSA2d):
 
     def attend(self, parts: list[Tensor], size: Size) -> Tensor:
         """[q, k, v] -> (B, heads, H*W, d)."""
-        q, k, v = parts
-        rel_height, rel_width = self.tables()
-        return self.operator(q, k, v, rel_height, rel_width, size)
+        return self.operator(*parts, *self.tables(), size)
 
 
-def ours(layer: MHSA2d, size: Size) -> nn.Module:
-    """The layer itself."""
-    return layer
-
-
-def figure_4(layer: MHSA2d, size: Size) -> nn.Module:
+def figure_4(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
     """The formula as it is written, with the whole matrix."""
-    return OtherOperator(layer, size, partial(figure_4_attention, scale=layer.head_width**-0.5))
+    return figure_4_attention(q, k, v, rel_height, rel_width, size, q.shape[-1] ** -0.5)
 
 
-def folded(layer: MHSA2d, size: Size) -> nn.Module:
+def folded(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
     """The positions as further channels of q and k, through PyTorch's stock kernel."""
-
-    def operator(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
-        with backend("folded"):
-            return relative_attention(q, k, v, rel_height, rel_width, size=size)
-
-    return OtherOperator(layer, size, operator)
+    with backend("folded"):
+        return relative_attention(q, k, v, rel_height, rel_width, size=size)
 
 
-def sdpa_mask(layer: MHSA2d, size: Size) -> nn.Module:
+def sdpa_mask(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
     """Both biases added up in the ``attn_mask`` of PyTorch's stock attention, as ViTDet and SAM codes have it."""
+    biases = relative_biases(q, rel_height, rel_width, size, size, q.shape[-1] ** -0.5)
+    bias_height, bias_width = (bias.to(q.dtype) for bias in biases)
+    mask = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
-    def operator(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
-        biases = relative_biases(q, rel_height, rel_width, size, size, q.shape[-1] ** -0.5)
-        bias_height, bias_width = (bias.to(q.dtype) for bias in biases)
-        mask = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
-    return OtherOperator(layer, size, operator)
+def plain(q: Tensor, k: Tensor, v: Tensor, *_: object) -> Tensor:
+    """PyTorch's stock kernel without positions, so less work: about the best that exact attention can reach."""
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 def flex(layer: MHSA2d, size: Size) -> nn.Module:
@@ -121,23 +109,14 @@ def can_compile(device: torch.device) -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def plain(layer: MHSA2d, size: Size) -> nn.Module:
-    """PyTorch's stock kernel without positions, which nothing exact can be expected to beat by much."""
-
-    def operator(q: Tensor, k: Tensor, v: Tensor, *_: object) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v)
-
-    return OtherOperator(layer, size, operator)
-
-
 def timm_layer(layer: MHSA2d, size: Size) -> nn.Module:
     """timm's BottleneckAttn, which scales q before the content term alone: its tables hold the scale instead."""
     from timm.layers.bottleneck_attn import BottleneckAttn
 
     peer = BottleneckAttn(layer.qkv.in_channels, feat_size=size, num_heads=layer.heads, dim_head=layer.head_width)
-    rel_height, rel_width = (table * layer.head_width**-0.5 for table in layer.tables())
-    tables = {"pos_embed.height_rel": rel_height, "pos_embed.width_rel": rel_width}
-    peer.load_state_dict({"qkv.weight": layer.qkv.weight, **tables})
+    tables = [table * layer.head_width**-0.5 for table in layer.tables()]
+    names = ("qkv.weight", "pos_embed.height_rel", "pos_embed.width_rel")
+    peer.load_state_dict(dict(zip(names, (layer.qkv.weight, *tables), strict=True)))
     return peer
 
 
@@ -145,29 +124,21 @@ def bottleneck_transformer_pytorch(layer: MHSA2d, size: Size) -> nn.Module:
     """The attention layer of the package bottleneck-transformer-pytorch, with its relative positions."""
     from bottleneck_transformer_pytorch.bottleneck_transformer_pytorch import Attention
 
-    channels, width = layer.qkv.in_channels, layer.head_width
-    peer = Attention(dim=channels, fmap_size=size, heads=layer.heads, dim_head=width, rel_pos_emb=True)
-    rel_height, rel_width = layer.tables()
-    tables = {"pos_emb.rel_height": rel_height, "pos_emb.rel_width": rel_width}
-    peer.load_state_dict({"to_qkv.weight": layer.qkv.weight, **tables})
+    width = layer.head_width
+    peer = Attention(dim=layer.qkv.in_channels, fmap_size=size, heads=layer.heads, dim_head=width, rel_pos_emb=True)
+    names = ("to_qkv.weight", "pos_emb.rel_height", "pos_emb.rel_width")
+    peer.load_state_dict(dict(zip(names, (layer.qkv.weight, *layer.tables()), strict=True)))
     return peer
 
 
 IMPLEMENTATIONS = {
-    "botvision": Implementation(ours),
-    "figure-4": Implementation(figure_4),
-    "folded": Implementation(folded),
-    "sdpa_mask": Implementation(sdpa_mask),
+    "botvision": Implementation(lambda layer, size: layer),
+    "figure-4": Implementation(partial(OtherOperator, operator=figure_4)),
+    "folded": Implementation(partial(OtherOperator, operator=folded)),
+    "sdpa_mask": Implementation(partial(OtherOperator, operator=sdpa_mask)),
     "timm": Implementation(timm_layer, "timm"),
     "bt-pytorch": Implementation(bottleneck_transformer_pytorch, "bottleneck-transformer-pytorch"),
     "flex": Implementation(flex),
-    "plain": Implementation(plain, has_positions=False),
+    "plain": Implementation(partial(OtherOperator, operator=plain), has_positions=False),
 }
 """By the names that the command line takes."""
-
-
-def versions(names: list[str]) -> dict[str, str]:
-    """Of ours, PyTorch (and the CUDA that it is built for), and every installed package that they come from."""
-    found = {"botvision": __version__, "torch": str(torch.__version__)}
-    packages = [IMPLEMENTATIONS[name].package for name in names if IMPLEMENTATIONS[name].is_installed()]
-    return found | {package: version(package) for package in packages if package not in found}

@@ -9,13 +9,17 @@ from pathlib import Path
 import torch
 
 PROCESS = Path("/proc/self")
+LIBRARY = ctypes.CDLL(None) if (PROCESS / "clear_refs").exists() else None
+"""The C library of Linux; other systems do not tell what a process held."""
+if not hasattr(LIBRARY, "malloc_trim"):  # another one than GNU's
+    LIBRARY = None
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of the GNU C library (malloc.h)."""
 LEAST_MAPPED = 2**16
 """Bytes from which a buffer is given back at once: larger ones are mappings of their own."""
 USUAL_MAPPED = 2**25
-"""What that library comes to by itself in a process that has freed large buffers."""
+"""The threshold that the library comes to by itself in a process that has freed large buffers."""
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
@@ -25,52 +29,42 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
     counts it, so that buffers inside the matrix libraries count too; good to about half a MiB inside
     :func:`freed_at_once`. None where the system does not tell.
     """
-    if device.type != "cuda":
-        return _resident_peak(call)
-    torch.cuda.synchronize(device)
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
-
-
-def _resident_peak(call: Callable[[], object]) -> int | None:
-    if not _can_tell():
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if LIBRARY is None:
         return None
-    ctypes.CDLL(None).malloc_trim(0)
+    LIBRARY.malloc_trim(0)
     (PROCESS / "clear_refs").write_text("5")  # the peak starts again from what is resident now
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     call()
-    return max(0, _resident("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
 @contextmanager
 def freed_at_once() -> Iterator[None]:
-    """Have the C library give every freed buffer back to the system at once, so that the process is as large as needed.
+    """Have the C library give every freed buffer back to the system at once, so that it is not counted any more.
 
-    Otherwise it keeps them and, where they do not fit the next buffer, grows beside them. For a process that has not
-    freed large buffers before; afterwards it is as a process that has.
+    Otherwise the library keeps freed buffers, and takes more memory where the next buffer does not fit into them. Use
+    it before the process frees large buffers; afterwards the thresholds are those that the library comes to by itself.
     """
-    if not _can_tell():
+    if LIBRARY is None:
         yield
         return
     gc.collect()
-    library = ctypes.CDLL(None)
-    library.mallopt(M_MMAP_THRESHOLD, LEAST_MAPPED)
+    LIBRARY.mallopt(M_MMAP_THRESHOLD, LEAST_MAPPED)
     try:
         yield
     finally:
-        library.mallopt(M_MMAP_THRESHOLD, USUAL_MAPPED)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MAPPED)
+        LIBRARY.mallopt(M_MMAP_THRESHOLD, USUAL_MAPPED)
+        LIBRARY.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MAPPED)
 
 
-def _can_tell() -> bool:
-    """Whether this is Linux, with the GNU C library."""
-    return (PROCESS / "clear_refs").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
-
-
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
     """Bytes of a field of the process's status."""
     lines = (PROCESS / "status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024

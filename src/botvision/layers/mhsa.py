@@ -1,5 +1,7 @@
 """MHSA2d: the multi-head self-attention layer of the paper's Figure 4, in the kinds of Table 4."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from botvision.attention import absolute_attention, content_attention, position_attention, relative_attention
@@ -7,7 +9,12 @@ from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers.tables import PositionTables
 
-ATTENTION_KINDS = ("qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute")
+WITH_POSITIONS: dict[str, Callable[..., Tensor]] = {
+    "qr_relative": position_attention,
+    "qk+qr_relative": relative_attention,
+    "qk+qr_absolute": absolute_attention,
+}
+ATTENTION_KINDS = ("qk", *WITH_POSITIONS)
 """Rows of Table 4: the terms of the logits. The fifth row, no attention, is a convolution."""
 
 
@@ -94,14 +101,10 @@ class MHSA2d(PositionTables):
 
     def attend(self, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
         """[q, k, v], or [q, v] for ``qr_relative``, each (B, heads, H*W, d) -> (B, heads, H*W, C' / heads)."""
+        if self.kind == "qk":
+            return content_attention(*parts)
         tables = [table.to(parts[0].dtype) for table in self.tables()]
-        if self.kind == "qk+qr_relative":
-            return relative_attention(*parts, *tables, size=size)
-        if self.kind == "qr_relative":
-            return position_attention(*parts, *tables, size=size)
-        if self.kind == "qk+qr_absolute":
-            return absolute_attention(*parts, *tables, size=size)
-        return content_attention(*parts)
+        return WITH_POSITIONS[self.kind](*parts, *tables, size=size)
 
     def multiply_adds(self, height: int, width: int) -> int:
         """Multiply-adds on one map without the projections, which are counted as a convolution.

@@ -58,15 +58,6 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: i
     return layer
 
 
-def attention(kind: str) -> SpatialLayer:
-    """The entry of one kind of attention (Table 4)."""
-    return SpatialLayer(
-        name="mhsa",
-        make=lambda place: MHSA2d(place.width, place.size, place.heads, kind),
-        describe=lambda place: f"MHSA, {place.width}, {place.heads} heads",
-    )
-
-
 SPATIAL_LAYERS: dict[str, SpatialLayer] = {
     "conv": SpatialLayer(
         name="conv2",
@@ -76,7 +67,14 @@ SPATIAL_LAYERS: dict[str, SpatialLayer] = {
         has_heads=False,
         has_squeeze=True,
     ),
-    **{kind: attention(kind) for kind in ATTENTION_KINDS},
+    **{
+        kind: SpatialLayer(
+            name="mhsa",
+            make=lambda place, kind=kind: MHSA2d(place.width, place.size, place.heads, kind),  # type: ignore[misc]
+            describe=lambda place: f"MHSA, {place.width}, {place.heads} heads",
+        )
+        for kind in ATTENTION_KINDS
+    },
     "lambda": SpatialLayer(
         name="lambda_layer",
         make=lambda place: LambdaLayer(place.width, place.heads, norm=place.norm),

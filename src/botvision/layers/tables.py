@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from botvision.attention import adapt_relative_table, adapt_table, map_size
+from botvision.attention import adapt_table, map_size
+from botvision.attention.tables import fits_a_map
 
 logger = logging.getLogger("botvision")
+
+RELATIVE, ABSOLUTE = ("rel_height", "rel_width"), ("abs_height", "abs_width")
+"""Names of the tables in a layer, and so in state dicts."""
 
 
 class PositionTables(nn.Module):
@@ -22,13 +26,13 @@ class PositionTables(nn.Module):
         Args:
             size: (H, W) of the map that the tables are made for.
             width: d, length of one position vector.
-            is_relative: (2H - 1, d) and (2W - 1, d), one vector for each distance, named ``rel_height`` and
-                ``rel_width``; otherwise (H, d) and (W, d), one for each position, ``abs_height`` and ``abs_width``.
+            is_relative: (2H - 1, d) and (2W - 1, d), one vector for each distance; otherwise (H, d) and (W, d), one for
+                each position.
 
         Raises:
             UserError: ``size`` is not two whole numbers of at least 1.
         """
-        self.table_names = ("rel_height", "rel_width") if is_relative else ("abs_height", "abs_width")
+        self.table_names = RELATIVE if is_relative else ABSOLUTE
         for name, length in zip(self.table_names, map_size("size", size), strict=True):
             rows = 2 * length - 1 if is_relative else length
             self.register_parameter(name, nn.Parameter(torch.empty(rows, width)))
@@ -42,18 +46,18 @@ class PositionTables(nn.Module):
         adapted = []
         for name, table in zip(self.table_names, self.tables(), strict=True):
             given = state_dict.get(prefix + name)
-            if given is None or given.ndim != 2 or given.shape[1:] != table.shape[1:] or len(given) == len(table):
+            if given is None or not can_adapt(name, given, table) or len(given) == len(table):
                 continue
-            is_relative = name.startswith("rel_")
-            if not len(given) or (is_relative and len(given) % 2 == 0):
-                continue  # not a table of any map
             with torch.no_grad():  # state_dict is PyTorch's own shallow copy: the caller's is not changed
-                state_dict[prefix + name] = (
-                    adapt_relative_table(given, (len(table) + 1) // 2)
-                    if is_relative
-                    else adapt_table(given, len(table))
-                )
+                state_dict[prefix + name] = adapt_table(given, len(table))
             adapted.append(f"{prefix}{name} from {len(given)} to {len(table)} rows")
         if adapted:
             logger.warning("position tables were made for another size and are adapted: %s", ", ".join(adapted))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def can_adapt(name: str, given: Tensor, table: Tensor) -> bool:
+    """Whether this is the name of a position table, and a tensor from a file is such a table for some map."""
+    name = name.rpartition(".")[2]
+    has_vectors = given.ndim == 2 and given.shape[1:] == table.shape[1:]
+    return name in (*RELATIVE, *ABSOLUTE) and has_vectors and fits_a_map(len(given), name in RELATIVE)

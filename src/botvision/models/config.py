@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.S
 
 
 def one_or_more(value: Any) -> Any:  # noqa: ANN401 (checked by the field)
-    """One name is as good as a tuple of one."""
+    """Take a single name for a tuple of one."""
     return (value,) if isinstance(value, str) else value
 
 

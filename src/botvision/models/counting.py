@@ -1,8 +1,9 @@
 """Parameters and multiply-adds, counted as the paper counts them."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -17,7 +18,7 @@ def count_multiply_adds(model: nn.Module, height: int, width: int, channels: int
     ``multiply_adds(height, width)`` (:mod:`botvision.layers.spatial`).
 
     Args:
-        model: takes images (1, channels, height, width). Nothing is computed: it is traced on the meta device.
+        model: takes images (1, channels, height, width). Nothing is computed: a copy is traced on the meta device.
         height, width: of the image, in pixels.
         channels: of the image.
     """
@@ -33,15 +34,9 @@ def count_multiply_adds(model: nn.Module, height: int, width: int, channels: int
         elif hasattr(module, "multiply_adds"):
             total += module.multiply_adds(*output.shape[2:])  # type: ignore[operator]
 
-    handles = [module.register_forward_hook(add) for module in model.modules()]
-    was_training = model.training
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    try:
-        with torch.no_grad():
-            functional_call(model.eval(), shapes, torch.empty(1, channels, height, width, device="meta"))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    traced = copy.deepcopy(model).to("meta").eval()
+    for module in traced.modules():
+        module.register_forward_hook(add)
+    with torch.no_grad():
+        traced(torch.empty(1, channels, height, width, device="meta"))
     return total

@@ -49,6 +49,10 @@ class Network(nn.Module):
         """Compute blocks again in the backward pass instead of keeping their activations (timm's name for it)."""
         self.grad_checkpointing = enable
 
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The blocks of c2 to c5."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
     def forward_maps(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) -> ``[c2, c3, c4, c5]``, each (B, channels, ceil(H / r), ceil(W / r)).
 
@@ -59,7 +63,7 @@ class Network(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
         recompute = self.grad_checkpointing and torch.is_grad_enabled()
         maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in self.stages():
             x = checkpoint_sequential(stage, len(stage), x, use_reentrant=False) if recompute else stage(x)
             maps.append(x)
         return maps

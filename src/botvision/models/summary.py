@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from botvision.errors import UserError, nearest
 from botvision.models.catalogue import CATALOGUE, Published, create_model
 from botvision.models.config import STAGES
 from botvision.models.counting import count_multiply_adds, count_parameters
-from botvision.models.network import Network
+from botvision.models.network import Network, shrink
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,20 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One line of Table 1."""
+    """One line of Table 1: of a stage (c1 to c5, or "head"), so many blocks with the same layers."""
 
     stage: str
-    """c1 to c5, or "head"."""
     height: int
     width: int
     """Of the stage's output, in positions."""
     channels: int
     layers: tuple[str, ...]
-    """Layers of one block, or of the stage itself where it has no blocks."""
+    """Of one block, or of the stage itself where it has no blocks."""
     blocks: int
-    """How many such blocks."""
 
 
 def summarize(pattern: str | None = None) -> list[ModelSummary]:
-    """Count the catalogue's models, one entry for each figure that the paper publishes of them.
+    """Count the catalogue's models at each size that the paper publishes, or at their own where it publishes none.
 
     Args:
         pattern: a name, a part of one, or one with wildcards such as ``botnet_t*``; None for all.
@@ -64,27 +62,15 @@ def summarize(pattern: str | None = None) -> list[ModelSummary]:
     names = [name for name in CATALOGUE if pattern is None or pattern in name or fnmatch(name, pattern)]
     if not names:
         raise UserError(f"no model matches {pattern!r}{nearest(pattern or '', list(CATALOGUE))}")
-    return [summary for name in names for summary in summarize_model(name)]
-
-
-def summarize_model(name: str) -> list[ModelSummary]:
-    """One model at each size that the paper publishes; its own size where it publishes none."""
-    entry = CATALOGUE[name]
-    model = meta_model(name)
-    unpublished = Published(entry.input_size, None, None, source="")
-    return [
-        ModelSummary(
-            name=name,
-            input_size=figure.input_size,
-            params=count_parameters(model),
-            madds=count_multiply_adds(model, figure.input_size, figure.input_size),
-            published_params=figure.params,
-            published_madds=figure.madds,
-            source=figure.source,
-            why=figure.why,
-        )
-        for figure in entry.published or (unpublished,)
-    ]
+    rows = []
+    for name in names:
+        model, entry = meta_model(name), CATALOGUE[name]
+        params, unpublished = count_parameters(model), Published(entry.input_size, None, None, source="")
+        for paper in entry.published or (unpublished,):
+            madds = count_multiply_adds(model, paper.input_size, paper.input_size)
+            published = (paper.params, paper.madds, paper.source, paper.why)
+            rows.append(ModelSummary(name, paper.input_size, params, madds, *published))
+    return rows
 
 
 def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
@@ -100,11 +86,10 @@ def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
     model = meta_model(name)
     config = model.config
     side = input_size or CATALOGUE[name].input_size
-    half = -(-side // 2)
-    stages = [StageSummary("c1", half, half, config.width, (f"7x7, {config.width}, stride 2",), 1)]
+    stages = [StageSummary("c1", *shrink((side, side), 2), config.width, (f"7x7, {config.width}, stride 2",), 1)]
     with torch.no_grad():
         maps = model.forward_maps(torch.empty(1, config.in_channels, side, side, device="meta"))
-    blocks: tuple[Any, ...] = (model.layer1, model.layer2, model.layer3, model.layer4)
+    blocks: tuple[Any, ...] = model.stages()
     for stage, layer, output in zip(STAGES, blocks, maps, strict=True):
         _, channels, height, width = output.shape
         if stage == "c2":
@@ -126,18 +111,13 @@ def render_models(summaries: list[ModelSummary]) -> Table:
     table = Table(title="Models: parameters (million) and multiply-adds (billion)", caption_justify="left")
     for heading in ("model", "input", "params", "published", "madds", "published", "source"):
         table.add_column(heading, justify="left" if heading in ("model", "source") else "right")
-    reasons = list(dict.fromkeys(summary.why for summary in summaries if summary.why))
-    for summary in summaries:
-        mark = f" [{reasons.index(summary.why) + 1}]" if summary.why else ""
-        table.add_row(
-            summary.name,
-            str(summary.input_size),
-            f"{summary.params / 1e6:.2f}",
-            "" if summary.published_params is None else f"{summary.published_params:g}",
-            f"{summary.madds / 1e9:.2f}",
-            "" if summary.published_madds is None else f"{summary.published_madds:g}",
-            (summary.source + mark).replace("[", r"\["),
-        )
+    reasons = list(dict.fromkeys(row.why for row in summaries if row.why))
+    for row in summaries:
+        mark = f" [{reasons.index(row.why) + 1}]" if row.why else ""
+        counts = (f"{row.params / 1e6:.2f}", f"{row.madds / 1e9:.2f}")
+        paper = ("" if figure is None else f"{figure:g}" for figure in (row.published_params, row.published_madds))
+        pairs = chain(*zip(counts, paper, strict=True))
+        table.add_row(row.name, str(row.input_size), *pairs, (row.source + mark).replace("[", r"\["))
     table.caption = "\n".join(rf"\[{number}] {reason}" for number, reason in enumerate(reasons, start=1))
     return table
 

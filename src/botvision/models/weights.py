@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from botvision.errors import UserError
 from botvision.files import why_unreadable
+from botvision.layers.tables import can_adapt
 from botvision.models.named_weights import is_name_of_weights, published_state_dict
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
@@ -17,7 +18,7 @@ CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 
 @dataclass
 class LoadReport:
-    """Result of loading a state dict: names of the network's tensors, and of tensors in the file without use."""
+    """What became of each tensor, by name: of the network's tensors, and of those in the file that are not used."""
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
@@ -29,15 +30,13 @@ class LoadReport:
 
     def __str__(self) -> str:
         """A summary of a few lines."""
-        lines = [f"loaded {len(self.loaded)} tensors"]
-        for what, names in {
+        others = {
             "adapted to another size": self.adapted,
             "left at random": self.at_random,
             "in the file, not used": self.unused,
-        }.items():
-            if names:
-                lines.append(f"{what}: {len(names)} ({shorten(names)})")
-        return "\n".join(lines)
+        }
+        lines = [f"{what}: {len(names)} ({shorten(names)})" for what, names in others.items() if names]
+        return "\n".join([f"loaded {len(self.loaded)} tensors", *lines])
 
 
 def shorten(names: list[str], show: int = 6) -> str:
@@ -111,15 +110,7 @@ def compare(name: str, own: Tensor, given: Tensor | None) -> str:
         return "at random"
     if given.shape == own.shape:
         return "loaded"
-    if given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
-        # A relative table has an odd number of rows: distance 0, and as many in both directions.
-        if is_position_table(name) and (len(given) % 2 == 1 if ".rel_" in name else len(given) > 0):
-            return "adapted"
-        if name.rpartition(".")[0].rpartition(".")[2] in CLASSIFIERS:
-            return "at random"
-    return "misfit"
-
-
-def is_position_table(name: str) -> bool:
-    """Whether a tensor of this name is a table of position vectors."""
-    return name.endswith((".rel_height", ".rel_width", ".abs_height", ".abs_width"))
+    if can_adapt(name, given, own):
+        return "adapted"
+    has_other_classes = f".{name}".split(".")[-2] in CLASSIFIERS and given.shape[1:] == own.shape[1:]
+    return "at random" if has_other_classes and given.ndim == own.ndim else "misfit"

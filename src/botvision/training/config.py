@@ -38,7 +38,7 @@ class RunConfig(Config):
     threads: Count | None = None
     """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None
-    """Start from these weights: a file with torchvision's names, a run, its checkpoint, torchvision/NAME or timm/NAME."""
+    """Start from these: a file with torchvision's names, a run, its checkpoint, torchvision/NAME or timm/NAME."""
     eval_every: Count | None = None
     """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: Count = 500

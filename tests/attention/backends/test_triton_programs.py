@@ -94,7 +94,7 @@ def by_kernel(case: Case, device: str = "cpu") -> dict[str, torch.Tensor]:
     *inputs, grad_out = (tensor.to(device) for tensor in operands(case))
     scale = case.width**-0.5
     out, log_sum = triton_forward(*inputs, scale)
-    grads = triton_backward(grad_out, *inputs, out, log_sum, scale, [True] * 5)
+    grads = triton_backward(grad_out, inputs, out, log_sum, scale, [True] * 5)
     return {"out": out, "log_sum": log_sum, **dict(zip(GRADIENTS, grads, strict=True))}
 
 
@@ -196,7 +196,7 @@ def test_nothing_is_computed_of_nothing(batch, queries):
     inputs = [torch.randn(batch, 4, *shape) for shape in shapes]
     out, log_sum = triton_forward(*inputs, 1.0)
     assert (out.shape, log_sum.shape) == ((batch, 4, queries, 16), (batch, 4, queries))
-    for tensor, grad in zip(inputs, triton_backward(out, *inputs, out, log_sum, 1.0, [True] * 5), strict=True):
+    for tensor, grad in zip(inputs, triton_backward(out, inputs, out, log_sum, 1.0, [True] * 5), strict=True):
         torch.testing.assert_close(grad, torch.zeros_like(tensor))
 
 

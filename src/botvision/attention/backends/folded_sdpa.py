@@ -21,11 +21,14 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_
     lowest = torch.finfo(q.dtype).min / 2
     biases = [bias.clamp(min=lowest).to(dtype) for bias in (bias_height, bias_width)]
     queries = torch.cat([q.to(dtype) * scale, *biases], dim=-1).to(q.dtype)
-    keys = torch.cat([k, one_hot_positions(k, bias_height.shape[-1], bias_width.shape[-1])], dim=-1)
+    height, width = (bias.shape[-1] for bias in biases)
+    row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, dim=0)
+    column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
+    keys = torch.cat([k, torch.cat([row, column], dim=-1).expand(*k.shape[:2], -1, -1)], dim=-1)
     # The fast kernels want one width for all three. Zeros after queries and keys change no logit; those after the
     # values come out as zeros and are cut off.
-    width = folded_width(q.shape[-1], bias_height.shape[-1], bias_width.shape[-1], v.shape[-1])
-    queries, keys, values = (F.pad(tensor, (0, width - tensor.shape[-1])) for tensor in (queries, keys, v))
+    total = folded_width(q.shape[-1], height, width, v.shape[-1])
+    queries, keys, values = (F.pad(tensor, (0, total - tensor.shape[-1])) for tensor in (queries, keys, v))
     return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., : v.shape[-1]]
 
 
@@ -34,10 +37,3 @@ def folded_width(head_width: int, height: int, width: int, value_width: int) -> 
     # The sum is wide enough for any size of map, known or not, where the values are no wider than the queries.
     needed = head_width + height + width + max(0, value_width - head_width)
     return (needed + WIDTH_STEP - 1) // WIDTH_STEP * WIDTH_STEP
-
-
-def one_hot_positions(like: Tensor, height: int, width: int) -> Tensor:
-    """(B, heads, H'*W', H' + W'): the row and the column of each position, one-hot."""
-    row = torch.eye(height, dtype=like.dtype, device=like.device).repeat_interleave(width, dim=0)
-    column = torch.eye(width, dtype=like.dtype, device=like.device).repeat(height, 1)
-    return torch.cat([row, column], dim=-1).expand(*like.shape[:2], -1, -1)

@@ -1,8 +1,8 @@
 """Attention in blocks of queries: the backend of processors, and of every device that no faster one serves.
 
 A block of queries meets all keys, so that its logits stay in cache and the softmax needs no second pass. The backward
-pass computes the block again instead of keeping it. The bias is added to a block as what it is: one number for each key
-row and one for each key column.
+pass computes the block again instead of keeping it. Broadcasting adds the bias to a block: one number for each key row
+and one for each key column.
 """
 
 import logging
@@ -25,53 +25,40 @@ BATCHED = 4
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
-    """What the reference computes, with the logits of one block in memory at a time.
+    """:func:`~botvision.attention.reference.reference_attention` with the logits of one block in memory at a time.
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
-            them, any strides; half precision is computed in float32.
-
-    Returns:
-        (B, heads, N, e), in the memory of (B, N, heads, e): the channels of a pixel lie side by side.
+    Takes any strides, and computes half precision in float32.
     """
     if cpu_products.ONEDNN is None and q.device.type == "cpu":
         logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.matmul")
     out = empty_output(q, v)
     for some in groups(q, k):
-        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        group = Group([x[some] for x in (q, k, v, bias_height, bias_width)], scale)
         for rows in group.blocks():
             out[some][:, :, rows] = product(group.probabilities(rows), group.v.transpose(-2, -1))
     return out
 
 
 def backward(
-    grad_out: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_height: Tensor,
-    bias_width: Tensor,
-    out: Tensor,
-    log_sum: Tensor,
-    scale: float,
-    needed: Sequence[bool],
+    grad_out: Tensor, inputs: Sequence[Tensor], out: Tensor, log_sum: Tensor, scale: float, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of :func:`forward`.
 
     Args:
-        grad_out, out: (B, heads, N, e), of what came out.
-        q, k, v, bias_height, bias_width, scale: what went in.
-        log_sum: unused; other backends go by it.
+        grad_out: (B, heads, N, e), gradient of what came out; any strides.
+        inputs: q, k, v, bias_height and bias_width, as they went in.
+        out: what came out.
+        log_sum: of each query's logits; the blocks do not need it, Triton does.
+        scale: as it went in.
         needed: for each of the five tensors, whether its gradient is asked for.
 
     Returns:
         Of q, k, v, bias_height and bias_width, in their dtypes; None for those that are not needed.
     """
-    grads: list[Tensor | None] = [empty_output(x, x) if need else None for x, need in zip((q, k, v), needed)]  # noqa: B905
-    biases = zip((bias_height, bias_width), needed[3:], strict=True)
-    grads += [bias.new_empty(bias.shape) if need else None for bias, need in biases]
+    q, k = inputs[:2]
+    grads = empty_gradients(inputs, needed)
     for some in groups(q, k):
-        group = Group(q[some], k[some], v[some], bias_height[some], bias_width[some], scale)
+        group = Group([x[some] for x in inputs], scale)
         group.backward(grad_out[some], out[some], [None if grad is None else grad[some] for grad in grads])
     return grads
 
@@ -83,7 +70,7 @@ def groups(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
     """
     images, heads, queries, width = q.shape
     logits = queries * k.shape[2]
-    like = q.new_empty(0, dtype=compute_dtype(q))
+    like = q.new_empty(0, dtype=torch.promote_types(q.dtype, torch.float32))
     if heads * logits > BLOCK_LOGITS or prefers_onednn(like, logits * width // BATCHED):
         at_once = (1, 1)
     else:
@@ -97,18 +84,18 @@ class Group:
     """The heads of some images, in the precision that blocks compute in.
 
     Args:
-        q, k, v, bias_height, bias_width: (images, heads, ...), views of the whole call's tensors.
+        inputs: q, k, v, bias_height, bias_width, each (images, heads, ...), views of the whole call's tensors.
         scale: multiplies q k^T.
     """
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> None:
-        self.dtype = compute_dtype(q)
+    def __init__(self, inputs: Sequence[Tensor], scale: float) -> None:
+        q, k, v, self.bias_height, self.bias_width = inputs
+        self.dtype = torch.promote_types(q.dtype, torch.float32)
         self.scale = scale
         self.q = q.to(self.dtype).contiguous() * scale
         self.k = k.to(self.dtype).contiguous()
         self.v = v.to(self.dtype).contiguous()
-        self.bias_height, self.bias_width = bias_height, bias_width
-        self.keys = (bias_height.shape[-1], bias_width.shape[-1])
+        self.keys = (self.bias_height.shape[-1], self.bias_width.shape[-1])
 
     def blocks(self) -> Iterator[slice]:
         """The queries, a block at a time."""
@@ -153,12 +140,17 @@ class Group:
                 grad.copy_(total.transpose(-2, -1))
 
 
-def compute_dtype(like: Tensor) -> torch.dtype:
-    """The precision that the blocks compute in: float64 stays, anything else is float32."""
-    return torch.float64 if like.dtype == torch.float64 else torch.float32
-
-
 def empty_output(q: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e), in the memory of (B, N, heads, e)."""
+    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e): in memory the channels of a pixel lie side by side."""
     batch, heads, positions, _ = q.shape
     return q.new_empty(batch, positions, heads, v.shape[-1]).transpose(1, 2)
+
+
+def empty_gradients(inputs: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
+    """Memory for the gradients of q, k, v (as :func:`empty_output` lays it out), bias_height and bias_width; None for
+    those that are not needed."""
+    grads: list[Tensor | None] = [None] * len(inputs)
+    for index, tensor in enumerate(inputs):
+        if needed[index]:
+            grads[index] = empty_output(tensor, tensor) if index < 3 else tensor.new_empty(tensor.shape)
+    return grads

@@ -7,7 +7,8 @@ map these two small tiles are -inf, instead of every logit. Patches of 8 columns
 and to sum: the tensor cores hand each thread whole runs of 8 columns, so no logit has to change threads.
 
 The constant FULL says that no block of queries and no patch sticks out: the masks then vanish from the program, and
-their registers with them. Head widths are padded with zeros to QK_BLOCK and V_BLOCK, powers of two.
+their registers with them. Head widths are padded with zeros to QK_BLOCK and V_BLOCK, powers of two. Vectors come as a
+pointer with the strides of batch, head and position.
 
 Softmax in base 2: a logit carries a factor log2(e) before exp2, which is what the hardware has.
 """
@@ -29,17 +30,9 @@ contiguous."""
 
 @triton.jit(do_not_specialize=VARYING)
 def forward_program(
-    q,
-    k,
-    v,
-    bias_height,
-    bias_width,
+    inputs,
     out,
     log_sum,
-    q_strides,
-    k_strides,
-    v_strides,
-    out_strides,
     heads,
     queries,
     height,
@@ -55,21 +48,13 @@ def forward_program(
     FULL: tl.constexpr,
 ):
     """Softmax over all keys for one block of queries of one head, patch by patch, with a running maximum and sum."""
-    blocks = tl.cdiv(queries, QUERIES)
-    head = tl.program_id(0) // blocks
-    first = tl.program_id(0) % blocks * QUERIES
-    query = tl.arange(0, QUERIES)
-    is_query = (first + query < queries) | FULL
-    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
-    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+    head, first, query, is_query = query_block(queries, QUERIES, FULL)
+    q, k, v, bias_height, bias_width = inputs
+    q, k, v = of_head(q, head, heads), of_head(k, head, heads), of_head(v, head, heads)
+    bias_height += row_offset(head, queries, first, height)
+    bias_width += row_offset(head, queries, first, width)
 
-    q = entry(q, q_strides, head, heads, first)
-    k = entry(k, k_strides, head, heads, 0)
-    v = entry(v, v_strides, head, heads, 0)
-    bias_height += bias_offset(head, queries, first, height)
-    bias_width += bias_offset(head, queries, first, width)
-
-    q_tile = load_vectors(q, q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
+    q_tile = load_vectors(q, first, query, is_query, QK_WIDTH, QK_BLOCK)
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     result = tl.zeros([QUERIES, V_BLOCK], tl.float32)
@@ -78,11 +63,9 @@ def forward_program(
         across *= LOG2_E
         for top in range(0, height, ROWS):
             down = load_biases(bias_height, query, is_query, top, height, ROWS, FULL)
-            key = key_y * width + key_x
-            is_key = (top + key_y < height) & (left + key_x < width) | FULL
-            corner = top * width + left
-            k_tile = load_vectors(k + offset(corner, k_strides), k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
-            v_tile = load_vectors(v + offset(corner, v_strides), v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
+            corner, key, is_key = patch_keys(top, left, height, width, ROWS, COLUMNS, FULL)
+            k_tile = load_vectors(k, corner, key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v, corner, key, is_key, V_WIDTH, V_BLOCK)
 
             logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
             logits += spread(down * LOG2_E, across)
@@ -96,45 +79,63 @@ def forward_program(
             result = tl.dot(weights.to(v_tile.dtype), v_tile, result * shrink[:, None], input_precision="ieee")
             largest = highest
 
-    out = entry(out, out_strides, head, heads, first)
-    store_vectors(out, out_strides[2], query, is_query, result / total[:, None], V_WIDTH, V_BLOCK)
-    log_sum += tl.cast(head, tl.int64) * queries + first
+    store_vectors(of_head(out, head, heads), first, query, is_query, result / total[:, None], V_WIDTH, V_BLOCK)
+    log_sum += row_offset(head, queries, first, 1)
     tl.store(log_sum + query, (largest + tl.log2(total)) * LOG_2, mask=is_query)
 
 
 @triton.jit
-def entry(pointer, strides, head, heads, position):
-    """Where a position of a head (one of all B * heads) begins; in 64 bits, as large batches need it."""
+def query_block(queries, QUERIES: tl.constexpr, FULL: tl.constexpr):
+    """What this program works on: a head (one of all B * heads), the block's first query, its queries counted from
+    there, and which of them exist."""
+    blocks = tl.cdiv(queries, QUERIES)
+    first = tl.program_id(0) % blocks * QUERIES
+    query = tl.arange(0, QUERIES)
+    return tl.program_id(0) // blocks, first, query, (first + query < queries) | FULL
+
+
+@triton.jit
+def patch_keys(top, left, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr, FULL: tl.constexpr):
+    """The first key of a patch, its keys counted from there, and which of them are on the map."""
+    y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
+    x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+    return top * width + left, y * width + x, (top + y < height) & (left + x < width) | FULL
+
+
+@triton.jit
+def of_head(vectors, head, heads):
+    """Where the vectors of a head begin, and the stride of its positions; in 64 bits, as large batches need it."""
+    pointer, strides = vectors
     batch = tl.cast(head // heads, tl.int64) * strides[0]
-    return pointer + batch + tl.cast(head % heads, tl.int64) * strides[1] + offset(position, strides)
+    return pointer + batch + tl.cast(head % heads, tl.int64) * strides[1], strides[2]
 
 
 @triton.jit
-def bias_offset(head, queries, query, side):
-    """Elements from the first to this query's biases of a head (one of all B * heads), in contiguous memory."""
-    return (tl.cast(head, tl.int64) * queries + query) * side
+def row_offset(head, queries, query, length):
+    """Elements from the first to this query's row of a head, in a contiguous (B, heads, queries, length)."""
+    return (tl.cast(head, tl.int64) * queries + query) * length
 
 
 @triton.jit
-def offset(position, strides):
-    """Elements from a head's first position to this one."""
-    return tl.cast(position, tl.int64) * strides[2]
+def places(vectors, start, position, BLOCK: tl.constexpr):
+    """Pointers to the (positions, BLOCK) vectors of a head at ``start + position``."""
+    pointer, stride = vectors
+    pointer += tl.cast(start, tl.int64) * stride
+    return pointer + position[:, None] * stride + tl.arange(0, BLOCK)[None, :]
 
 
 @triton.jit
-def load_vectors(pointer, stride, position, is_there, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """The (positions, BLOCK) vectors of some positions, 0 past their width and for positions that are not there."""
-    column = tl.arange(0, BLOCK)
-    place = pointer + position[:, None] * stride + column[None, :]
-    return tl.load(place, mask=is_there[:, None] & ((column < WIDTH) | (WIDTH == BLOCK))[None, :], other=0.0)
+def load_vectors(vectors, start, position, is_there, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The vectors at :func:`places`, 0 past their width and for positions that are not there."""
+    is_number = (tl.arange(0, BLOCK) < WIDTH) | (WIDTH == BLOCK)
+    return tl.load(places(vectors, start, position, BLOCK), is_there[:, None] & is_number[None, :], other=0.0)
 
 
 @triton.jit
-def store_vectors(pointer, stride, position, is_there, vectors, width, BLOCK: tl.constexpr):
+def store_vectors(vectors, start, position, is_there, tile, width, BLOCK: tl.constexpr):
     """Write what ``load_vectors`` reads, in the dtype of the memory."""
-    column = tl.arange(0, BLOCK)
-    place = pointer + position[:, None] * stride + column[None, :]
-    tl.store(place, vectors.to(pointer.dtype.element_ty), mask=is_there[:, None] & (column < width)[None, :])
+    mask = is_there[:, None] & (tl.arange(0, BLOCK) < width)[None, :]
+    tl.store(places(vectors, start, position, BLOCK), tile.to(vectors[0].dtype.element_ty), mask)
 
 
 @triton.jit

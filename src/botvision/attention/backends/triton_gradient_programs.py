@@ -14,11 +14,12 @@ import triton.language as tl
 from botvision.attention.backends.triton_forward_program import (
     LOG2_E,
     VARYING,
-    bias_offset,
-    entry,
     load_biases,
     load_vectors,
-    offset,
+    of_head,
+    patch_keys,
+    query_block,
+    row_offset,
     spread,
     store_vectors,
 )
@@ -26,24 +27,12 @@ from botvision.attention.backends.triton_forward_program import (
 
 @triton.jit(do_not_specialize=VARYING)
 def query_gradient_program(
+    inputs,
     grad_out,
-    q,
-    k,
-    v,
-    bias_height,
-    bias_width,
     out,
     log_sum,
     delta,
-    grad_q,
-    grad_bias_height,
-    grad_bias_width,
-    grad_out_strides,
-    q_strides,
-    k_strides,
-    v_strides,
-    out_strides,
-    grad_q_strides,
+    grads,
     heads,
     queries,
     height,
@@ -63,30 +52,20 @@ def query_gradient_program(
     With ds the gradient of a logit: grad_q = scale * ds k; grad_bias_height and grad_bias_width are sums of ds over the
     keys of a row and of a column.
     """
-    blocks = tl.cdiv(queries, QUERIES)
-    head = tl.program_id(0) // blocks
-    first = tl.program_id(0) % blocks * QUERIES
-    query = tl.arange(0, QUERIES)
-    is_query = (first + query < queries) | FULL
-    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
-    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
+    head, first, query, is_query = query_block(queries, QUERIES, FULL)
+    q, k, v, bias_height, bias_width = inputs
+    grad_q, grad_bias_height, grad_bias_width = grads
+    q, k, v = of_head(q, head, heads), of_head(k, head, heads), of_head(v, head, heads)
+    bias_height += row_offset(head, queries, first, height)
+    bias_width += row_offset(head, queries, first, width)
+    grad_bias_height += row_offset(head, queries, first, height)
+    grad_bias_width += row_offset(head, queries, first, width)
+    log_sum += row_offset(head, queries, first, 1)
+    delta += row_offset(head, queries, first, 1)
 
-    q = entry(q, q_strides, head, heads, first)
-    k = entry(k, k_strides, head, heads, 0)
-    v = entry(v, v_strides, head, heads, 0)
-    bias_height += bias_offset(head, queries, first, height)
-    bias_width += bias_offset(head, queries, first, width)
-    out = entry(out, out_strides, head, heads, first)
-    grad_out = entry(grad_out, grad_out_strides, head, heads, first)
-    grad_q = entry(grad_q, grad_q_strides, head, heads, first)
-    grad_bias_height += bias_offset(head, queries, first, height)
-    grad_bias_width += bias_offset(head, queries, first, width)
-    log_sum += tl.cast(head, tl.int64) * queries + first
-    delta += tl.cast(head, tl.int64) * queries + first
-
-    q_tile = load_vectors(q, q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
-    out_tile = load_vectors(out, out_strides[2], query, is_query, V_WIDTH, V_BLOCK)
-    grad_out_tile = load_vectors(grad_out, grad_out_strides[2], query, is_query, V_WIDTH, V_BLOCK)
+    q_tile = load_vectors(q, first, query, is_query, QK_WIDTH, QK_BLOCK)
+    out_tile = load_vectors(of_head(out, head, heads), first, query, is_query, V_WIDTH, V_BLOCK)
+    grad_out_tile = load_vectors(of_head(grad_out, head, heads), first, query, is_query, V_WIDTH, V_BLOCK)
     total = tl.load(log_sum + query, mask=is_query, other=float("inf"))
     inner = tl.sum(out_tile.to(tl.float32) * grad_out_tile.to(tl.float32), 1)
     tl.store(delta + query, inner, mask=is_query)
@@ -100,11 +79,9 @@ def query_gradient_program(
         tl.debug_barrier()
         for top in range(0, height, ROWS):
             down = load_biases(bias_height, query, is_query, top, height, ROWS, FULL)
-            key = key_y * width + key_x
-            is_key = (top + key_y < height) & (left + key_x < width) | FULL
-            corner = top * width + left
-            k_tile = load_vectors(k + offset(corner, k_strides), k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
-            v_tile = load_vectors(v + offset(corner, v_strides), v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
+            corner, key, is_key = patch_keys(top, left, height, width, ROWS, COLUMNS, FULL)
+            k_tile = load_vectors(k, corner, key, is_key, QK_WIDTH, QK_BLOCK)
+            v_tile = load_vectors(v, corner, key, is_key, V_WIDTH, V_BLOCK)
 
             logits = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * LOG2_E)
             weights = tl.exp2(logits + spread(down * LOG2_E, across))
@@ -119,28 +96,17 @@ def query_gradient_program(
             is_row = is_query[:, None] & ((row < height) | FULL)[None, :]
             before = tl.load(place, mask=is_row & (left > 0), other=0.0)
             tl.store(place, before + tl.sum(grad_patch, 2), mask=is_row)
-        store_vectors(grad_bias_width + left, width, query, is_query, grad_across, width - left, COLUMNS)
-    store_vectors(grad_q, grad_q_strides[2], query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
+        store_vectors((grad_bias_width + left, width), 0, query, is_query, grad_across, width - left, COLUMNS)
+    store_vectors(of_head(grad_q, head, heads), first, query, is_query, grad_q_tile * scale, QK_WIDTH, QK_BLOCK)
 
 
 @triton.jit(do_not_specialize=VARYING)
 def key_gradient_program(
+    inputs,
     grad_out,
-    q,
-    k,
-    v,
-    bias_height,
-    bias_width,
     log_sum,
     delta,
-    grad_k,
-    grad_v,
-    grad_out_strides,
-    q_strides,
-    k_strides,
-    v_strides,
-    grad_k_strides,
-    grad_v_strides,
+    grads,
     heads,
     queries,
     height,
@@ -166,26 +132,20 @@ def key_gradient_program(
     patch = tl.program_id(0) % patches
     top = patch // patches_across * ROWS
     left = patch % patches_across * COLUMNS
-    key_y = tl.arange(0, ROWS * COLUMNS) // COLUMNS
-    key_x = tl.arange(0, ROWS * COLUMNS) % COLUMNS
-    key = key_y * width + key_x
-    is_key = (top + key_y < height) & (left + key_x < width) | FULL
-    corner = top * width + left
+    corner, key, is_key = patch_keys(top, left, height, width, ROWS, COLUMNS, FULL)
     query = tl.arange(0, QUERIES)
 
-    q = entry(q, q_strides, head, heads, 0)
-    k = entry(k, k_strides, head, heads, corner)
-    v = entry(v, v_strides, head, heads, corner)
-    bias_height += bias_offset(head, queries, 0, height)
-    bias_width += bias_offset(head, queries, 0, width)
-    grad_out = entry(grad_out, grad_out_strides, head, heads, 0)
-    grad_k = entry(grad_k, grad_k_strides, head, heads, corner)
-    grad_v = entry(grad_v, grad_v_strides, head, heads, corner)
-    log_sum += tl.cast(head, tl.int64) * queries
-    delta += tl.cast(head, tl.int64) * queries
+    q, k, v, bias_height, bias_width = inputs
+    grad_k, grad_v = grads
+    q, k, v = of_head(q, head, heads), of_head(k, head, heads), of_head(v, head, heads)
+    grad_out = of_head(grad_out, head, heads)
+    bias_height += row_offset(head, queries, 0, height)
+    bias_width += row_offset(head, queries, 0, width)
+    log_sum += row_offset(head, queries, 0, 1)
+    delta += row_offset(head, queries, 0, 1)
 
-    k_tile = load_vectors(k, k_strides[2], key, is_key, QK_WIDTH, QK_BLOCK)
-    v_tile = load_vectors(v, v_strides[2], key, is_key, V_WIDTH, V_BLOCK)
+    k_tile = load_vectors(k, corner, key, is_key, QK_WIDTH, QK_BLOCK)
+    v_tile = load_vectors(v, corner, key, is_key, V_WIDTH, V_BLOCK)
     grad_k_tile = tl.zeros([ROWS * COLUMNS, QK_BLOCK], tl.float32)
     grad_v_tile = tl.zeros([ROWS * COLUMNS, V_BLOCK], tl.float32)
     # With a path around the loop, the assembler may see accumulators that were never in a tensor core, and then has the
@@ -193,15 +153,13 @@ def key_gradient_program(
     tl.assume(queries > 0)
     for first in range(0, queries, QUERIES):
         is_query = (first + query < queries) | FULL
-        q_tile = load_vectors(q + offset(first, q_strides), q_strides[2], query, is_query, QK_WIDTH, QK_BLOCK)
-        grad_out_tile = load_vectors(
-            grad_out + offset(first, grad_out_strides), grad_out_strides[2], query, is_query, V_WIDTH, V_BLOCK
-        )
+        q_tile = load_vectors(q, first, query, is_query, QK_WIDTH, QK_BLOCK)
+        grad_out_tile = load_vectors(grad_out, first, query, is_query, V_WIDTH, V_BLOCK)
         logits = tl.dot(k_tile, tl.trans(q_tile), input_precision="ieee") * scale
 
         # Loaded only here, and delta below, as registers are short while a product runs.
-        down_start = bias_height + bias_offset(0, queries, first, height)
-        across_start = bias_width + bias_offset(0, queries, first, width)
+        down_start = bias_height + row_offset(0, queries, first, height)
+        across_start = bias_width + row_offset(0, queries, first, width)
         down = load_biases(down_start, query, is_query, top, height, ROWS, FULL)
         across = load_biases(across_start, query, is_query, left, width, COLUMNS, FULL)
         total = tl.load(log_sum + first + query, mask=is_query, other=float("inf"))
@@ -213,8 +171,8 @@ def key_gradient_program(
         inner = tl.load(delta + first + query, mask=is_query, other=0.0)
         grad_logits = weights * (grad_weights - inner[None, :])
         grad_k_tile = tl.dot(grad_logits.to(q_tile.dtype), q_tile, grad_k_tile, input_precision="ieee")
-    store_vectors(grad_k, grad_k_strides[2], key, is_key, grad_k_tile * scale, QK_WIDTH, QK_BLOCK)
-    store_vectors(grad_v, grad_v_strides[2], key, is_key, grad_v_tile, V_WIDTH, V_BLOCK)
+    store_vectors(of_head(grad_k, head, heads), corner, key, is_key, grad_k_tile * scale, QK_WIDTH, QK_BLOCK)
+    store_vectors(of_head(grad_v, head, heads), corner, key, is_key, grad_v_tile, V_WIDTH, V_BLOCK)
 
 
 @triton.jit

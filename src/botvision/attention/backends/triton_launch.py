@@ -12,7 +12,7 @@ missing from others.
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ NARROWEST_BLOCK = 16
 
 MINIMUM_CAPABILITY = (8, 0)
 """Cards from A100 on: bfloat16 products and asynchronous copies."""
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""q, k, v, bias_height and bias_width."""
 
 
 class Blocks(NamedTuple):
@@ -60,18 +63,10 @@ FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands tha
 
 
 def triton_serves(q: Tensor, v: Tensor) -> bool:
-    """Whether the programs can run for these queries and values (and keys and biases of the same kind).
-
-    True for float16, bfloat16 and float32 heads of at most 128 on an NVIDIA card from A100 on, where Triton is
-    installed; also on the CPU where the environment asks for Triton's interpreter (slow, for tests).
-    """
+    """Whether the programs can run for these queries and values (and keys and biases of the same kind)."""
     widths_fit = all(tensor.shape[-1] <= WIDEST for tensor in (q, v))
-    return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted())
-
-
-def is_interpreted() -> bool:
-    """Whether Triton runs its programs in Python, on any device."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+    is_interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"  # by Python, on any device: slow, for tests
+    return q.dtype in SERVED_DTYPES and widths_fit and HAS_TRITON and (is_capable(q.device) or is_interpreted)
 
 
 def is_capable(device: torch.device) -> bool:
@@ -87,121 +82,96 @@ def capability(device: torch.device) -> tuple[int, int]:
 def triton_forward(
     q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Attention of N queries to the keys of an H x W map; any strides.
+    """:func:`~botvision.attention.reference.reference_attention`, and the log-sum-exp of each query's logits.
 
-    Args:
-        q, k, v, bias_height, bias_width, scale: as :func:`~botvision.attention.reference.reference_attention` takes
-            them; the biases may be float32 whatever the rest is.
-
-    Returns:
-        (B, heads, N, e) in q's dtype and channels-last memory, and the log-sum-exp of each query's logits,
-        (B, heads, N) in float32, which the backward pass needs.
+    Takes any strides; the biases may be float32 whatever the rest is. The log-sum-exp is (B, heads, N) in float32, and
+    the backward pass needs it.
     """
     out = empty_output(q, v)
     log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
-    if q.numel() == 0:
-        return out, log_sum
-    from botvision.attention.backends.triton_forward_program import forward_program
+    if q.numel():
+        from botvision.attention.backends.triton_forward_program import forward_program
 
-    q, k, v = (with_contiguous_vectors(x) for x in (q, k, v))
-    height, width = bias_height.shape[-1], bias_width.shape[-1]
-    blocks = choose_plan(q, v).forward
-    count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
-    with torch.cuda.device_of(q):
-        forward_program[(count,)](
-            *(q, k, v, bias_height.contiguous(), bias_width.contiguous(), out, log_sum),
-            *(position_strides(x) for x in (q, k, v, out)),
-            *(q.shape[1], q.shape[2], height, width, scale),
-            **constants(q, v, blocks, height, width),
-        )
+        blocks = choose_plan(q, v).forward
+        inputs = as_read((q, k, v, bias_height, bias_width))
+        programs = divide_up(q.shape[2], blocks.queries)
+        launch(forward_program, programs, blocks, inputs, scale, with_strides(out), log_sum)
     return out, log_sum
 
 
 def triton_backward(
-    grad_out: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_height: Tensor,
-    bias_width: Tensor,
-    out: Tensor,
-    log_sum: Tensor,
-    scale: float,
-    needed: Sequence[bool],
+    grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor, scale: float, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of q, k, v, bias_height and bias_width, each in the shape and dtype of its own tensor.
 
-    Args:
-        grad_out: (B, heads, N, e), gradient of the forward's first result; any strides.
-        q, k, v, bias_height, bias_width, scale: what the forward was given.
-        out, log_sum: what it returned.
-        needed: for each of the five tensors, whether its gradient is asked for; a program whose results are not
-            needed is not run, and the others give None.
+    Arguments as :func:`~botvision.attention.backends.query_blocks.backward` takes them. A program whose results are not
+    needed is not run.
     """
-    given = (q, k, v, bias_height, bias_width)
-    if q.numel() == 0:  # keys without a query have a gradient, too: zero
-        return [torch.zeros_like(x) if need else None for x, need in zip(given, needed, strict=True)]
-    vectors = (with_contiguous_vectors(x) for x in (q, k, v))
-    inputs = (*vectors, bias_height.contiguous(), bias_width.contiguous())
-    out, grad_out, log_sum = with_contiguous_vectors(out), with_contiguous_vectors(grad_out), log_sum.contiguous()
+    if inputs[0].numel() == 0:  # keys without a query have a gradient, too: zero
+        return [torch.zeros_like(x) if need else None for x, need in zip(inputs, needed, strict=True)]
+    grad_out, out = with_contiguous_vectors(grad_out), with_contiguous_vectors(out)
+    read, log_sum = as_read(inputs), log_sum.contiguous()
     grads: list[Tensor | None] = [None] * 5
-    with torch.cuda.device_of(q):
-        if needed[0] or needed[3] or needed[4]:
-            delta = torch.empty_like(log_sum)
-            grads[0], grads[3], grads[4] = launch_query_gradient(grad_out, inputs, out, log_sum, delta, scale)
-        else:
-            delta = (grad_out.float() * out.float()).sum(dim=-1)
-        if needed[1] or needed[2]:
-            grads[1], grads[2] = launch_key_gradient(grad_out, inputs, log_sum, delta.contiguous(), scale)
+    if needed[0] or needed[3] or needed[4]:
+        delta = torch.empty_like(log_sum)
+        grads[0], grads[3], grads[4] = launch_query_gradient(grad_out, read, out, log_sum, delta, scale)
+    else:
+        delta = (grad_out.float() * out.float()).sum(dim=-1)
+    if needed[1] or needed[2]:
+        grads[1], grads[2] = launch_key_gradient(grad_out, read, log_sum, delta.contiguous(), scale)
     return [
         grad.to(x.dtype) if grad is not None and need else None
-        for grad, x, need in zip(grads, given, needed, strict=True)
+        for grad, x, need in zip(grads, inputs, needed, strict=True)
     ]
 
 
 def launch_query_gradient(
-    grad_out: Tensor, inputs: tuple[Tensor, ...], out: Tensor, log_sum: Tensor, delta: Tensor, scale: float
+    grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor, delta: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, bias_height (in float32, as it is summed in memory) and bias_width; fills ``delta``."""
     from botvision.attention.backends.triton_gradient_programs import query_gradient_program
 
     q, _, v, bias_height, bias_width = inputs
-    height, width = bias_height.shape[-1], bias_width.shape[-1]
-    grads = (
-        empty_output(q, q),
-        torch.empty(bias_height.shape, dtype=torch.float32, device=q.device),
-        torch.empty(bias_width.shape, dtype=bias_width.dtype, device=q.device),
-    )
+    grad_q = empty_output(q, q)
+    grad_bias_height = torch.empty(bias_height.shape, dtype=torch.float32, device=q.device)
+    grad_bias_width = torch.empty(bias_width.shape, dtype=bias_width.dtype, device=q.device)
     blocks = choose_plan(q, v).query_gradient
-    count = q.shape[0] * q.shape[1] * divide_up(q.shape[2], blocks.queries)
-    query_gradient_program[(count,)](
-        *(grad_out, *inputs, out, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs[:3], out, grads[0])),
-        *(q.shape[1], q.shape[2], height, width, scale),
-        **constants(q, v, blocks, height, width),
-    )
-    return grads
+    programs = divide_up(q.shape[2], blocks.queries)
+    others = (with_strides(grad_out), with_strides(out), log_sum, delta)
+    grads = (with_strides(grad_q), grad_bias_height, grad_bias_width)
+    launch(query_gradient_program, programs, blocks, inputs, scale, *others, grads)
+    return grad_q, grad_bias_height, grad_bias_width
 
 
 def launch_key_gradient(
-    grad_out: Tensor, inputs: tuple[Tensor, ...], log_sum: Tensor, delta: Tensor, scale: float
+    grad_out: Tensor, inputs: Inputs, log_sum: Tensor, delta: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Gradients of k and v."""
     from botvision.attention.backends.triton_gradient_programs import key_gradient_program
 
     q, k, v, bias_height, bias_width = inputs
     height, width = bias_height.shape[-1], bias_width.shape[-1]
-    grads = (empty_output(k, k), empty_output(v, v))
+    grad_k, grad_v = empty_output(k, k), empty_output(v, v)
     blocks = choose_plan(q, v).key_gradient
     rows, columns = patch_shape(blocks.keys, height, width)
-    count = q.shape[0] * q.shape[1] * divide_up(height, rows) * divide_up(width, columns)
-    key_gradient_program[(count,)](
-        *(grad_out, *inputs, log_sum, delta, *grads),
-        *(position_strides(x) for x in (grad_out, *inputs[:3], *grads)),
-        *(q.shape[1], q.shape[2], height, width, scale),
-        **constants(q, v, blocks, height, width),
-    )
-    return grads
+    programs = divide_up(height, rows) * divide_up(width, columns)
+    others = (with_strides(grad_out), log_sum, delta, (with_strides(grad_k), with_strides(grad_v)))
+    launch(key_gradient_program, programs, blocks, inputs, scale, *others)
+    return grad_k, grad_v
+
+
+def launch(program: Any, programs: int, blocks: Blocks, inputs: Inputs, scale: float, *others: Any) -> None:  # noqa: ANN401
+    """Run so many programs for each head; ``others`` are the arguments between the inputs and the sizes."""
+    q, k, v, bias_height, bias_width = inputs
+    batch, heads, queries, _ = q.shape
+    height, width = bias_height.shape[-1], bias_width.shape[-1]
+    with torch.cuda.device_of(q):
+        program[(batch * heads * programs,)](
+            (*(with_strides(x) for x in (q, k, v)), bias_height, bias_width),
+            *others,
+            *(heads, queries, height, width, scale),
+            **constants(q, v, blocks, height, width),
+        )
 
 
 def choose_plan(q: Tensor, v: Tensor) -> Plan:
@@ -227,8 +197,8 @@ def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:
 
 
 def constants(q: Tensor, v: Tensor, blocks: Blocks, height: int, width: int) -> dict[str, int | bool]:
-    """What a program is compiled for: with the dtype, all of it. Of the map's size it is the shape of the patches, one
-    of four, and whether they fit it."""
+    """The compile-time constants; each set of them, with each dtype, is a program of its own. Of the map's size they
+    hold only the shape of the patches, one of four, and whether whole patches cover the map."""
     rows, columns = patch_shape(blocks.keys, height, width)
     return {
         "QK_WIDTH": q.shape[-1],
@@ -239,16 +209,23 @@ def constants(q: Tensor, v: Tensor, blocks: Blocks, height: int, width: int) -> 
         "ROWS": rows,
         "COLUMNS": columns,
         "FULL": q.shape[2] % blocks.queries == 0 and height % rows == 0 and width % columns == 0,
-        # Multiplying and adding in one instruction is about to stop being Triton's default; the inner loops live of it.
+        # Multiplying and adding in one instruction will stop being Triton's default; the inner loops depend on it.
         "enable_fp_fusion": True,
         "num_warps": blocks.warps,
         "num_stages": blocks.stages,
     }
 
 
-def position_strides(tensor: Tensor) -> tuple[int, int, int]:
-    """Strides of batch, head and position of (B, heads, positions, vector)."""
-    return tensor.stride(0), tensor.stride(1), tensor.stride(2)
+def as_read(inputs: Inputs) -> Inputs:
+    """q, k, v, bias_height and bias_width in memory that the programs can read."""
+    q, k, v, bias_height, bias_width = inputs
+    q, k, v = (with_contiguous_vectors(x) for x in (q, k, v))
+    return q, k, v, bias_height.contiguous(), bias_width.contiguous()
+
+
+def with_strides(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """(B, heads, positions, vector) as the programs take it: with the strides of batch, head and position."""
+    return tensor, tensor.stride()[:3]
 
 
 def with_contiguous_vectors(tensor: Tensor) -> Tensor:
