@@ -17,13 +17,12 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from botvision.data import train_augmentation
-from botvision.data.augmentation import GREY, RANDAUGMENT_STEPS
 from botvision.data.class_folders import ClassFolders
 from botvision.data.classification import ImageClasses
 from botvision.data.loading import RunBatches, training_loader
 from botvision.data.shapes import draw_picture
 from botvision.files import whole_file
+from botvision.tasks.classification.transforms import GREY, RANDAUGMENT_STEPS, train_augmentation
 
 BATCH = 32
 RECIPES: dict[str, tuple[int, int] | None] = {"crop, flip": None, "crop, flip, RandAugment (2, 10)": (2, 10)}

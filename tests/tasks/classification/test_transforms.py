@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
-from botvision.data import eval_crop, train_augmentation
+from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 
 
 def soft_image(height: int, width: int) -> torch.Tensor:
