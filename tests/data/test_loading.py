@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from botvision.data import eval_crop, open_classes, train_augmentation, write_shards
+from botvision.data import open_classes, write_shards
 from botvision.data.classification import open_images
 from botvision.data.loading import RunBatches, collate, evaluation_loader, training_loader
 from botvision.errors import UserError
+from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 
 IMAGES = 23
 

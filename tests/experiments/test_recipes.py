@@ -16,7 +16,8 @@ IMAGENET_IMAGES = 1_281_167
     [  # Tables 9 and 10; the third as in ResNet-RS
         ("table9/botnet50", 100, 1024, 1e-4, 0, None),
         ("table10/botnet50_s1", 200, 4096, 8e-5, 0.1, (2, 10)),
-        ("figure5/botnet_t3", 350, 4096, 4e-5, 0.1, (2, 15)),
+        ("figure5/botnet_t3", 350, 4096, 4e-5, 0.1, (2, 10)),  # 224 pixels
+        ("figure5/botnet_t5", 350, 4096, 4e-5, 0.1, (2, 15)),  # 256
         ("imagenet/senet_s1", 100, 1024, 1e-4, 0, None),
     ],
 )

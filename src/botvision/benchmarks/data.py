@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from botvision.data import train_augmentation
-from botvision.data.augmentation import GREY, RANDAUGMENT_STEPS
 from botvision.data.class_folders import ClassFolders
 from botvision.data.classification import ImageClasses
 from botvision.data.loading import RunBatches, training_loader
 from botvision.data.shapes import draw_picture
 from botvision.files import whole_file
+from botvision.tasks.classification.rand_augment import GREY
+from botvision.tasks.classification.transforms import train_augmentation
 
 BATCH = 32
 RECIPES: dict[str, tuple[int, int] | None] = {"crop, flip": None, "crop, flip, RandAugment (2, 10)": (2, 10)}
@@ -92,7 +92,8 @@ def _torchvision(
     """The steps of torchvision's reference recipe for classification, in its default form, on Pillow's images."""
     steps: list[v2.Transform] = [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
     if randaugment is not None:
-        steps.append(v2.RandAugment(*randaugment, RANDAUGMENT_STEPS, fill=[GREY] * 3))
+        layers, magnitude = randaugment
+        steps.append(v2.RandAugment(layers, 3 * magnitude, fill=list(GREY)))  # 30 is its full strength, 10 is ours
     dataset = ImageFolder(folder, v2.Compose([*steps, v2.PILToTensor()]))
     sampler = RandomSampler(dataset, num_samples=images // BATCH * BATCH)
     return lambda: DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers)

@@ -1,13 +1,11 @@
-"""Data sets for detection (COCO) and classification (folders, shards), their transforms, a generated set."""
+"""Data sets for detection (COCO) and classification (folders, shards), and a generated data set."""
 
 from botvision.data.annotations import Category, ImageRecord
-from botvision.data.augmentation import eval_crop, train_augmentation
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
 from botvision.data.coco import CocoDetection, CocoSplit, find_split
 from botvision.data.generated import write_generated_coco
 from botvision.data.images import UnreadableImage, decode_image, read_image, read_images
 from botvision.data.shards import ImageShards
-from botvision.data.transforms import eval_transform, to_original, train_transform
 from botvision.data.writing_shards import write_shards
 
 __all__ = [
@@ -20,15 +18,10 @@ __all__ = [
     "UnreadableImage",
     "check_same_classes",
     "decode_image",
-    "eval_crop",
-    "eval_transform",
     "find_split",
     "open_classes",
     "read_image",
     "read_images",
-    "to_original",
-    "train_augmentation",
-    "train_transform",
     "write_generated_coco",
     "write_shards",
 ]

@@ -31,17 +31,19 @@ RECIPES: dict[str, tuple[str, ClassificationExperiment]] = {
         ),
     ),
     "scaling": (
-        "350 epochs, stronger RandAugment, dropout, stochastic depth, average of weights (Figure 5)",
+        "350 epochs, RandAugment, dropout, stochastic depth, average of weights (Figure 5)",
         ClassificationExperiment(
             model=ClassifierConfig(dropout=0.25, stochastic_depth=0.1),
-            data=ClassificationData(randaugment=(2, 15)),
+            data=ClassificationData(randaugment=(2, 10)),
             optimizer=ClassificationOptimizer(weight_decay=4e-5, label_smoothing=0.1),
             run=RunConfig(epochs=350, batch_size=4096, ema_decay=0.9999),
         ),
     ),
 }
 
-LARGE_IMAGES = 256
+STRONGER_RANDAUGMENT_ABOVE = 224
+"""Pixels; the scaling recipe has RandAugment's magnitude 15 for larger images."""
+MORE_STOCHASTIC_DEPTH_ABOVE = 256
 """Pixels; the scaling recipe drops more blocks of networks for larger images, whose ends of 0.1 and 0.2 are published
 without saying which is for which."""
 
@@ -55,10 +57,12 @@ def train_by(recipe: str, model: str) -> ClassificationExperiment:
     if recipe not in RECIPES:
         raise FieldError(("recipe",), f"{recipe!r} is unknown{nearest(recipe, list(RECIPES))}")
     _, experiment = RECIPES[recipe]
-    config = experiment.model.replace(model=model)
-    if recipe == "scaling" and config.image_size > LARGE_IMAGES:
+    config, data = experiment.model.replace(model=model), experiment.data
+    if recipe == "scaling" and config.image_size > MORE_STOCHASTIC_DEPTH_ABOVE:
         config = config.replace(stochastic_depth=0.2)
-    return experiment.replace(model=config)
+    if recipe == "scaling" and config.image_size > STRONGER_RANDAUGMENT_ABOVE:
+        data = data.replace(randaugment=(2, 15))
+    return experiment.replace(model=config, data=data)
 
 
 def smoke(experiment: ClassificationExperiment) -> ClassificationExperiment:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from botvision.data import eval_crop
 from botvision.errors import UserError
 from botvision.tasks.classification.labels import REAL_IMAGES, class_places, open_labelled
+from botvision.tasks.classification.transforms import eval_crop
 
 WNIDS = [f"n{number:04}" for number in range(12)]
 UNSORTED = [*WNIDS[5:], *WNIDS[:5]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from botvision.data import eval_crop, open_classes, read_image
+from botvision.data import open_classes, read_image
 from botvision.errors import UserError
 from botvision.pictures import GAP, LINE, SIDE
 from botvision.tasks.classification import Classifier, ClassifierConfig
@@ -15,6 +15,7 @@ from botvision.tasks.classification.checkpoint import LoadedClassifier
 from botvision.tasks.classification.drawing import draw_ranking
 from botvision.tasks.classification.evaluate import evaluate_classifier
 from botvision.tasks.classification.predict import classify, classify_files
+from botvision.tasks.classification.transforms import eval_crop
 
 CLASSES = ["n1", "n2", "n3"]
 NAMES = ["tabby, a cat of stripes with a name that is much too long for its place", "dog", "Бобер"]

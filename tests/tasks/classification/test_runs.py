@@ -15,11 +15,12 @@ from PIL import Image
 from rich.console import Console
 
 from botvision.checkpoint import read_checkpoint
-from botvision.data import eval_crop, open_classes
+from botvision.data import open_classes
 from botvision.errors import UserError
 from botvision.tasks.classification.checkpoint import load_classifier
 from botvision.tasks.classification.evaluate import evaluate_classifier
 from botvision.tasks.classification.task import ClassificationTask
+from botvision.tasks.classification.transforms import eval_crop
 from botvision.tasks.registry import task_of_run
 from botvision.training.trainer import initial_weights, resume, start
 

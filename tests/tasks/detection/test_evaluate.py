@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from botvision.data import CocoDetection, eval_transform
+from botvision.data import CocoDetection
 from botvision.tasks.detection.coco import coco_scores
 from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.tasks.detection.results import coco_results, in_original
+from botvision.tasks.detection.transforms import eval_transform
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from botvision.data import Category, CocoDetection, eval_transform, read_image
+from botvision.data import Category, CocoDetection, read_image
 from botvision.errors import UserError
 from botvision.pictures import find_images, picture_names
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.tasks.detection.predict import detect, detect_files, draw_beside_truth
+from botvision.tasks.detection.transforms import eval_transform
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 

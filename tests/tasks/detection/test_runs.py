@@ -12,12 +12,13 @@ from pycocotools.coco import COCO
 from rich.console import Console
 
 from botvision.checkpoint import read_checkpoint
-from botvision.data import CocoDetection, eval_transform
+from botvision.data import CocoDetection
 from botvision.errors import NotFiniteError, UserError
 from botvision.tasks.detection.checkpoint import load_detector
 from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.tasks.detection.task import DetectionTask
+from botvision.tasks.detection.transforms import eval_transform
 from botvision.tasks.registry import task_of_run
 from botvision.training.trainer import resume, start
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from botvision.data import CocoDetection, eval_transform, train_transform
+from botvision.data import CocoDetection
 from botvision.data.loading import collate
 from botvision.tasks.detection import DetectorConfig, MaskRCNN
 from botvision.tasks.detection.evaluate import evaluate_detector
+from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.training.schedule import sgd
 
 

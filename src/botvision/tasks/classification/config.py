@@ -10,7 +10,7 @@ from botvision.models.config import SpatialLayers
 from botvision.training.config import ExperimentConfig
 
 Magnitude = Annotated[int, Field(ge=0, le=30)]
-"""Magnitudes of RandAugment are counted in 31 bins, as torchvision and its paper do (Cubuk et al. 2020)."""
+"""Of RandAugment, on the scale of the paper's authors: 10 is full strength, and 15 is the largest that they used."""
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -71,7 +71,7 @@ class ClassificationData(Config):
     flip: Share = 0.5
     """Probability of a horizontal flip."""
     randaugment: tuple[Count, Magnitude] | None = None
-    """RandAugment's layers and magnitude, of 30, such as 2 10 (Cubuk et al. 2020); none leaves it out."""
+    """RandAugment's layers and magnitude, such as 2 10 where 10 is full strength; none leaves it out."""
     mixup: NotNegative = 0.0
     """Alpha of mixup (Zhang et al. 2018), 0 leaves it out; where cutmix is on too, each batch draws one of the two."""
     cutmix: NotNegative = 0.0

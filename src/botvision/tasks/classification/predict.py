@@ -8,10 +8,11 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor
 
-from botvision.data import eval_crop, read_images
+from botvision.data import read_images
 from botvision.pictures import picture_files, save_picture
 from botvision.tasks.classification.checkpoint import LoadedClassifier
 from botvision.tasks.classification.drawing import draw_ranking
+from botvision.tasks.classification.transforms import eval_crop
 from botvision.training.trainable import OnImage
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from botvision.configuration import Count, FieldError
-from botvision.data import check_same_classes, eval_crop, open_classes, train_augmentation
+from botvision.data import check_same_classes, open_classes
 from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
@@ -25,6 +25,7 @@ from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
 from botvision.tasks.classification.predict import classify_files, predictions_table
+from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 from botvision.tasks.frozen import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.trainable import Evaluation, OnImage

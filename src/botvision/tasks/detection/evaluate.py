@@ -32,7 +32,7 @@ def evaluate_detector(
 
     Args:
         model: on the device where it is to run; left in the mode that it was in.
-        dataset: with :func:`~botvision.data.eval_transform` as its transform.
+        dataset: with :func:`~botvision.tasks.detection.transforms.eval_transform` as its transform.
         batch_size: images at once.
         workers: processes that read images.
         on_image: told how many images are done, of how many.

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from botvision.data import CocoDetection, eval_transform, read_images
+from botvision.data import CocoDetection, read_images
 from botvision.pictures import picture_files, picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections, side_by_side
 from botvision.tasks.detection.results import above, coco_results, in_original
+from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.trainable import OnImage
 
 

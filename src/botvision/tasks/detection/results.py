@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import box_convert
 
-from botvision.data import Category, to_original
+from botvision.data import Category
+from botvision.tasks.detection.transforms import to_original
 
 MASK_THRESHOLD = 0.5
 

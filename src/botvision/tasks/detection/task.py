@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from botvision.configuration import CountOrZero, FieldError, Share
-from botvision.data import CocoDetection, eval_transform, train_transform
+from botvision.data import CocoDetection
 from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import load_weights
@@ -23,6 +23,7 @@ from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
 from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.frozen import first_random, parts_up_to
 from botvision.training.schedule import sgd, step_schedule
 from botvision.training.trainable import Evaluation, OnImage

@@ -5,13 +5,12 @@ rest takes the same, and PyTorch's resizing of uint8 tensors is wrong at a width
 """
 
 from PIL import Image
+from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-RANDAUGMENT_STEPS = 31
-"""Magnitudes of RandAugment, 0 to 30, which is torchvision's scale."""
-GREY = 128
-"""Fills what RandAugment's translations and rotations uncover, as in the authors' public TPU code."""
+from botvision.tasks.classification.rand_augment import RandAugment
+
 LONGEST_ASPECT = 4
 """Largest ratio of an image's longer to its shorter side when it is scaled for evaluation."""
 
@@ -31,16 +30,15 @@ def train_augmentation(
         crop_scale: smallest and largest share of the image's area.
         crop_ratio: smallest and largest ratio of the crop's width to its height.
         flip: probability of a horizontal flip.
-        randaugment: operations on an image and their magnitude, 0 to 30; none are applied by default.
+        randaugment: operations on an image and their magnitude, 10 for full strength; none by default.
     """
-    transforms: list[v2.Transform] = [
+    transforms: list[nn.Module] = [
         v2.ToPILImage(),
         v2.RandomResizedCrop(size, scale=crop_scale, ratio=crop_ratio),
         v2.RandomHorizontalFlip(flip),
     ]
     if randaugment is not None:
-        layers, magnitude = randaugment
-        transforms.append(v2.RandAugment(layers, magnitude, RANDAUGMENT_STEPS, fill=[GREY] * 3))
+        transforms.append(RandAugment(*randaugment))
     return v2.Compose([*transforms, v2.PILToTensor()])
 
 
