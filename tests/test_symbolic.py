@@ -40,6 +40,7 @@ def test_without_the_experimental_module_nothing_is_known_of_open_sizes(monkeypa
     assert symbolic.always_true(3 > 2) is True
 
 
+@pytest.mark.pools_open_sizes
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
 def test_pooling_of_open_size_is_right_without_it(monkeypatch, size):
     monkeypatch.setattr(symbolic, "_known_true", None)
@@ -49,6 +50,7 @@ def test_pooling_of_open_size_is_right_without_it(monkeypatch, size):
     torch.testing.assert_close(program(x), HalvingPool()(x))
 
 
+@pytest.mark.pools_open_sizes
 def test_a_compiled_program_of_open_size_is_compiled_once():
     torch._dynamo.reset()
     counter = CompileCounter()

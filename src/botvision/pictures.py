@@ -87,7 +87,8 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """The font of all pictures, in pixels: matplotlib's, because Pillow's own has only the letters of English."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)  # Pillow 10.0 takes no Path
 
 
 def resized(image: Tensor) -> Image.Image:

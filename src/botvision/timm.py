@@ -62,6 +62,8 @@ class TimmNetwork(Network):
         super().__init__(config, num_classes=0)
         # With features_only timm calls the layers one by one and not forward_maps, which checks the images.
         self.conv1.register_forward_pre_hook(partial(check_layer_input, config))
+        # With gradient checkpointing, timm up to 1.0.30 keeps the input of this layer for the backward pass.
+        self.relu.inplace = False
         self.num_features = config.channels[-1]
         # The maps that timm can take: the stem of stride 2, then c2 to c5.
         maps = zip((config.width, *config.channels), (2, *config.reductions), FEATURES, strict=True)

@@ -153,6 +153,7 @@ def test_weights_for_another_size_are_adapted():
 
 
 @pytest.mark.slow
+@pytest.mark.pools_open_sizes
 @pytest.mark.parametrize("spatial", LAMBDAS)
 def test_a_network_is_one_program_of_open_size(spatial):
     torch.manual_seed(0)

@@ -49,6 +49,7 @@ def assert_exports(model):
 
 
 @pytest.mark.slow
+@pytest.mark.pools_open_sizes
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
 def test_every_model_is_one_program(config):
     torch.manual_seed(0)
@@ -69,6 +70,7 @@ def test_every_kind_of_block_is_among_them():
 
 
 @pytest.mark.slow
+@pytest.mark.pools_open_sizes
 @pytest.mark.parametrize("kind", [kind for kind in ATTENTION_KINDS if kind != "qk+qr_relative"])
 def test_every_kind_of_attention_is_one_program(kind):
     torch.manual_seed(0)
@@ -79,6 +81,7 @@ def test_every_kind_of_attention_is_one_program(kind):
     assert_exports(model)
 
 
+@pytest.mark.pools_open_sizes
 def test_the_batch_can_be_open_too_and_dimensions_can_have_names():
     torch.manual_seed(0)
     model = Network(NetworkConfig(depths=(1, 1, 1, 1), attention_in=("c5",), width=8), num_classes=4).eval()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import SymFloat, SymInt, Tensor
 
+from botvision.attention.positions import has_autocast
 from botvision.attention.tables import fits_a_map
 from botvision.errors import UserError
 from botvision.symbolic import always_true
@@ -24,8 +25,7 @@ def factors(**tensors: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 (whatever a u
     for name, tensor in tensors.items():
         check_is_tensor(name, tensor)
         device = tensor.device.type
-        has_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        if has_autocast and tensor.dtype in DTYPES[1:]:
+        if has_autocast(tensor) and torch.is_autocast_enabled(device) and tensor.dtype in DTYPES[1:]:
             tensors[name] = tensor.to(torch.get_autocast_dtype(device))
     return tuple(tensors.values())
 
