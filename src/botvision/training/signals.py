@@ -8,15 +8,6 @@ from typing import Any, Self
 from botvision.device import first_process
 
 
-def leave_process_group(worker: int) -> None:
-    """Take a process that reads images out of the process group of the run.
-
-    A terminal's Ctrl-C, ``timeout`` and schedulers send their signal to the whole group. The run must still finish its
-    step, and needs these processes for that.
-    """
-    os.setpgrp()
-
-
 class StopSignals:
     """A context in which the first SIGINT or SIGTERM sets ``asked``, and a second one raises KeyboardInterrupt."""
 

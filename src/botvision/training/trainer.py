@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint
-from botvision.data.loading import Batch, RunBatches, mixed_seed
+from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoint import recover_last
@@ -18,7 +18,7 @@ from botvision.training.processes import launch
 from botvision.training.run_folder import describe_run, lock_run, make_run_folder, read_scores
 from botvision.training.run_state import BatchBox, RunState
 from botvision.training.sharing import on_first_process
-from botvision.training.signals import StopSignals, leave_process_group
+from botvision.training.signals import StopSignals
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
 

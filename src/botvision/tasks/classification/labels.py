@@ -5,23 +5,26 @@ class among ImageNet's sorted ones), subsets of the classes such as ImageNet-A's
 ImageNet-ReaL (Beyer et al. 2020; several right labels for an image).
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.images import UnreadableImage
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 from botvision.pictures import find_images
 from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
 """Images of ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
+Label = Annotated[int, Field(strict=True, ge=0)]
+REAL_LABELS = TypeAdapter(Annotated[list[list[Label]], Field(min_length=REAL_IMAGES, max_length=REAL_IMAGES)])
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 CLASSES_SHOWN = 5
 
@@ -89,12 +92,8 @@ def open_labelled(
     dataset = ImageClasses(own_images(root, split, classes), transform, limit=limit)
     places = class_places(dataset.classes, classes)
     if not places:
-        unknown = [name for name in dataset.classes if name not in classes]
-        more = f" and {len(unknown) - CLASSES_SHOWN} more" if len(unknown) > CLASSES_SHOWN else ""
-        raise UserError(
-            f"{dataset.source}: its classes are not the model's {len(classes)}, "
-            f"which have no {', '.join(map(repr, unknown[:CLASSES_SHOWN]))}{more}"
-        )
+        unknown = first_few([repr(name) for name in dataset.classes if name not in classes], CLASSES_SHOWN)
+        raise UserError(f"{dataset.source}: its classes are not the model's {len(classes)}, which have no {unknown}")
     return dataset, lambda target: [places[target["label"]]]
 
 
@@ -162,12 +161,14 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
 def real_labels(file: Path, text: str, folder: Path, classes: Sequence[str]) -> dict[str, list[int]]:
     """:func:`read_labels` for the text of an ImageNet-ReaL file and all images below a folder."""
     try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file}: is no readable JSON ({error})") from error
-    if not isinstance(entries, list) or len(entries) != REAL_IMAGES:
-        what = f"a list of {len(entries)}" if isinstance(entries, list) else "no list"
-        raise UserError(f"{file}: holds {what}, it should hold a list of labels for each of {REAL_IMAGES} images")
+        entries = REAL_LABELS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = f"image {int(first['loc'][0]) + 1}: " if first["loc"] else ""
+        raise UserError(
+            f"{file}: {where}{first['msg']}; it should be JSON with a list of labels, whole numbers from 0 on, for "
+            f"each of {REAL_IMAGES} images"
+        ) from error
     outputs = sorted(range(len(classes)), key=lambda output: classes[output])
     right: dict[str, list[int]] = {}
     for path in find_images([folder]):
@@ -176,8 +177,6 @@ def real_labels(file: Path, text: str, folder: Path, classes: Sequence[str]) -> 
         if not 1 <= number <= REAL_IMAGES:
             raise UserError(f"{path}: is no image that {file} has labels for, such as ILSVRC2012_val_00000001.JPEG")
         labels = entries[number - 1]
-        if not isinstance(labels, list) or any(type(label) is not int or label < 0 for label in labels):
-            raise UserError(f"{file}: has {labels!r} for image {number}, it should be a list of labels, from 0 on")
         if max(labels, default=0) >= len(outputs):
             raise UserError(f"{file}: image {number} has label {max(labels)}, the model's are 0 to {len(outputs) - 1}")
         right[str(path)] = [outputs[label] for label in labels]
