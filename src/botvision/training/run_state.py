@@ -44,13 +44,7 @@ class LossModule(nn.Module):
 class RunState:
     """The network of a run with its optimiser, average, counts and files.
 
-    Args:
-        task: what is trained.
-        model: the network.
-        folder: of the run.
-        content: the checkpoint to continue from; None starts with the first step.
-        fabric: the processes of the run.
-        console: where progress goes.
+    ``content`` is the checkpoint to continue from; None starts with the first step.
 
     Raises:
         UserError: the checkpoint has no average of the weights, and the run keeps one.
