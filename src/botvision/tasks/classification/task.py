@@ -26,7 +26,7 @@ from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
 from botvision.tasks.classification.predict import classify_files, predictions_table
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
-from botvision.tasks.frozen import STAGES, first_random, parts_up_to
+from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
 from botvision.training.trainable import Evaluation, OnImage
 

@@ -24,7 +24,7 @@ from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
 from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.transforms import eval_transform, train_transform
-from botvision.tasks.frozen import first_random, parts_up_to
+from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.trainable import Evaluation, OnImage
 
@@ -98,7 +98,7 @@ class DetectionTask(Task):
     def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
         """Load initial weights into the whole detector, or into its backbone where they are a network's."""
         whole = any(name.startswith("backbone.") for name in state)
-        report = load_weights(model if whole else model.backbone.body, state)
+        report = load_weights(model if whole else model.trunk, state)
         parts = (f"backbone.body.{part}" if whole else part for part in parts_up_to(model.frozen_stage))
         random = first_random(report, parts)
         if random:
@@ -173,7 +173,7 @@ class DetectionTask(Task):
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
         """The backbone; its images have the input size on the longer side."""
         model = load_detector(checkpoint, device).model
-        return AttentionSource(model.backbone.body, model.config.input_size, max, is_trained=True)
+        return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True)
 
 
 def open_coco(
