@@ -33,7 +33,7 @@ import torch
         (["train", "small/botnet50", "--resume", "x"], "small/botnet50"),
         (["train", "--resume=x"], "x"),
         (["train", "coco/botnt50"], "did you mean coco/botnet50"),
-        (["train", "small/botnet50", "--btach-size", "4"], "did you mean --batch-size"),
+        (["train", "small/botnet50", "--btach-size", "4"], "--batch-size"),
         (["train", "small/botnet50", "--foo", "4"], "--foo"),
         (["models", "botnt50"], "did you mean botnet50"),
         (["models", "a", "b"], "b"),

@@ -20,10 +20,7 @@ def flag_of(name: str) -> str:
 def flags(fields_of: type[Config], group: str, values: Config | None = None) -> list[inspect.Parameter]:
     """A flag for each field of a configuration, with the text below the field as its help.
 
-    Args:
-        fields_of: the configuration.
-        group: title of its part of the help.
-        values: defaults that the help shows, instead of the configuration's own.
+    ``group`` is the title of its part of the help, which shows the defaults of ``values`` if they are given.
     """
     found = []
     for name, field in fields_of.model_fields.items():

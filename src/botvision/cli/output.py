@@ -44,12 +44,10 @@ def print_results(content: Any, tables: Iterable[Any], *, as_json: bool) -> None
 
 
 def report_run(outcome: Outcome, tables: Callable[[dict[str, Any]], Iterable[Any]], as_json: bool) -> int:
-    """Say how a training run ended; gives the exit status, 130 where it was interrupted.
+    """Say how a training run ended, with its scores as JSON or as the tables that ``tables`` makes of them.
 
-    Args:
-        outcome: of the training loop.
-        tables: makes tables of scores, for a terminal.
-        as_json: print the scores as JSON instead.
+    Returns:
+        The exit status, 130 where the run was interrupted.
     """
     if outcome.stopped:
         say(f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}")
