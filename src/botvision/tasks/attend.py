@@ -121,10 +121,8 @@ def attend_file(
     The network sees the whole photograph, neither cropped nor padded, turned upright as its EXIF data say.
 
     Args:
-        source: from :func:`attention_source`.
         file: the photograph, at most :data:`LONGEST_ASPECT` times as long as wide.
         points: (x, y) in pixels of the photograph.
-        out: folder for the pictures.
         block: such as "layer4.2"; the last attention block by default.
         input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
             what the model was made for.

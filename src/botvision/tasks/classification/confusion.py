@@ -20,15 +20,7 @@ LONGEST_NAME = 24  # letters
 
 
 def confusion_matrix(predictions: Sequence[dict[str, Any]], classes: int) -> np.ndarray:
-    """Count predictions.
-
-    Args:
-        predictions: with "label" and "predicted".
-        classes: K.
-
-    Returns:
-        (K, K) whole numbers: images of the row's class that are taken for the column's.
-    """
+    """(K, K) whole numbers: images whose "label" is the row and whose "predicted" class is the column."""
     pairs = [prediction["label"] * classes + prediction["predicted"] for prediction in predictions]
     return np.bincount(np.array(pairs, dtype=np.int64), minlength=classes**2).reshape(classes, classes)
 

@@ -58,7 +58,6 @@ def evaluate_classifier(
         class_names: of the model's classes, for people to read.
         batch_size: images at once.
         workers: processes that read images.
-        on_image: told how many images are done, of how many.
         right_labels: the right classes of an image; the data set's own label by default.
 
     Returns:
@@ -173,24 +172,18 @@ def check_skipped(skipped: Sequence[tuple[str, str]], images: int) -> None:
 
 
 def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[str], **about: Any) -> None:  # noqa: ANN401
-    """Write ``predictions.csv``, ``confusion.png`` and then ``metrics.json``.
-
-    Args:
-        folder: made where it is missing.
-        evaluation: of :func:`evaluate_classifier`.
-        class_names: of the model's classes, for people to read.
-        about: in front of the scores in ``metrics.json``: what was evaluated.
-    """
-    matrix = confusion_matrix(evaluation.results, len(class_names))
+    """Write ``predictions.csv``, ``confusion.png``, and ``metrics.json`` with what was evaluated (``about``) first."""
     with whole_file(folder / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "predicted", "probability", "label_name", "predicted_name"])
+        columns = ["path", "label", "predicted", "probability", "label_name", "predicted_name"]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
         for row in evaluation.results:
-            names = (class_names[row["label"]], class_names[row["predicted"]])
-            writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
+            names = {f"{name}_name": class_names[row[name]] for name in ("label", "predicted")}
+            writer.writerow(row | names)
+    matrix = confusion_matrix(evaluation.results, len(class_names))
     save_confusion(matrix, class_names, folder / "confusion.png")
-    content = {**about, **evaluation.scores}
-    write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    content = json.dumps({**about, **evaluation.scores}, indent=2, allow_nan=False)
+    write_text(folder / "metrics.json", content + "\n")  # last: now the results are complete
 
 
 def scores_table(scores: dict[str, Any]) -> Table:

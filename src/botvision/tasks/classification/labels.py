@@ -32,10 +32,7 @@ CLASSES_SHOWN = 5
 class ListedImages:
     """Image files that a label file names, as :class:`~botvision.data.classification.ImageClasses` takes them.
 
-    Args:
-        source: the label file.
-        right: for each image file the right labels, at least one.
-        classes, class_names: of the model.
+    ``right`` has at least one right label for each image file; ``classes`` and ``class_names`` are those of the model.
     """
 
     groups: np.ndarray | None = None
@@ -77,7 +74,7 @@ def open_labelled(
         root: whatever :func:`~botvision.data.open_classes` opens, or a folder that holds the class folders itself.
             Their names are the model's classes or some of them, or 0 .. K-1 (ImageNet-V2).
         split: "train", "val" or the name of another folder; not looked at where `root` holds the class folders itself.
-        transform: of uint8 images (3, H, W).
+        transform: of Pillow images.
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
         limit: so many images alone.
@@ -106,11 +103,9 @@ def own_images(root: str, split: str, classes: Sequence[str]) -> ImageStore:
 
 
 def class_places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The model's output for each of the names of classes; empty where they are not its classes.
+    """The model's output for each of some names; empty where they are not the names of its K classes.
 
-    Args:
-        names: classes of the model, or all of "0" .. "K-1", which stand for its classes in sorted order.
-        classes: of the model, output by output.
+    They may also be all of "0" .. "K-1", which stand for its classes in sorted order.
     """
     place = {name: number for number, name in enumerate(classes)}
     if set(names) <= place.keys():
@@ -127,8 +122,7 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
     Args:
         file: JSON as ImageNet-ReaL has it, a list with a list of labels for each image of ImageNet's validation set;
             or lines of a path and a label, the path below the split's folder or below the data folder.
-        root: the data folder.
-        split: "train", "val" or the name of another folder.
+        root, split: the data folder, and "train", "val" or the name of another folder in it.
         classes: of the model. A label is the place of a class in sorted order, from 0; in lines also its name.
 
     Returns:
