@@ -20,7 +20,7 @@ from botvision.training.trainable import Evaluation, OnImage, Trainable
 
 
 class EvalOptions(Config):
-    """What every evaluation of a checkpoint can be told."""
+    """Options of every evaluation of a checkpoint."""
 
     out: Path | None = None
     """Folder for the results; eval/<split> in the run folder by default, beside what the training wrote."""
@@ -37,7 +37,7 @@ class EvalOptions(Config):
 
 
 class PredictOptions(Config):
-    """What every prediction on image files can be told."""
+    """Options of every prediction on image files."""
 
     out: Path
     """Folder for predictions.json and the pictures, another one than that of the images."""

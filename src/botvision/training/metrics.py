@@ -80,7 +80,7 @@ class Metrics:
                 self.writer.add_scalar(name, value, step)
 
     def progress(self) -> str:
-        """The latest losses in a few words."""
+        """A short text with the latest losses and speed."""
         return PROGRESS.format_map(self.latest) if self.latest else ""
 
     def close(self) -> None:

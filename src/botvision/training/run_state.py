@@ -28,7 +28,7 @@ class BatchBox:
 
 
 class LossModule(nn.Module):
-    """The losses of a task as one forward pass, whatever a task calls of its model: DDP needs exactly one a batch."""
+    """The losses of a task as one forward pass: DDP needs exactly one a batch, however often a task calls it."""
 
     def __init__(self, task: Trainable, model: nn.Module) -> None:
         super().__init__()

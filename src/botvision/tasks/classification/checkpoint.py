@@ -1,4 +1,4 @@
-"""What a classifier's checkpoint says of itself, and a classifier from a checkpoint."""
+"""The description of a classifier in its checkpoint, and a classifier from a checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from botvision.configuration import FieldError
 from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.images import UnreadableImage
@@ -22,7 +23,7 @@ from botvision.pictures import find_images
 from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
-"""Images of ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
+"""Number of images in ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
 Label = Annotated[int, Field(strict=True, ge=0)]
 REAL_LABELS = TypeAdapter(Annotated[list[list[Label]], Field(min_length=REAL_IMAGES, max_length=REAL_IMAGES)])
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
@@ -80,7 +81,7 @@ def open_labelled(
         limit: so many images alone.
 
     Raises:
-        UserError: nothing of the kind is there, classes that are not the model's, or a wrong label file.
+        UserError: no such data, classes that are not the model's, or a label file that cannot be used.
     """
     if labels is not None:
         right = read_labels(labels, Path(root), split, classes)
@@ -132,17 +133,13 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
         UserError: the file or an image is not there or not as it should be; a label is none of the model's.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; --labels goes with a folder of images")
+        raise UserError(f"{root}: no such folder; labels of a file go with a folder of images")
     has_split = any((root / name).is_dir() for name in folder_names(split))
     folder = find_split_folder(root, split) if has_split else root
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"--labels {file}: cannot be read ({error.strerror}); give JSON, or lines of path and label"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is no text at byte {error.start}; give JSON, or lines of path and label") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FieldError(("labels",), f"{file}: {error}; give JSON, or lines of path and label") from error
     if file.suffix == ".json":
         right = real_labels(file, text, folder, classes)
     else:

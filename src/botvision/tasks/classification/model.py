@@ -32,5 +32,5 @@ class Classifier(PixelModel):
         return self.network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise on the device, where it costs nothing, and classify; the layout changes while pixels are small."""
+        """Normalise and classify, in channels-last memory; bytes change their layout fastest."""
         return self.network(self.normalised(images.contiguous(memory_format=torch.channels_last)))

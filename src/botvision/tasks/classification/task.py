@@ -131,7 +131,7 @@ class ClassificationTask(Task):
         return cosine_schedule(step, steps, warmup_steps=self.warmup_steps)
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, and the share of images that are classified rightly."""
+        """Cross-entropy, and the share of images that are classified correctly."""
         smoothing = self.experiment.optimizer.label_smoothing
         size = self.experiment.model.image_size
         return classification_losses(model, batch, self.mix, label_smoothing=smoothing, image_size=size)

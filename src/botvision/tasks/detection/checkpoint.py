@@ -1,4 +1,4 @@
-"""What a detector's checkpoint says of itself, and a detector from a checkpoint."""
+"""The description of a detector in its checkpoint, and a detector from a checkpoint."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
