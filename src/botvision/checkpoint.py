@@ -1,14 +1,18 @@
 """Checkpoints of runs, whatever the task: where they are, and what they contain."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from botvision.errors import UserError
 from botvision.files import why_unreadable
+
+Model = TypeVar("Model", bound=nn.Module)
+Labels = TypeVar("Labels")
 
 PARTS: dict[str, type] = {"botvision": dict, "state_dict": dict, "step": int}
 """What every checkpoint contains."""
@@ -57,3 +61,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def weights_of(content: dict[str, Any], *, ema: bool = True) -> dict[str, Tensor]:
     """The state dict of the model in a checkpoint; with ``ema`` the average of the weights, where the run keeps one."""
     return content.get("ema_state_dict", content["state_dict"]) if ema else content["state_dict"]
+
+
+def load_trained(
+    path: Path,
+    task: str,
+    build: Callable[[dict[str, Any]], tuple[Model, Labels]],
+    device: torch.device | str,
+    *,
+    ema: bool = True,
+) -> tuple[Model, Labels, Path]:
+    """A model in test mode from a checkpoint or a run folder, what its outputs stand for, and the checkpoint's path.
+
+    Args:
+        path: of a run folder the best checkpoint is taken, or else the last.
+        task: that the checkpoint must be of.
+        build: makes the model, and says what its outputs stand for, from what the task wrote of it ("botvision").
+        device: where to.
+        ema: take the average of the weights, where the run keeps one, and not the weights of its last step.
+
+    Raises:
+        UserError: missing, not readable, of another task, or weights that do not belong to the described model.
+    """
+    path = checkpoint_of(path)
+    content = read_checkpoint(path)
+    described = content["botvision"]
+    if described["task"] != task:
+        raise UserError(f"{path} is of the task {described['task']}, a checkpoint of {task} is needed here")
+    try:
+        model, labels = build(described)
+        model.load_state_dict(weights_of(content, ema=ema))
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is a checkpoint of another model or version: {reason}") from error
+    return model.eval().to(device), labels, path

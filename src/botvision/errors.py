@@ -25,3 +25,9 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """The end of an error message: the known words that look most like ``word``, or all of them where none does."""
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or sorted(known)
     return f"; did you mean {' or '.join(close)}?" if len(close) <= 3 else f"; known: {', '.join(close)}"
+
+
+def first_few(words: Sequence[str], most: int) -> str:
+    """Some words for a message, separated by commas, and how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

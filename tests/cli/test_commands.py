@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from botvision.experiments import EXPERIMENTS
 from botvision.tasks.detection.checkpoint import load_detector
 from botvision.tasks.detection.coco import METRICS
 from botvision.tasks.detection.config import DetectionExperiment
-from botvision.version import __version__
 
 
 def test_print_config_reads_back_and_writes_nothing(run, tiny_flags, tmp_path, monkeypatch, shapes):
@@ -106,15 +104,6 @@ def test_train_prints_nothing_but_json(run, trained, tiny_flags, tmp_path):
         assert (status, json.loads(out)["box"]) == (0, scores["box"])
 
 
-def test_a_reader_that_has_gone_is_no_error():
-    read, write = os.pipe()
-    os.close(read)
-    words = [sys.executable, "-m", "botvision", "models", "botnet50", "--json"]
-    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=100)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (141, "")
-
-
 def test_messages_name_folders_as_they_are(run, trained, tiny_flags):
     status, _, err = run("train", "--resume", trained)
     assert status == 0
@@ -132,6 +121,7 @@ def test_weights_of_a_detector_start_another_one(run, trained, tiny_flags, tmp_p
     assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in before)
 
 
+@pytest.mark.slow
 def test_demo_prints_its_scores_as_json(run, tmp_path, monkeypatch):
     from botvision.experiments import demo
 
@@ -145,6 +135,7 @@ def test_demo_prints_its_scores_as_json(run, tmp_path, monkeypatch):
     assert Path(picture).is_file()
 
 
+@pytest.mark.slow
 def test_ctrl_c_between_two_checkpoints_and_resume(run, tiny_flags, tmp_path):
     out = tmp_path / "run"
     steps, flags = 60, [*tiny_flags, "--steps", "60", "--eval-every", "60", "--save-every", "50", "--out", str(out)]
@@ -175,10 +166,3 @@ def test_ctrl_c_between_two_checkpoints_and_resume(run, tiny_flags, tmp_path):
     with (out / "metrics.csv").open(newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file) if row["loss"]] == list(range(1, steps + 1))
     assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["step"] == steps
-
-
-def test_the_command_is_installed():
-    command = shutil.which("botvision", path=str(Path(sys.executable).parent))
-    assert command, "botvision is not beside the interpreter"
-    printed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
-    assert printed == __version__ + "\n"

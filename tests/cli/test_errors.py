@@ -1,6 +1,5 @@
 """What the user can mend: exit status 2, one line on standard error that names it, and nothing half-written."""
 
-import json
 import shutil
 
 import pytest
@@ -9,31 +8,6 @@ from PIL import Image
 from botvision.cli import main
 
 TRAIN = "annotations/instances_train2017.json"
-
-
-@pytest.fixture
-def data(shapes, tmp_path):
-    """A copy of the data set, to damage."""
-    return shutil.copytree(shapes, tmp_path / "data")
-
-
-@pytest.fixture
-def refused_training(refusal, data, tiny_flags, tmp_path):
-    """Trains on the damaged data set, which must be refused and leave no run folder."""
-
-    def train(*more) -> str:
-        out = tmp_path / "run"
-        line = refusal("train", "small/botnet50", *tiny_flags, "--data", data, "--out", out, *more)
-        assert not out.exists()
-        return line
-
-    return train
-
-
-def change(file, edit) -> None:
-    content = json.loads(file.read_text())
-    edit(content)
-    file.write_text(json.dumps(content))
 
 
 # --- data ---
@@ -67,7 +41,7 @@ def test_json_cut_off_in_the_middle(refused_training, data):
 
 
 @pytest.mark.parametrize(("field", "number"), [("category_id", 999), ("image_id", 999)])
-def test_an_annotation_of_an_unknown_category_or_image(refused_training, data, field, number):
+def test_an_annotation_of_an_unknown_category_or_image(refused_training, change, data, field, number):
     change(data / TRAIN, lambda content: content["annotations"][3].update({field: number}))
     line = refused_training()
     assert f"'{field}' is {number}" in line
@@ -75,14 +49,14 @@ def test_an_annotation_of_an_unknown_category_or_image(refused_training, data, f
 
 
 @pytest.mark.parametrize("name", ["../train2017/000000000001.jpg", "/etc/passwd", "C:\\a.jpg"])
-def test_a_file_name_that_leads_out_of_the_folder(refused_training, data, name):
+def test_a_file_name_that_leads_out_of_the_folder(refused_training, change, data, name):
     change(data / TRAIN, lambda content: content["images"][0].update(file_name=name))
     line = refused_training()
     assert "file_name" in line
     assert "images[0]" in line
 
 
-def test_splits_with_other_categories(refused_training, data):
+def test_splits_with_other_categories(refused_training, change, data):
     change(data / TRAIN, lambda content: content["categories"].append({"id": 99, "name": "more"}))
     assert "categories" in refused_training()
 
@@ -131,7 +105,9 @@ def test_a_bad_image_file_in_evaluation_and_prediction(refusal, finished_run, da
     assert not (tmp_path / "p").exists()
 
 
-def test_boxes_that_teach_nothing_are_left_out_and_counted_in_one_line(data, tiny_flags, tmp_path, capsys, caplog):
+def test_boxes_that_teach_nothing_are_left_out_and_counted_in_one_line(
+    change, data, tiny_flags, tmp_path, capsys, caplog
+):
     def spoil(content):
         content["annotations"][0]["bbox"] = [3, 3, 0, 10]
         content["annotations"][1]["bbox"] = [300, 3, 10, 10]

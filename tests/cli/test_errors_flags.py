@@ -1,39 +1,10 @@
 """Flags and files that a command cannot use: one line that names it, exit status 2, nothing written."""
 
-import json
 import shutil
 import sys
 
 import pytest
 import torch
-
-TRAIN = "annotations/instances_train2017.json"
-
-
-@pytest.fixture
-def data(shapes, tmp_path):
-    """A copy of the data set, to damage."""
-    return shutil.copytree(shapes, tmp_path / "data")
-
-
-@pytest.fixture
-def refused_training(refusal, data, tiny_flags, tmp_path):
-    """Trains on the damaged data set, which must be refused and leave no run folder."""
-
-    def train(*more) -> str:
-        out = tmp_path / "run"
-        line = refusal("train", "small/botnet50", *tiny_flags, "--data", data, "--out", out, *more)
-        assert not out.exists()
-        return line
-
-    return train
-
-
-def change(file, edit) -> None:
-    content = json.loads(file.read_text())
-    edit(content)
-    file.write_text(json.dumps(content))
-
 
 # --- words ---
 
@@ -62,7 +33,7 @@ def change(file, edit) -> None:
         (["train", "small/botnet50", "--resume", "x"], "small/botnet50"),
         (["train", "--resume=x"], "x"),
         (["train", "coco/botnt50"], "did you mean coco/botnet50"),
-        (["train", "small/botnet50", "--btach-size", "4"], "did you mean --batch-size"),
+        (["train", "small/botnet50", "--btach-size", "4"], "--batch-size"),
         (["train", "small/botnet50", "--foo", "4"], "--foo"),
         (["models", "botnt50"], "did you mean botnet50"),
         (["models", "a", "b"], "b"),
@@ -77,6 +48,13 @@ def change(file, edit) -> None:
         (["eval", "x"], "--data"),
         (["predict", "x", "--out", "y"], "IMAGE"),
         (["demo", "--steps", "0"], "--steps"),
+        (["demo", "--steps", "2.7"], "--steps"),
+        (["models", "botnet50", "--tree", "--input-size", "64.5"], "--input-size"),
+        (["shards", "x", "--out", "y", "--samples-per-shard", "2.5"], "--samples-per-shard"),
+        (["bench", "attention", "--repeats", "1.5"], "--repeats"),
+        (["bench", "data", "--workers=0.5"], "--workers"),
+        (["attend", "x", "y.jpg", "--at", "1", "2.5", "--out", "z"], "--at"),
+        (["eval", "x", "--data", "y", "--images", "1.0"], "--images"),
         (["train", "small/botnet50", "--steps", "4", "5"], "5"),
         (["train", "small/botnet50", "--steps"], "--steps"),
     ],
@@ -171,6 +149,12 @@ def test_pictures_need_a_folder_which_is_said_before_the_work(refusal, finished_
     assert "out" in refusal("eval", checkpoint, "--data", shapes, "--pictures", 1)
 
 
+def test_a_threshold_above_one_is_refused(refusal, finished_run, shapes, tmp_path):
+    file = shapes / "val2017" / "000000000009.jpg"
+    assert "--threshold" in refusal("predict", finished_run, file, "--out", tmp_path / "out", "--threshold", 1.5)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_folder_that_is_taken(refusal, finished_run, tiny_flags):
     before = sorted(finished_run.rglob("*"))
     assert str(finished_run) in refusal("train", "small/botnet50", *tiny_flags, "--out", finished_run)
@@ -210,7 +194,7 @@ def test_a_checkpoint_of_another_model(refusal, finished_run, shapes, tmp_path):
     assert str(path) in refusal("eval", path, "--data", shapes)
 
 
-def test_a_detector_of_other_categories(refusal, finished_run, data):
+def test_a_detector_of_other_categories(refusal, change, finished_run, data):
     change(data / "annotations" / "instances_val2017.json", lambda c: c["categories"][0].update(name="disc"))
     assert "categories" in refusal("eval", finished_run, "--data", data)
 

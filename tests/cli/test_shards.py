@@ -54,9 +54,9 @@ def test_the_help_says_what_patterns_are_and_where_shards_of_a_url_go(run, comma
     [
         (("--samples-per-shard", 0), "--samples-per-shard"),
         (("--seed", -1), "--seed"),
-        (("--split", "test"), "train, val"),
+        (("--split", "test"), "--split"),
         (("--split",), "--split"),
-        (("--shards", 3), "unknown option --shards"),
+        (("--shards", 3), "--shards"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(run, folder, tmp_path, flags, said):

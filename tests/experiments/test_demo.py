@@ -18,17 +18,17 @@ def few_images(monkeypatch):
 
 
 def test_a_second_demo_uses_the_data_again_and_makes_another_run(tmp_path):
-    first = run_demo(tmp_path, CONSOLE, steps=2)
+    first, pictures = run_demo(tmp_path, CONSOLE, steps=2)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data").rglob("*")}
-    assert first.run.folder == tmp_path / "run"
-    assert first.run.steps == 2
-    assert 0 <= first.run.scores["mask"]["ap"] <= 1
-    assert len(first.pictures) == 2
-    assert all(Image.open(picture).width > 256 for picture in first.pictures)
-    checkpoint = (first.run.folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert first.folder == tmp_path / "run"
+    assert first.steps == 2
+    assert 0 <= first.scores["mask"]["ap"] <= 1
+    assert len(pictures) == 2
+    assert all(Image.open(picture).width > 256 for picture in pictures)
+    checkpoint = (first.folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
 
-    second = run_demo(tmp_path, CONSOLE, steps=1)
-    assert second.run.folder == tmp_path / "run-2"
-    assert second.run.steps == 1
+    second, _ = run_demo(tmp_path, CONSOLE, steps=1)
+    assert second.folder == tmp_path / "run-2"
+    assert second.steps == 1
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "data").rglob("*")} == written
-    assert (first.run.folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == checkpoint
+    assert (first.folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == checkpoint

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
 from pydantic import Field
 
-from botvision.cli.fields import whole_numbers
 from botvision.cli.output import say
 from botvision.configuration import Count
 from botvision.device import pick_device
@@ -18,7 +16,7 @@ def attend(
     image: Path,
     /,
     *,
-    at: Annotated[tuple[tuple[int, int], ...], Field(min_length=1), Parameter(converter=whole_numbers)],
+    at: Annotated[tuple[tuple[int, int], ...], Field(min_length=1)],
     out: Path,
     block: str | None = None,
     input_size: Count | None = None,

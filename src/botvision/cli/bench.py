@@ -21,7 +21,7 @@ from botvision.benchmarks import (
     write_report,
 )
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
-from botvision.cli.output import print_json, print_tables, say
+from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError
 from botvision.device import pick_device
 from botvision.errors import nearest
@@ -70,10 +70,7 @@ def attention(
     rows = bench_attention(maps, list(ways), setting, repeats, say)
     if out:
         write_report(out, facts, rows)
-    if json:
-        print_json(as_data(facts, rows))
-    else:
-        print_tables([header(facts), attention_table(facts, rows), *notes(rows)])
+    print_results(as_data(facts, rows), [header(facts), attention_table(facts, rows), *notes(rows)], as_json=json)
     return 0
 
 
@@ -117,8 +114,5 @@ def data(
         found = bench_data(folder, size=size, images=images, workers=workers, repeats=repeats)
     if out:
         draw_throughput(found, out)
-    if json:
-        print_json([asdict(one) for one in found])
-    else:
-        print_tables([throughput_table(found)])
+    print_results([asdict(one) for one in found], [throughput_table(found)], as_json=json)
     return 0

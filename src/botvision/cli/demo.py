@@ -5,7 +5,7 @@ from pathlib import Path
 from botvision.cli.output import report_run, say, stderr
 from botvision.configuration import Count
 from botvision.experiments.demo import run_demo
-from botvision.tasks.registry import task_named
+from botvision.tasks.detection.task import DetectionTask
 
 
 def demo(*, out: Path = Path("runs/demo"), steps: Count | None = None, json: bool = False) -> int:
@@ -16,8 +16,8 @@ def demo(*, out: Path = Path("runs/demo"), steps: Count | None = None, json: boo
         steps: Optimiser steps, instead of the demo's own.
         json: Print the scores as JSON.
     """
-    outcome = run_demo(out, stderr(), steps)
-    status = report_run(outcome.run, task_named("detection").tables, json)
-    for picture in outcome.pictures:
+    outcome, pictures = run_demo(out, stderr(), steps)
+    status = report_run(outcome, DetectionTask.tables, json)
+    for picture in pictures:
         say(f"picture: {picture}")
     return status

@@ -5,23 +5,12 @@ from typing import Any
 
 from botvision.checkpoint import checkpoint_of
 from botvision.cli.fields import chosen, flags, with_flags
-from botvision.cli.output import print_json, print_tables, say, stderr
-from botvision.device import pick_device
-from botvision.progress import Reporter
+from botvision.cli.output import image_progress, print_results, say
 from botvision.tasks.base import EvalOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
 
 
-def evaluate(
-    checkpoint: Path,
-    /,
-    *,
-    data: str,
-    device: str = "auto",
-    out: Path | None = None,
-    json: bool = False,
-    **given: Any,  # noqa: ANN401 (of eval_options)
-) -> int:
+def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of eval_options)
     """Evaluate a checkpoint: COCO's numbers of a detector, accuracy and calibration of a classifier.
 
     Args:
@@ -29,29 +18,17 @@ def evaluate(
         data: For a detector a folder in COCO's layout; for a classifier class folders, idx files, or shards: a folder,
             a URL, which is copied to ~/.cache/botvision/shards (XDG_CACHE_HOME moves ~/.cache), or patterns of shards
             joined by "::", such as shards/train-{000000..000009}.tar::shards/val-000000.tar.
-        device: auto, cpu or cuda.
-        out: Folder for the results; eval/<split> in the run folder by default, beside what the training wrote.
         json: Print the scores as JSON.
     """
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.eval_options, given, task.name)
-    if out is None and checkpoint.is_dir():
-        out = checkpoint / "eval" / options.split
-    with Reporter(stderr()) as reporter:
-        evaluation = task.evaluate_checkpoint(
-            checkpoint_of(checkpoint),
-            data,
-            options,
-            out=out,
-            device=pick_device(device),
-            on_image=lambda done, total: reporter.show("evaluating, image", done, total),
-        )
-    if json:
-        print_json(evaluation.scores)
-    else:
-        print_tables(task.tables(evaluation.scores, options))
-    if out:
-        say(f"written to {out}")
+    if options.out is None and checkpoint.is_dir():
+        options = options.replace(out=checkpoint / "eval" / options.split)
+    with image_progress("evaluating") as on_image:
+        evaluation = task.evaluate_checkpoint(checkpoint_of(checkpoint), data, options, on_image)
+    print_results(evaluation.scores, task.tables(evaluation.scores, options), as_json=json)
+    if options.out:
+        say(f"written to {options.out}")
     return 0
 
 

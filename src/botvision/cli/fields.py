@@ -1,16 +1,14 @@
 """Fields of configurations as flags of the command line: ``batch_size`` is ``--batch-size``."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from cyclopts import CoercionError, Parameter, Token, convert
+from cyclopts import Parameter
 
 from botvision.cli.settings import shown_default
 from botvision.configuration import Config, FieldError
 
-WITH_PARTS = (tuple, Union, UnionType)
 SomeConfig = TypeVar("SomeConfig", bound=Config)
 
 
@@ -19,42 +17,16 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def whole_numbers(wanted: Any, tokens: Sequence[Token]) -> Any:  # noqa: ANN401 (an int or a tuple of them)
-    """Convert the words of a flag; fractions are refused, which cyclopts itself would round.
-
-    Raises:
-        CoercionError: a word that is no whole number.
-    """
-    if [token.value.lower() for token in tokens] == ["none"]:
-        return None  # refused by the field where it has no None
-    for token in tokens:
-        if "." in token.value:
-            raise CoercionError(token=token, target_type=int)
-    return convert(wanted, tokens)
-
-
-def holds_whole_numbers(hint: Any) -> bool:  # noqa: ANN401 (any type hint)
-    """Whether a type is int, tuples of int, or these and None."""
-    if get_origin(hint) is Annotated:
-        return holds_whole_numbers(get_args(hint)[0])
-    inner = [part for part in get_args(hint) if part not in (type(None), Ellipsis)]
-    return hint is int or (get_origin(hint) in WITH_PARTS and bool(inner) and all(map(holds_whole_numbers, inner)))
-
-
 def flags(fields_of: type[Config], group: str, values: Config | None = None) -> list[inspect.Parameter]:
     """A flag for each field of a configuration, with the text below the field as its help.
 
-    Args:
-        fields_of: the configuration.
-        group: title of its part of the help.
-        values: defaults that the help shows, instead of the configuration's own.
+    ``group`` is the title of its part of the help, which shows the defaults of ``values`` if they are given.
     """
     found = []
     for name, field in fields_of.model_fields.items():
         default = field.get_default(call_default_factory=True) if values is None else getattr(values, name)
         show = shown_default if default is not None else False
-        converter = whole_numbers if holds_whole_numbers(field.annotation) else None
-        shown = Parameter(help=field.description, group=group, show_default=show, converter=converter)
+        shown = Parameter(help=field.description, group=group, show_default=show)
         found.append(
             inspect.Parameter(
                 name,

@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-
-from botvision.cli.output import print_json
+from botvision.cli.output import print_results
 from botvision.configuration import Count, FieldError
 from botvision.models.summary import render_models, render_tree, summarize
 from botvision.models.summary import tree as stages_of
@@ -27,8 +25,5 @@ def models(
     if input_size is not None and not tree:
         raise FieldError(("input_size",), "needs --tree: botvision models botnet50 --tree --input-size 512")
     rows: list[Any] = list(stages_of(pattern, input_size)) if tree and pattern else list(summarize(pattern))
-    if json:
-        print_json([asdict(row) for row in rows])
-    else:
-        Console().print(render_tree(rows) if tree else render_models(rows))
+    print_results([asdict(row) for row in rows], [render_tree(rows) if tree else render_models(rows)], as_json=json)
     return 0

@@ -1,13 +1,17 @@
 """What commands print: results on standard output, progress and messages on standard error."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from botvision.cli.app import INTERRUPTED
 from botvision.device import first_process
+from botvision.progress import Reporter
+from botvision.training.trainable import OnImage
 from botvision.training.trainer import Outcome
 
 
@@ -21,33 +25,34 @@ def say(message: str) -> None:
     stderr().print(message, highlight=False, soft_wrap=True)
 
 
-def print_json(content: Any) -> None:  # noqa: ANN401
-    """Print plain data as JSON on standard output; of several processes only the first one prints."""
-    if first_process():
+@contextmanager
+def image_progress(what: str) -> Iterator[OnImage]:
+    """Gives a function that shows how many images are done, of how many."""
+    with Reporter(stderr()) as reporter:
+        yield partial(reporter.show, f"{what}, image")
+
+
+def print_results(content: Any, tables: Iterable[Any], *, as_json: bool) -> None:  # noqa: ANN401 (plain data)
+    """Print plain data as JSON, or tables and lines, on standard output; of several processes only the first prints."""
+    if not first_process():
+        return
+    if as_json:
         print(json.dumps(content, allow_nan=False))
-
-
-def print_tables(tables: Iterable[Any]) -> None:
-    """Print tables and lines on standard output; of several processes only the first one prints."""
-    if first_process():
-        for table in tables:
-            Console(markup=False, highlight=False).print(table)
+        return
+    for table in tables:
+        Console(markup=False, highlight=False).print(table)
 
 
 def report_run(outcome: Outcome, tables: Callable[[dict[str, Any]], Iterable[Any]], as_json: bool) -> int:
-    """Say how a training run ended; gives the exit status, 130 where it was interrupted.
+    """Say how a training run ended, with its scores as JSON or as the tables that ``tables`` makes of them.
 
-    Args:
-        outcome: of the training loop.
-        tables: makes tables of scores, for a terminal.
-        as_json: print the scores as JSON instead.
+    Returns:
+        The exit status, 130 where the run was interrupted.
     """
     if outcome.stopped:
         say(f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}")
         return INTERRUPTED
-    if as_json:
-        print_json(outcome.scores or {})
-    elif outcome.scores:
-        print_tables(tables(outcome.scores))
+    scores = outcome.scores or {}
+    print_results(scores, tables(scores) if scores else [], as_json=as_json)
     say(f"run: {outcome.folder}")
     return 0

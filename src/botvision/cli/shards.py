@@ -1,16 +1,14 @@
 """`botvision shards`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from botvision.cli.output import print_json, print_tables, say, stderr
+from botvision.cli.output import image_progress, print_results, say
 from botvision.configuration import Count, CountOrZero
 from botvision.data import write_shards
 from botvision.data.classification import ImageClasses, check_same_classes, open_images
-from botvision.progress import Reporter
 
 
 def shards(
@@ -41,20 +39,17 @@ def shards(
     if len(splits) > 1:
         check_same_classes(splits["train"], splits["val"])
     written = {}
-    with Reporter(stderr()) as reporter:
-        for name, images in splits.items():
-            on_image = partial(reporter.show, f"writing {name}, image")
+    for name, images in splits.items():
+        with image_progress(f"writing {name}") as on_image:
             index = write_shards(
                 images.images, out, name, samples_per_shard=samples_per_shard, seed=seed, on_image=on_image
             )
-            sizes = [shard.bytes for shard in index.shards]
-            written[name] = {"shards": len(sizes), "images": len(images), "bytes": sum(sizes)}
-    if json:
-        print_json(written)
-        return 0
-    print_tables(
+        sizes = [shard.bytes for shard in index.shards]
+        written[name] = {"shards": len(sizes), "images": len(images), "bytes": sum(sizes)}
+    lines = (
         f"{name}: {facts['images']} images in {facts['shards']} shards, {facts['bytes'] / 1e6:.1f} MB"
         for name, facts in written.items()
     )
+    print_results(written, lines, as_json=json)
     say(f"written to {out}")
     return 0

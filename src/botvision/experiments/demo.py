@@ -1,7 +1,6 @@
 """The main job on generated data: make the data, train, evaluate, draw."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 
@@ -17,20 +16,13 @@ TRAIN_IMAGES, VAL_IMAGES = 800, 100
 PICTURES = 8
 
 
-class DemoOutcome(NamedTuple):
-    """What the demo made."""
-
-    run: Outcome
-    pictures: list[Path]
-
-
-def run_demo(out: Path, console: Console, steps: int | None = None) -> DemoOutcome:
+def run_demo(out: Path, console: Console, steps: int | None = None) -> tuple[Outcome, list[Path]]:
     """Train the demo's network on generated images, evaluate it on others, draw what it finds beside the truth.
 
-    Args:
-        out: folder for the data set, the run and the pictures; data that is there already is used again.
-        console: where progress goes.
-        steps: fewer or more than the experiment's own.
+    Data that is in ``out`` already is used again. ``steps`` counts instead of the experiment's own.
+
+    Returns:
+        How the run ended, and the pictures.
     """
     size = DEMO.model.input_size
     console.print(f"data: {TRAIN_IMAGES} + {VAL_IMAGES} generated images of {size} pixels", highlight=False)
@@ -39,9 +31,9 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> DemoOutco
     task = DetectionTask(DEMO.replace(data=DEMO.data.replace(data=data), run=run))
     outcome = start(task, "demo/botnet50", console)
     if outcome.stopped:
-        return DemoOutcome(outcome, [])
+        return outcome, []
     detector = load_detector(outcome.folder / "checkpoints" / "last.ckpt")
     pictures = draw_beside_truth(
         detector, CocoDetection(data, "val"), range(PICTURES), outcome.folder / "pictures", threshold=0.5
     )
-    return DemoOutcome(outcome, pictures)
+    return outcome, pictures

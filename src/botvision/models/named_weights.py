@@ -11,7 +11,7 @@ def torchvision_state_dict(name: str) -> dict[str, Tensor]:
     """The newest pretrained tensors of a torchvision model, such as resnet50 or maskrcnn_resnet50_fpn."""
     from torchvision.models import get_model_weights
 
-    return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)  # type: ignore[attr-defined]
+    return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
 
 
 def timm_state_dict(name: str) -> dict[str, Tensor]:

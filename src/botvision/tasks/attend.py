@@ -1,8 +1,4 @@
-"""Where a position of an image attends: one row of the softmax of an attention layer, for every head.
-
-The row is computed for the chosen query alone, from the queries and keys that the layer projected: the (N, N) matrix of
-a large map is never needed.
-"""
+"""Where a position of an image attends: one row of the softmax of an attention layer, for every head."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +7,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from botvision.attention import adapt_relative_table, adapt_table
 from botvision.configuration import FieldError
 from botvision.data import read_image
 from botvision.data.images import PIXEL_MEAN, PIXEL_STD
@@ -66,6 +61,9 @@ def attention_block(network: Network, block: str | None = None) -> tuple[str, MH
 def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Tensor:
     """Where one position attends: its row of the softmax over all positions (paper, Figure 4), exactly.
 
+    The layer's answer at a position is the sum of its row times the values, so its gradient with respect to the values
+    is the row, whatever the kind of attention. Memory does not grow with the square of the map.
+
     Args:
         layer: the attention layer, of any kind.
         projected: what ``layer.qkv`` gave for one image, (sum of the layer's widths, H, W).
@@ -75,21 +73,12 @@ def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Te
         (heads, H, W), each head's adding up to 1.
     """
     height, width = projected.shape[1:]
-    queries, *others = (part.unflatten(0, (layer.heads, -1)) for part in projected.split(layer.widths))
-    query = queries[:, :, row, column] * layer.head_width**-0.5  # (heads, d)
-    logits = projected.new_zeros(layer.heads, height, width)
-    if layer.kind != "qr_relative":
-        logits = torch.einsum("nd,ndhw->nhw", query, others[0])
-    if layer.kind == "qk+qr_absolute":
-        down, across = (adapt_table(table, side) for table, side in zip(layer.tables(), (height, width), strict=True))
-        logits = logits + (query @ down.T)[:, :, None] + (query @ across.T)[:, None, :]
-    elif layer.kind != "qk":
-        rel_height, rel_width = layer.tables()
-        # The distances from this row to rows 0 .. H-1 are H consecutive rows of the table; likewise across.
-        down = adapt_relative_table(rel_height, height)[height - 1 - row : 2 * height - 1 - row]
-        across = adapt_relative_table(rel_width, width)[width - 1 - column : 2 * width - 1 - column]
-        logits = logits + (query @ down.T)[:, :, None] + (query @ across.T)[:, None, :]
-    return logits.flatten(1).softmax(dim=1).unflatten(1, (height, width))
+    parts = [part.flatten(1).unflatten(0, (layer.heads, -1)).mT[None] for part in projected.split(layer.widths)]
+    values = torch.zeros_like(parts[-1], requires_grad=True)
+    with torch.enable_grad():
+        answers = layer.attend([*parts[:-1], values], (height, width))  # (1, heads, H*W, width of a head)
+        (rows,) = torch.autograd.grad(answers[:, :, row * width + column, 0].sum(), values)
+    return rows[0, :, :, 0].unflatten(1, (height, width))
 
 
 @torch.no_grad()
@@ -132,10 +121,8 @@ def attend_file(
     The network sees the whole photograph, neither cropped nor padded, turned upright as its EXIF data say.
 
     Args:
-        source: from :func:`attention_source`.
         file: the photograph, at most :data:`LONGEST_ASPECT` times as long as wide.
         points: (x, y) in pixels of the photograph.
-        out: folder for the pictures.
         block: such as "layer4.2"; the last attention block by default.
         input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
             what the model was made for.

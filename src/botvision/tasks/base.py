@@ -3,21 +3,29 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from botvision.configuration import Config, Count, CountOrZero
+from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import Network
 from botvision.training.config import ExperimentConfig
+from botvision.training.schedule import sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
 
 
 class EvalOptions(Config):
-    """What every evaluation of a checkpoint can be told."""
+    """Options of every evaluation of a checkpoint."""
 
+    out: Path | None = None
+    """Folder for the results; eval/<split> in the run folder by default, beside what the training wrote."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run; auto takes a GPU where there is one."""
     split: str = "val"
     """Split to evaluate on; also test, where there is such a folder."""
     images: Count | None = None
@@ -29,7 +37,12 @@ class EvalOptions(Config):
 
 
 class PredictOptions(Config):
-    """What a prediction on image files can be told; each task adds its own fields."""
+    """Options of every prediction on image files."""
+
+    out: Path
+    """Folder for predictions.json and the pictures, another one than that of the images."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run; auto takes a GPU where there is one."""
 
 
 class AttentionSource(NamedTuple):
@@ -65,23 +78,39 @@ class Task(Trainable):
     result_name: ClassVar[str] = "results"
     """What the entries of :meth:`predict_files` are, in the plural: "objects", "images"."""
 
+    reference_batch: ClassVar[int]
+    """Images in a batch for which learning rates are written down."""
+    nesterov: ClassVar[bool] = False
+    """Whether SGD has Nesterov's momentum."""
+    experiment: Any  # of config_type
+    train_set: Dataset
+    """The training split; each task makes it."""
+
     @abstractmethod
     def __init__(self, experiment: Any) -> None:  # noqa: ANN401 (of config_type)
         """Find the data."""
 
+    def loader(self, batches: RunBatches) -> DataLoader:
+        """Images and targets of the training split."""
+        return training_loader(self.train_set, batches, self.experiment.data.workers)
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with the settings of the experiment."""
+        config = self.experiment.optimizer
+        return sgd(
+            model,
+            lr=config.lr,
+            batch_size=self.experiment.run.batch_size,
+            reference_batch=self.reference_batch,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=self.nesterov,
+        )
+
     @classmethod
     @abstractmethod
-    def evaluate_checkpoint(
-        cls,
-        checkpoint: Path,
-        data: str,
-        options: Any,  # noqa: ANN401 (of eval_options)
-        *,
-        out: Path | None,
-        device: torch.device,
-        on_image: OnImage,
-    ) -> Evaluation:
-        """Score a checkpoint on a data set, and write the results into ``out`` where it is given.
+    def evaluate_checkpoint(cls, checkpoint: Path, data: str, options: Any, on_image: OnImage) -> Evaluation:  # noqa: ANN401 (of eval_options)
+        """Score a checkpoint on a data set, and write the results into ``options.out`` where it is given.
 
         Raises:
             UserError: a checkpoint or data that cannot be used, or data of other classes.
@@ -94,17 +123,14 @@ class Task(Trainable):
         checkpoint: Path,
         files: Sequence[Path],
         options: Any,  # noqa: ANN401 (of predict_options)
-        *,
-        out: Path,
-        device: torch.device,
         on_image: OnImage,
     ) -> list[dict[str, Any]]:
-        """Predict on image files: pictures in ``out``, and the predictions as plain data for JSON.
+        """Predict on image files: pictures in ``options.out``, and the predictions as plain data for JSON.
 
         Images that cannot be read are left out, with a warning.
 
         Raises:
-            UserError: no image can be read, or ``out`` is the folder of one.
+            UserError: no image can be read, or ``options.out`` is the folder of one.
         """
 
     @staticmethod

@@ -16,9 +16,7 @@ class Checkpoints:
     A step with a finite loss can make weights that are not finite; only the next loss, or an evaluation, shows it.
     Until then the checkpoint before stays as ``before.ckpt``, and replaces ``last.ckpt`` if the weights are bad.
 
-    Args:
-        folder: of the checkpoints.
-        step: of ``last.ckpt``; 0 if there is none.
+    ``step`` is that of ``last.ckpt``, 0 if there is none.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -48,7 +46,7 @@ class Checkpoints:
         """Trust ``last.ckpt``: its weights gave a finite loss, or an evaluation."""
         if self.in_doubt:
             self.before.unlink(missing_ok=True)
-        self.in_doubt = False
+            self.in_doubt = False
 
     def withdraw(self) -> None:
         """Take ``last.ckpt`` back, unless it is trusted: its weights have blown up."""

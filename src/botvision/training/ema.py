@@ -10,9 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class WeightAverage:
     """A copy of a model whose weights and buffers are an exponential moving average of the model's.
 
-    Args:
-        model: copied, and left as it is.
-        decay: share of itself that the average keeps at a step, after the first steps of a run.
+    ``decay`` is the share of itself that the average keeps at a step, after the first steps of a run.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -25,11 +25,8 @@ class Metrics:
     Losses are means over the steps since the line before. ``data_wait`` is the share of the time since then that went
     by waiting for the loader. ``memory_mb`` is the most memory used so far, of the GPU or of the process.
 
-    Args:
-        folder: of the run.
-        task: what is trained.
-        step: steps done; of a resumed run, the lines after this step are removed.
-        writes: whether this process writes the files.
+    ``step`` counts the steps done: of a resumed run, the lines after it are removed. ``writes`` says whether this
+    process writes the files.
     """
 
     def __init__(self, folder: Path, task: Trainable, step: int, *, writes: bool) -> None:
@@ -83,7 +80,7 @@ class Metrics:
                 self.writer.add_scalar(name, value, step)
 
     def progress(self) -> str:
-        """The latest losses in a few words."""
+        """A short text with the latest losses and speed."""
         return PROGRESS.format_map(self.latest) if self.latest else ""
 
     def close(self) -> None:

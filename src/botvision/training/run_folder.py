@@ -98,14 +98,7 @@ def numbered_folder(base: Path) -> Path:
 
 
 def describe_run(folder: Path, name: str, task: str, experiment: ExperimentConfig) -> None:
-    """Write ``config.yaml`` and ``environment.json``.
-
-    Args:
-        folder: of the run.
-        name: of the experiment.
-        task: name of the task.
-        experiment: all settings.
-    """
+    """Write ``config.yaml``, with the names of the experiment and of its task, and ``environment.json``."""
     content = {"experiment": name, "task": task, **experiment.plain()}
     write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")

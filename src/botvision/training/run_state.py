@@ -28,7 +28,7 @@ class BatchBox:
 
 
 class LossModule(nn.Module):
-    """The losses of a task as one forward pass, whatever a task calls of its model: DDP needs exactly one a batch."""
+    """The losses of a task as one forward pass: DDP needs exactly one a batch, however often a task calls it."""
 
     def __init__(self, task: Trainable, model: nn.Module) -> None:
         super().__init__()
@@ -44,13 +44,7 @@ class LossModule(nn.Module):
 class RunState:
     """The network of a run with its optimiser, average, counts and files.
 
-    Args:
-        task: what is trained.
-        model: the network.
-        folder: of the run.
-        content: the checkpoint to continue from; None starts with the first step.
-        fabric: the processes of the run.
-        console: where progress goes.
+    ``content`` is the checkpoint to continue from; None starts with the first step.
 
     Raises:
         UserError: the checkpoint has no average of the weights, and the run keeps one.

@@ -65,10 +65,7 @@ def sgd(
         model: its trainable parameters are optimised.
         lr: learning rate for a batch of ``reference_batch`` images.
         batch_size: images in one optimiser step.
-        reference_batch: the batch size that ``lr`` is written down for.
-        momentum: of SGD.
         weight_decay: of the weights of convolutions and linear layers; norms, biases and relative tables have none.
-        nesterov: use Nesterov's momentum.
     """
     groups = parameter_groups(model, weight_decay)
     return torch.optim.SGD(groups, lr=lr * batch_size / reference_batch, momentum=momentum, nesterov=nesterov)

@@ -2,38 +2,23 @@
 
 import os
 import signal
+from contextlib import ExitStack
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from botvision.device import first_process
 
 
-def leave_process_group(worker: int) -> None:
-    """Take a process that reads images out of the process group of the run.
-
-    A terminal's Ctrl-C, ``timeout`` and schedulers send their signal to the whole group. The run must still finish its
-    step, and needs these processes for that.
-    """
-    os.setpgrp()
-
-
-class StopSignals:
+class StopSignals(ExitStack):
     """A context in which the first SIGINT or SIGTERM sets ``asked``, and a second one raises KeyboardInterrupt."""
 
-    def __init__(self) -> None:
-        self.asked = False
-        self.before: dict[int, Any] = {}
+    asked = False
 
     def __enter__(self) -> Self:
-        """Take over the two signals."""
+        """Take over the two signals; at the end, the handlers that were there before are restored."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self.receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the handlers that were there before."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+            self.callback(signal.signal, number, signal.signal(number, self.receive))
+        return super().__enter__()
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal and tell the user; raise at the second."""

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from botvision.data.loading import Batch
+from botvision.errors import first_few
 
 log = logging.getLogger("botvision")
 
@@ -40,9 +41,8 @@ class SkippedImages:
             log.warning("left out %s: %s", path, reason)
         counted = max(self.seen, min(self.images, LEAST_SEEN))
         if new and len(self.bad) > max(1, LARGEST_SHARE * counted):
-            named = [f"{path} ({reason})" for path, reason in list(self.bad.items())[:SHOWN]]
-            more = f" and {len(self.bad) - SHOWN} more, each in a warning above" if len(self.bad) > SHOWN else ""
+            named = first_few([f"{path} ({reason})" for path, reason in self.bad.items()], SHOWN)
             self.problem = (
-                f"{len(self.bad)} images could not be read, more than one and more than 1 % of {counted}: "
-                f"{', '.join(named)}{more}; replace or remove them, and start a new run"
+                f"{len(self.bad)} images could not be read, more than one and more than 1 % of {counted}: {named} "
+                "(each has a warning above); replace or remove them, and start a new run"
             )

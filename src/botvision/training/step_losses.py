@@ -27,11 +27,7 @@ class StepLosses:
     """Collects the losses of a step and reduces them over the processes, so that all judge the same numbers.
 
     On a GPU the numbers of a step are read after the next step was queued: they have arrived, and the GPU has work.
-    On a CPU they are read at once.
-
-    Args:
-        names: of the losses; the first is "loss".
-        device: of the losses.
+    On a CPU they are read at once. The first of ``names`` is "loss".
     """
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
@@ -51,10 +47,7 @@ class StepLosses:
     def end_step(self, step: int, *, stop: bool, failed: bool) -> None:
         """Reduce the losses of a step over all processes, and start to copy them from the device.
 
-        Args:
-            step: the step that ended; 1 is the first.
-            stop: this process received a signal to stop.
-            failed: this process cannot continue.
+        ``stop`` says that this process received a signal to stop, ``failed`` that it cannot continue.
         """
         assert self.sums is not None, "a step has at least one batch"
         flags = torch.tensor([stop, failed], dtype=torch.float64).to(self.device, non_blocking=True)

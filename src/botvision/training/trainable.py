@@ -13,7 +13,7 @@ from botvision.data.loading import Batch, RunBatches
 from botvision.training.config import ExperimentConfig
 
 OnImage = Callable[[int, int], None]
-"""Told how many images are done, and of how many."""
+"""Called with the number of images that are done, and of all."""
 
 
 class Evaluation(NamedTuple):
@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
     best: float
     """The score that decides which checkpoint is the best; higher is better."""
     text: str
-    """The scores in a few words."""
+    """A short text with the scores."""
     results: Any
     """What was found in each image, for :meth:`Trainable.write_results`."""
 

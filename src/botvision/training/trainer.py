@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint
-from botvision.data.loading import Batch, RunBatches, mixed_seed
+from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoint import recover_last
@@ -18,7 +18,7 @@ from botvision.training.processes import launch
 from botvision.training.run_folder import describe_run, lock_run, make_run_folder, read_scores
 from botvision.training.run_state import BatchBox, RunState
 from botvision.training.sharing import on_first_process
-from botvision.training.signals import StopSignals, leave_process_group
+from botvision.training.signals import StopSignals
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
 
@@ -36,12 +36,7 @@ class Outcome(NamedTuple):
 
 
 def start(task: Trainable, name: str, console: Console) -> Outcome:
-    """Train from the first step in a new run folder.
-
-    Args:
-        task: what is trained, with its experiment.
-        name: of the experiment.
-        console: where progress goes.
+    """Train from the first step in a new run folder; ``name`` is that of the experiment.
 
     Raises:
         UserError: weights or settings that the user can fix; there is no run folder then.
@@ -61,12 +56,7 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
 
 
 def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
-    """Continue a run from its last checkpoint; a complete run is left as it is.
-
-    Args:
-        task: made from the folder's ``config.yaml``.
-        folder: of the run.
-        console: where progress goes.
+    """Continue a run from its last checkpoint, with the task of its ``config.yaml``; a complete run is left as it is.
 
     Raises:
         UserError: no checkpoint, a damaged one, one of another model, or a run that another process is training.

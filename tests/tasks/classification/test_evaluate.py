@@ -259,7 +259,9 @@ def test_a_confusion_is_seen_at_its_place_whatever_the_number_of_classes(tmp_pat
     assert blue[:, left : left + round(side)].any(axis=1).sum() >= 0.95 * side  # the whole diagonal
     row, column = classes // 5, classes - 1
     matrix[row, column] = 2
-    changed = np.abs(drawn(matrix, tmp_path / "after.png") - before).sum(axis=2) > 60
+    after = drawn(matrix, tmp_path / "after.png")
+    shown = min(before.shape[1], after.shape[1])  # the words at the right may be longer
+    changed = np.abs(after[:, :shown] - before[:, :shown]).sum(axis=2) > 60
     middle = left + round(side / 2)
     changed = np.argwhere(changed[:, middle : left + round(side)]) + np.array([0, middle])
     cell = side / classes

@@ -101,11 +101,11 @@ def test_real_labels_belong_to_the_number_in_the_name(tmp_path, below):
     ("labels", "message"),
     [
         ([12], "image 4 has label 12, the model's are 0 to 11"),
-        ([0, -1], r"has \[0, -1\] for image 4"),
-        ([1.0], r"has \[1\.0\] for image 4"),
-        ([True], r"has \[True\] for image 4"),
-        ("1", "has '1' for image 4"),
-        (None, "has None for image 4"),
+        ([0, -1], "image 4: "),
+        ([1.0], "image 4: "),
+        ([True], "image 4: "),
+        ("1", "image 4: "),
+        (None, "image 4: "),
     ],
 )
 def test_real_labels_that_are_none(tmp_path, labels, message):
@@ -118,17 +118,19 @@ def test_real_labels_that_are_none(tmp_path, labels, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (json.dumps([[0]] * (REAL_IMAGES - 1)), "a list of 49999, it should hold a list of labels for each of 50000"),
-        ('{"a": 1}', "holds no list"),
-        ("[[1], [2", "no readable JSON"),
-        ("", "no readable JSON"),
+        (json.dumps([[0]] * (REAL_IMAGES - 1)), "49999"),
+        (json.dumps([[0]] * (REAL_IMAGES + 1)), "50000"),
+        ('{"a": 1}', "list"),
+        ("[[1], [2", "JSON"),
+        ("", "JSON"),
     ],
 )
 def test_a_real_file_of_another_shape(tmp_path, text, message):
     save_images(tmp_path / "val", [real_name(1)])
     (tmp_path / "real.json").write_text(text)
-    with pytest.raises(UserError, match=rf"real\.json: .*{message}"):
+    with pytest.raises(UserError, match=rf"real\.json: .*{message}") as caught:
         opened(tmp_path, labels=tmp_path / "real.json")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["cat.jpg", "ILSVRC2012_val_00000000.JPEG", "ILSVRC2012_val_00050001.JPEG"])
@@ -182,9 +184,9 @@ def test_a_list_that_is_none(tmp_path):
     with pytest.raises(UserError, match="a right label for none"):
         opened(tmp_path, labels=tmp_path / "list.txt")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"list\.txt: is no text at byte 0"):
+    with pytest.raises(UserError, match=r"list\.txt: .*utf-8"):
         opened(tmp_path, labels=tmp_path / "list.txt")
-    with pytest.raises(UserError, match=r"--labels .*gone\.txt: cannot be read .*; give JSON"):
+    with pytest.raises(UserError, match=r"labels: .*gone\.txt: .*give JSON"):
         opened(tmp_path, labels=tmp_path / "gone.txt")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         opened(tmp_path / "nowhere", labels=tmp_path / "list.txt")

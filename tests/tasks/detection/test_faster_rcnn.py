@@ -56,10 +56,8 @@ def test_a_run_on_boxes_alone_is_scored_by_boxes(tiny, tmp_path):
     found = task_of_checkpoint(outcome.folder).predict_files(
         outcome.folder,
         [image],
-        DetectionTask.predict_options(threshold=0),
-        out=tmp_path / "out",
-        device=torch.device("cpu"),
-        on_image=lambda done, total: None,
+        DetectionTask.predict_options(threshold=0, out=tmp_path / "out", device="cpu"),
+        lambda done, total: None,
     )
     assert all(result.keys() == {"image_id", "category_id", "bbox", "score", "file_name"} for result in found)
     assert (tmp_path / "out" / f"{image.stem}.png").is_file()

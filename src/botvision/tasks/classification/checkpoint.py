@@ -1,4 +1,4 @@
-"""What a classifier's checkpoint says of itself, and a classifier from a checkpoint."""
+"""The description of a classifier in its checkpoint, and a classifier from a checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
-from botvision.errors import UserError
+from botvision.checkpoint import load_trained
 from botvision.tasks.classification.config import ClassifierConfig
 from botvision.tasks.classification.model import Classifier
 from botvision.version import __version__
@@ -38,26 +37,11 @@ def describe(config: ClassifierConfig, classes: Sequence[str], class_names: Sequ
 
 
 def load_classifier(path: Path, device: torch.device | str = "cpu", *, ema: bool = True) -> LoadedClassifier:
-    """A classifier in test mode from a checkpoint or a run folder.
+    """A classifier in test mode; see :func:`~botvision.checkpoint.load_trained`."""
 
-    Args:
-        path: of a run folder the best checkpoint is taken, or else the last.
-        device: where to.
-        ema: take the average of the weights, where the run keeps one, and not the weights of its last step.
-
-    Raises:
-        UserError: missing, not readable, of another task, or weights that do not belong to the described network.
-    """
-    path = checkpoint_of(path)
-    content = read_checkpoint(path)
-    described = content["botvision"]
-    if described["task"] != TASK:
-        raise UserError(f"{path} is of the task {described['task']}, a checkpoint of {TASK} is needed here")
-    try:
+    def build(described: dict[str, Any]) -> tuple[Classifier, tuple[list[str], list[str]]]:
         classes, class_names = list(described["classes"]), list(described["class_names"])
-        model = Classifier(ClassifierConfig(**described["model"]), len(classes))
-        model.load_state_dict(weights_of(content, ema=ema))
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} is a checkpoint of another model or version: {reason}") from error
-    return LoadedClassifier(model.eval().to(device), classes, class_names, path)
+        return Classifier(ClassifierConfig(**described["model"]), len(classes)), (classes, class_names)
+
+    model, names, path = load_trained(path, TASK, build, device, ema=ema)
+    return LoadedClassifier(model, *names, path)

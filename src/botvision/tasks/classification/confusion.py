@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -22,15 +21,7 @@ LONGEST_NAME = 24  # letters
 
 
 def confusion_matrix(predictions: Sequence[dict[str, Any]], classes: int) -> np.ndarray:
-    """Count predictions.
-
-    Args:
-        predictions: with "label" and "predicted".
-        classes: K.
-
-    Returns:
-        (K, K) whole numbers: images of the row's class that are taken for the column's.
-    """
+    """(K, K) whole numbers: images whose "label" is the row and whose "predicted" class is the column."""
     pairs = [prediction["label"] * classes + prediction["predicted"] for prediction in predictions]
     return np.bincount(np.array(pairs, dtype=np.int64), minlength=classes**2).reshape(classes, classes)
 
@@ -73,39 +64,27 @@ def save_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -
     cell = 72 * side / len(matrix)  # points
     names = [shortened(name) for name in class_names] if 0.8 * cell >= LEAST_FONT else []
     font = min(9.0, 0.8 * cell)
-    margin = 0.7 + 0.6 * font / 72 * max(map(len, names), default=0)  # a letter is about 0.6 of its height wide
-    width, height = margin + side + 5.0, margin + side + 0.2
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
-    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
+    figure = Figure(figsize=(side, side), dpi=DOTS_PER_INCH)  # what stands around the matrix is added when it is saved
+    axes = figure.add_axes((0, 0, 1, 1))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The cube root shows rare confusions too, beside a strong diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(1 / 3, 0, 1), interpolation="nearest")
-    bar = figure.add_axes(((margin + side + 0.1) / width, margin / height, 0.15 / width, side / height))
+    bar = figure.add_axes((1 + 0.1 / side, 0, 0.15 / side, 1))
     figure.colorbar(image, cax=bar, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format=PercentFormatter(1, decimals=0))
-    write_names(axes, names, font)
-    if names and cell >= 14:  # where four digits fit
-        write_counts(axes, matrix, shares, min(12.0, 0.35 * cell))
-    place = ((margin + side + 0.9) / width, (margin + side) / height)
-    figure.text(*place, pairs_text(matrix, class_names), va="top", fontsize=8, linespacing=1.6, parse_math=False)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
-
-
-def write_names(axes: Axes, names: Sequence[str], font: float) -> None:
-    """Label both axes, with the names of the classes where there are any."""
     unit = "" if names else " (number of the class)"
-    axes.set_xlabel(f"predicted{unit}")
-    axes.set_ylabel(f"label{unit}")
+    axes.set(xlabel=f"predicted{unit}", ylabel=f"label{unit}")
     if names:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font, parse_math=False)
         axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
-
-
-def write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font: float) -> None:
-    """Write the number of images into each cell that has any."""
-    for row, column in np.argwhere(matrix):
-        colour = "white" if shares[row, column] > 0.2 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font, color=colour)
+    if names and cell >= 14:  # where four digits fit
+        for row, column in np.argwhere(matrix):
+            colour = "white" if shares[row, column] > 0.2 else "black"
+            size = min(12.0, 0.35 * cell)
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=colour)
+    text = pairs_text(matrix, class_names)
+    figure.text(1 + 0.9 / side, 1, text, va="top", fontsize=8, linespacing=1.6, parse_math=False)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight")
 
 
 def pairs_text(matrix: np.ndarray, class_names: Sequence[str]) -> str:

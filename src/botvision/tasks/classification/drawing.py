@@ -9,12 +9,7 @@ from botvision.pictures import GAP, LINE, SIDE, font, resized
 
 
 def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
-    """A photograph with its likeliest classes as bars beside it.
-
-    Args:
-        image: (3, H, W) uint8.
-        ranking: (name of the class, probability), likeliest first.
-    """
+    """A photograph (3, H, W) uint8 with bars beside it for its (class, probability), likeliest first."""
     photograph = resized(image)
     height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
     picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import evaluation_loader
-from botvision.errors import NotFiniteError, UserError
+from botvision.errors import NotFiniteError, UserError, first_few
 from botvision.files import whole_file, write_text
 from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.tasks.classification.model import Classifier
@@ -30,7 +30,7 @@ Target = dict[str, Any]
 RightLabels = Callable[[Target], Sequence[int]]
 """Gives the classes that are right for an image; none leave it out of the scores."""
 
-SCORES = {"top1": "top-1 (%)", "top5": "top-5 (%)", "loss": "loss", "ece": "calibration error (%)"}
+SHARES = {"top1": "top-1 (%)", "top5": "top-5 (%)", "ece": "calibration error (%)"}
 
 
 def own_label(target: Target) -> list[int]:
@@ -46,7 +46,7 @@ def evaluate_classifier(
     batch_size: int,
     workers: int = 0,
     on_image: OnImage = lambda done, total: None,
-    right_labels: RightLabels | None = None,
+    right_labels: RightLabels = own_label,
 ) -> Evaluation:
     """Classify every image and score the answers.
 
@@ -58,34 +58,29 @@ def evaluate_classifier(
         class_names: of the model's classes, for people to read.
         batch_size: images at once.
         workers: processes that read images.
-        on_image: told how many images are done, of how many.
         right_labels: the right classes of an image; the data set's own label by default.
 
     Returns:
         The scores "top1", "top5", "loss" (cross-entropy, in nats; of several right classes, that of any of them),
         "ece" (expected calibration error), all but the loss between 0 and 1, "images" that were scored, "skipped",
-        which could not be read, and "most_confused" (see ``confusion.most_confused``). The results have for each scored
-        image, in order of paths, "path", "label" (of several right ones the predicted one, or else the first),
-        "predicted" and its "probability".
+        which could not be read, and "most_confused" (see ``confusion.most_confused``). The results are the rows of
+        :func:`judge`, in order of paths.
 
     Raises:
         UserError: a label that is none of the model's, answers that are not finite, or too many unreadable images.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
-    shares = gather_or_raise(lambda: classify_all(model, loader, on_image, right_labels or own_label))
-    rows = [row for share, _ in shares for row in share]
+    shares = gather_or_raise(lambda: classify_all(model, loader, on_image, right_labels))
+    rows = sorted((row for share, _ in shares for row in share), key=lambda row: row["path"])
     skipped = [image for _, share in shares for image in share]
     check_skipped(skipped, len(dataset))  # type: ignore[arg-type]  # every data set here has a length
     if not rows:
         raise UserError("no image of the data set has a right label to score it by")
-    rows.sort(key=lambda row: row["path"])
-    names = ("path", "label", "predicted", "probability")
-    results = [{name: row[name] for name in names} for row in rows]
-    confused = most_confused(confusion_matrix(results, len(class_names)), class_names)
+    confused = most_confused(confusion_matrix(rows, len(class_names)), class_names)
     scores = {**classification_scores(rows, len(skipped)), "most_confused": confused}
     columns = {f"val_{name}": scores[name] for name in ("top1", "top5", "loss")}
     text = f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, loss {scores['loss']:.3f}"
-    return Evaluation(scores, columns, scores["top1"], text, results)
+    return Evaluation(scores, columns, scores["top1"], text, rows)
 
 
 @torch.no_grad()
@@ -104,7 +99,6 @@ def classify_all(
             if targets:
                 # In float64: probabilities that float32 rounds to 1 would all have a loss of 0.
                 logits = model(batch["images"].to(model.pixel_mean.device)).cpu().double()
-                check_finite(logits, targets)
                 rows += judge(logits, targets, right_labels)
             skipped += batch["skipped"]
             done += len(targets) + len(batch["skipped"])
@@ -114,28 +108,28 @@ def classify_all(
     return rows, skipped
 
 
-def check_finite(logits: Tensor, targets: Sequence[Target]) -> None:
-    """Refuse logits (B, K) that cannot be scored; their mean over a data set would be no number, and say nothing."""
-    for row, target in zip(logits, targets, strict=True):
-        if not row.isfinite().all():
-            raise NotFiniteError(
-                f"the network's answer to {target['path']} is not finite: the weights of this checkpoint have blown "
-                "up, only an earlier one is of use"
-            )
-
-
 def judge(logits: Tensor, targets: Sequence[Target], right_labels: RightLabels) -> list[dict[str, Any]]:
     """Compare the logits (B, K) of a batch with the right classes.
 
+    Raises:
+        NotFiniteError: logits that cannot be scored; their mean over a data set would be NaN, and say nothing.
+        UserError: a label that is none of the model's.
+
     Returns:
-        For each image that has a right class "path", "label", "predicted", "probability", "loss", and whether a right
-        class is the likeliest, "top1", or among the five likeliest, "top5".
+        For each image that has a right class "path", "label" (of several right ones the predicted one, or else the
+        first), "predicted" and its "probability", "loss", and whether a right class is the likeliest, "top1", or among
+        the five likeliest, "top5".
     """
     classes = logits.shape[1]
     log_probabilities = logits.log_softmax(dim=1)
     ranks = log_probabilities.topk(min(5, classes), dim=1).indices.tolist()
     rows = []
     for own, (best, *others), target in zip(log_probabilities, ranks, targets, strict=True):
+        if not own.isfinite().all():
+            raise NotFiniteError(
+                f"the network's answer to {target['path']} is not finite: the weights of this checkpoint have blown "
+                "up, only an earlier one is of use"
+            )
         right = list(right_labels(target))
         outside = [label for label in right if not 0 <= label < classes]
         if outside:
@@ -173,38 +167,31 @@ def calibration_error(probabilities: Tensor, right: Tensor) -> float:
 def check_skipped(skipped: Sequence[tuple[str, str]], images: int) -> None:
     """Raise a UserError if more images could not be read than one, and than 1 % of them."""
     if len(skipped) > max(1, SKIPPED_SHARE * images):
-        listed = ", ".join(path for path, _ in skipped[:SKIPPED_SHOWN])
-        more = f" and {len(skipped) - SKIPPED_SHOWN} more" if len(skipped) > SKIPPED_SHOWN else ""
-        raise UserError(f"{len(skipped)} of {images} images cannot be read, more than 1 %; replace {listed}{more}")
+        paths = first_few([path for path, _ in skipped], SKIPPED_SHOWN)
+        raise UserError(f"{len(skipped)} of {images} images cannot be read, more than 1 %; replace {paths}")
 
 
 def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[str], **about: Any) -> None:  # noqa: ANN401
-    """Write ``predictions.csv``, ``confusion.png`` and then ``metrics.json``.
-
-    Args:
-        folder: made where it is missing.
-        evaluation: of :func:`evaluate_classifier`.
-        class_names: of the model's classes, for people to read.
-        about: in front of the scores in ``metrics.json``: what was evaluated.
-    """
-    matrix = confusion_matrix(evaluation.results, len(class_names))
+    """Write ``predictions.csv``, ``confusion.png``, and ``metrics.json`` with what was evaluated (``about``) first."""
     with whole_file(folder / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "predicted", "probability", "label_name", "predicted_name"])
+        columns = ["path", "label", "predicted", "probability", "label_name", "predicted_name"]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
         for row in evaluation.results:
-            names = (class_names[row["label"]], class_names[row["predicted"]])
-            writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
+            names = {f"{name}_name": class_names[row[name]] for name in ("label", "predicted")}
+            writer.writerow(row | names)
+    matrix = confusion_matrix(evaluation.results, len(class_names))
     save_confusion(matrix, class_names, folder / "confusion.png")
-    content = {**about, **evaluation.scores}
-    write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    content = json.dumps({**about, **evaluation.scores}, indent=2, allow_nan=False)
+    write_text(folder / "metrics.json", content + "\n")  # last: now the results are complete
 
 
 def scores_table(scores: dict[str, Any]) -> Table:
     """The scores as a table, shares in percent."""
     table = Table(show_header=False)
-    for name, title in SCORES.items():
-        is_share = title.endswith("(%)")
-        table.add_row(title, f"{100 * scores[name]:.2f}" if is_share else f"{scores[name]:.4f}")
+    for name, title in SHARES.items():
+        table.add_row(title, f"{100 * scores[name]:.2f}")
+    table.add_row("loss", f"{scores['loss']:.4f}")
     table.add_row("images", str(scores["images"]))
     if scores["skipped"]:
         table.add_row("unreadable images", str(scores["skipped"]))

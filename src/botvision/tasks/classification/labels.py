@@ -5,23 +5,27 @@ class among ImageNet's sorted ones), subsets of the classes such as ImageNet-A's
 ImageNet-ReaL (Beyer et al. 2020; several right labels for an image).
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from botvision.configuration import FieldError
 from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.images import UnreadableImage
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 from botvision.pictures import find_images
 from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
-"""Images of ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
+"""Number of images in ImageNet's validation set, each with an entry in a file of ImageNet-ReaL."""
+Label = Annotated[int, Field(strict=True, ge=0)]
+REAL_LABELS = TypeAdapter(Annotated[list[list[Label]], Field(min_length=REAL_IMAGES, max_length=REAL_IMAGES)])
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 CLASSES_SHOWN = 5
 
@@ -29,10 +33,7 @@ CLASSES_SHOWN = 5
 class ListedImages:
     """Image files that a label file names, as :class:`~botvision.data.classification.ImageClasses` takes them.
 
-    Args:
-        source: the label file.
-        right: for each image file the right labels, at least one.
-        classes, class_names: of the model.
+    ``right`` has at least one right label for each image file; ``classes`` and ``class_names`` are those of the model.
     """
 
     groups: np.ndarray | None = None
@@ -74,13 +75,13 @@ def open_labelled(
         root: whatever :func:`~botvision.data.open_classes` opens, or a folder that holds the class folders itself.
             Their names are the model's classes or some of them, or 0 .. K-1 (ImageNet-V2).
         split: "train", "val" or the name of another folder; not looked at where `root` holds the class folders itself.
-        transform: of uint8 images (3, H, W).
+        transform: of Pillow images.
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
         limit: so many images alone.
 
     Raises:
-        UserError: nothing of the kind is there, classes that are not the model's, or a wrong label file.
+        UserError: no such data, classes that are not the model's, or a label file that cannot be used.
     """
     if labels is not None:
         right = read_labels(labels, Path(root), split, classes)
@@ -89,12 +90,8 @@ def open_labelled(
     dataset = ImageClasses(own_images(root, split, classes), transform, limit=limit)
     places = class_places(dataset.classes, classes)
     if not places:
-        unknown = [name for name in dataset.classes if name not in classes]
-        more = f" and {len(unknown) - CLASSES_SHOWN} more" if len(unknown) > CLASSES_SHOWN else ""
-        raise UserError(
-            f"{dataset.source}: its classes are not the model's {len(classes)}, "
-            f"which have no {', '.join(map(repr, unknown[:CLASSES_SHOWN]))}{more}"
-        )
+        unknown = first_few([repr(name) for name in dataset.classes if name not in classes], CLASSES_SHOWN)
+        raise UserError(f"{dataset.source}: its classes are not the model's {len(classes)}, which have no {unknown}")
     return dataset, lambda target: [places[target["label"]]]
 
 
@@ -107,11 +104,9 @@ def own_images(root: str, split: str, classes: Sequence[str]) -> ImageStore:
 
 
 def class_places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The model's output for each of the names of classes; empty where they are not its classes.
+    """The model's output for each of some names; empty where they are not the names of its K classes.
 
-    Args:
-        names: classes of the model, or all of "0" .. "K-1", which stand for its classes in sorted order.
-        classes: of the model, output by output.
+    They may also be all of "0" .. "K-1", which stand for its classes in sorted order.
     """
     place = {name: number for number, name in enumerate(classes)}
     if set(names) <= place.keys():
@@ -128,8 +123,7 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
     Args:
         file: JSON as ImageNet-ReaL has it, a list with a list of labels for each image of ImageNet's validation set;
             or lines of a path and a label, the path below the split's folder or below the data folder.
-        root: the data folder.
-        split: "train", "val" or the name of another folder.
+        root, split: the data folder, and "train", "val" or the name of another folder in it.
         classes: of the model. A label is the place of a class in sorted order, from 0; in lines also its name.
 
     Returns:
@@ -139,17 +133,13 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
         UserError: the file or an image is not there or not as it should be; a label is none of the model's.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; --labels goes with a folder of images")
+        raise UserError(f"{root}: no such folder; labels of a file go with a folder of images")
     has_split = any((root / name).is_dir() for name in folder_names(split))
     folder = find_split_folder(root, split) if has_split else root
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"--labels {file}: cannot be read ({error.strerror}); give JSON, or lines of path and label"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is no text at byte {error.start}; give JSON, or lines of path and label") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FieldError(("labels",), f"{file}: {error}; give JSON, or lines of path and label") from error
     if file.suffix == ".json":
         right = real_labels(file, text, folder, classes)
     else:
@@ -162,12 +152,14 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
 def real_labels(file: Path, text: str, folder: Path, classes: Sequence[str]) -> dict[str, list[int]]:
     """:func:`read_labels` for the text of an ImageNet-ReaL file and all images below a folder."""
     try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file}: is no readable JSON ({error})") from error
-    if not isinstance(entries, list) or len(entries) != REAL_IMAGES:
-        what = f"a list of {len(entries)}" if isinstance(entries, list) else "no list"
-        raise UserError(f"{file}: holds {what}, it should hold a list of labels for each of {REAL_IMAGES} images")
+        entries = REAL_LABELS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = f"image {int(first['loc'][0]) + 1}: " if first["loc"] else ""
+        raise UserError(
+            f"{file}: {where}{first['msg']}; it should be JSON with a list of labels, whole numbers from 0 on, for "
+            f"each of {REAL_IMAGES} images"
+        ) from error
     outputs = sorted(range(len(classes)), key=lambda output: classes[output])
     right: dict[str, list[int]] = {}
     for path in find_images([folder]):
@@ -176,8 +168,6 @@ def real_labels(file: Path, text: str, folder: Path, classes: Sequence[str]) -> 
         if not 1 <= number <= REAL_IMAGES:
             raise UserError(f"{path}: is no image that {file} has labels for, such as ILSVRC2012_val_00000001.JPEG")
         labels = entries[number - 1]
-        if not isinstance(labels, list) or any(type(label) is not int or label < 0 for label in labels):
-            raise UserError(f"{file}: has {labels!r} for image {number}, it should be a list of labels, from 0 on")
         if max(labels, default=0) >= len(outputs):
             raise UserError(f"{file}: image {number} has label {max(labels)}, the model's are 0 to {len(outputs) - 1}")
         right[str(path)] = [outputs[label] for label in labels]

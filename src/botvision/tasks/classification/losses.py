@@ -44,7 +44,10 @@ def classification_losses(
     """
     device = next(model.parameters()).device
     if not batch["targets"]:
-        return loss_of_nothing(model, image_size, device)
+        # Other processes wait for this one's part in the batch norms and gradients: grey images give a gradient of 0.
+        grey = torch.full((2, 3, image_size, image_size), 128, dtype=torch.uint8, device=device)
+        loss = 0.0 * model(grey).float().sum()
+        return {"loss": loss, "top1": torch.zeros_like(loss)}
     labels = torch.tensor([target["label"] for target in batch["targets"]], device=device)
     images, labels = mix(batch["images"].to(device), labels)
     # A batch norm on a map of one position refuses one image alone; twice the same image changes no gradient.
@@ -52,14 +55,3 @@ def classification_losses(
     loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     strongest = labels if labels.ndim == 1 else labels.argmax(dim=1)
     return {"loss": loss, "top1": (logits.argmax(dim=1) == strongest).float().mean()}
-
-
-def loss_of_nothing(model: nn.Module, image_size: int, device: torch.device) -> dict[str, Tensor]:
-    """The loss of a batch without any readable image: 0, with a gradient of 0.
-
-    Two grey images go through the network all the same, because other processes wait for this one's part in the batch
-    norms and gradients; a batch norm on a map of one position refuses one image alone.
-    """
-    grey = torch.full((2, 3, image_size, image_size), 128, dtype=torch.uint8, device=device)
-    loss = 0.0 * model(grey).float().sum()
-    return {"loss": loss, "top1": torch.zeros_like(loss)}

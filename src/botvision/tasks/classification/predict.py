@@ -18,15 +18,10 @@ from botvision.training.trainable import OnImage
 
 @torch.no_grad()
 def classify(classifier: LoadedClassifier, image: Tensor, top: int) -> list[tuple[int, float]]:
-    """The likeliest classes of one image, on the centre crop that the classifier is tested with.
-
-    Args:
-        classifier: from :func:`~botvision.tasks.classification.checkpoint.load_classifier`.
-        image: (3, H, W) uint8.
-        top: how many; all where there are fewer.
+    """The ``top`` likeliest classes of one image (3, H, W) uint8, on the centre crop that the classifier is tested on.
 
     Returns:
-        (class, probability), likeliest first.
+        (class, probability), likeliest first; all classes where there are fewer than ``top``.
     """
     model = classifier.model
     crop = eval_crop(model.config.image_size)(image)
@@ -43,16 +38,9 @@ def classify_files(
     top: int,
     on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Classify image files and draw each one beside its classes; photographs are turned as their EXIF data say.
+    """Classify image files and draw each one beside its ``top`` classes, in pictures in ``out`` named after the images.
 
-    Images that cannot be read are left out, with a warning.
-
-    Args:
-        classifier: the trained classifier.
-        files: images.
-        out: folder for the pictures, named after the images.
-        top: classes that are named for each.
-        on_image: told how many images are done, of how many.
+    Photographs are turned as their EXIF data say. Images that cannot be read are left out, with a warning.
 
     Returns:
         For each image that could be read "path" and "classes", likeliest first, each with "class" (as the data set has
@@ -64,13 +52,12 @@ def classify_files(
     pictures = picture_files(files, out)
     results = []
     for number, image in read_images(files, on_image):
-        ranking = classify(classifier, image, top)
-        named = [(classifier.class_names[index], probability) for index, probability in ranking]
-        classes = [
+        classes: list[dict[str, Any]] = [
             {"class": classifier.classes[index], "name": classifier.class_names[index], "probability": probability}
-            for index, probability in ranking
+            for index, probability in classify(classifier, image, top)
         ]
         results.append({"path": str(files[number - 1]), "classes": classes})
+        named = [(entry["name"], entry["probability"]) for entry in classes]
         save_picture(draw_ranking(image, named), pictures[number - 1])
     return results
 

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from botvision.configuration import Count, FieldError
-from botvision.data import check_same_classes, open_classes
-from botvision.data.loading import Batch, RunBatches, training_loader
+from botvision.data import ImageClasses, check_same_classes, open_classes
+from botvision.data.loading import Batch
+from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
@@ -26,12 +26,10 @@ from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
 from botvision.tasks.classification.predict import classify_files, predictions_table
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
-from botvision.tasks.frozen import STAGES, first_random, parts_up_to
-from botvision.training.schedule import cosine_schedule, sgd
+from botvision.tasks.pixels import STAGES, first_random, parts_up_to
+from botvision.training.schedule import cosine_schedule
 from botvision.training.trainable import Evaluation, OnImage
 
-REFERENCE_BATCH = 256
-"""Images in a batch for which learning rates are written down."""
 LAYOUT = "a folder with train/ and val/, in each a folder for every class"
 
 
@@ -64,11 +62,13 @@ class ClassificationTask(Task):
     """
 
     experiment: ClassificationExperiment
+    train_set: ImageClasses
     name = TASK
     config_type = ClassificationExperiment
     eval_options = ClassificationEvalOptions
     predict_options = ClassificationPredictOptions
     result_name = "images"
+    reference_batch, nesterov = 256, True
     columns = ("loss", "top1")
     score_columns = ("val_top1", "val_top5", "val_loss")
 
@@ -126,29 +126,12 @@ class ClassificationTask(Task):
         check_frozen(self.experiment.model.freeze, report)
         return str(report)
 
-    def loader(self, batches: RunBatches) -> DataLoader:
-        """Images and labels of the training split."""
-        return training_loader(self.train_set, batches, self.experiment.data.workers)
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum."""
-        config = self.experiment.optimizer
-        return sgd(
-            model,
-            lr=config.lr,
-            batch_size=self.experiment.run.batch_size,
-            reference_batch=REFERENCE_BATCH,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=True,
-        )
-
     def rate(self, step: int, steps: int) -> float:
         """A linear rise, then a cosine to 0."""
         return cosine_schedule(step, steps, warmup_steps=self.warmup_steps)
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, and the share of images that are classified rightly."""
+        """Cross-entropy, and the share of images that are classified correctly."""
         smoothing = self.experiment.optimizer.label_smoothing
         size = self.experiment.model.image_size
         return classification_losses(model, batch, self.mix, label_smoothing=smoothing, image_size=size)
@@ -171,17 +154,10 @@ class ClassificationTask(Task):
 
     @classmethod
     def evaluate_checkpoint(
-        cls,
-        checkpoint: Path,
-        data: str,
-        options: ClassificationEvalOptions,
-        *,
-        out: Path | None,
-        device: torch.device,
-        on_image: OnImage,
+        cls, checkpoint: Path, data: str, options: ClassificationEvalOptions, on_image: OnImage
     ) -> Evaluation:
         """Score a checkpoint on a centre crop, by the data's labels or those of a file."""
-        classifier = load_classifier(checkpoint, device, ema=options.ema)
+        classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
         size = options.input_size or classifier.model.config.image_size
         dataset, right_labels = open_labelled(
             data,
@@ -201,26 +177,20 @@ class ClassificationTask(Task):
             on_image=on_image,
             right_labels=right_labels,
         )
-        if out:
+        if options.out:
             about: dict[str, Any] = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
             about |= {"labels": str(options.labels) if options.labels else None}
             about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
-            write_results(out, evaluation, classifier.class_names, **about)
+            write_results(options.out, evaluation, classifier.class_names, **about)
         return evaluation
 
     @classmethod
     def predict_files(
-        cls,
-        checkpoint: Path,
-        files: Sequence[Path],
-        options: ClassificationPredictOptions,
-        *,
-        out: Path,
-        device: torch.device,
-        on_image: OnImage,
+        cls, checkpoint: Path, files: Sequence[Path], options: ClassificationPredictOptions, on_image: OnImage
     ) -> list[dict[str, Any]]:
         """The likeliest classes of each image, and a picture of it."""
-        return classify_files(load_classifier(checkpoint, device), files, out, top=options.top, on_image=on_image)
+        classifier = load_classifier(checkpoint, pick_device(options.device))
+        return classify_files(classifier, files, options.out, top=options.top, on_image=on_image)
 
     @staticmethod
     def tables(scores: dict[str, Any], options: ClassificationEvalOptions | None = None) -> list[Table]:

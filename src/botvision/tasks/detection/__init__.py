@@ -1,7 +1,7 @@
 """Object detection and instance segmentation on the backbones of the catalogue."""
 
 from botvision.tasks.detection.config import DetectionExperiment, DetectorConfig
-from botvision.tasks.detection.faster_rcnn import FasterRCNN
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
+from botvision.tasks.detection.rcnn import FasterRCNN
 
 __all__ = ["DetectionExperiment", "DetectorConfig", "FasterRCNN", "MaskRCNN"]

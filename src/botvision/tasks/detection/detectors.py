@@ -1,11 +1,10 @@
 """The list of detectors."""
 
 from botvision.tasks.detection.config import DetectorConfig
-from botvision.tasks.detection.faster_rcnn import FasterRCNN
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
-from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.rcnn import RCNN, FasterRCNN
 
-DETECTORS: dict[str, type[MaskRCNN] | type[FasterRCNN]] = {"mask_rcnn": MaskRCNN, "faster_rcnn": FasterRCNN}
+DETECTORS: dict[str, type[RCNN]] = {"mask_rcnn": MaskRCNN, "faster_rcnn": FasterRCNN}
 """Detectors by the name in their configuration; each is made from it and a number of classes."""
 
 

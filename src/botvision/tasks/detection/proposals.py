@@ -69,7 +69,7 @@ class ProposalNetwork(RegionProposalNetwork):
         return boxes, self.losses(scores, deltas, labels, wanted, anchors_in_level)
 
     def anchors(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
-        """All anchors of each image, (A, 4) in pixels and float32, whatever the maps are computed in."""
+        """All anchors of each image, (A, 4) in pixels, in float32 also where the maps are in bfloat16."""
         # The generator takes its precision from the maps; a view of one number in float32 says it without a copy.
         return self.anchor_generator(images, [map.new_zeros((), dtype=torch.float32).expand(map.shape) for map in maps])
 

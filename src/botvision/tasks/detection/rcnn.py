@@ -1,20 +1,20 @@
 """The two-stage detector: a backbone, a proposal network, and heads on the proposed regions."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD
+from botvision.models import Network
 from botvision.tasks.detection.backbone import PyramidBackbone
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.proposals import ProposalNetwork
-from botvision.tasks.detection.regions import RegionHeads
-from botvision.tasks.frozen import freeze, keep_in_test_mode
+from botvision.tasks.detection.regions import RegionHeads, box_heads
+from botvision.tasks.pixels import PixelModel
 
 
-class RCNN(nn.Module):
+class RCNN(PixelModel):
     """Boxes and classes of the objects in an image, and what further heads say about each of them.
 
     Images come in at the size they are computed at: scaling, cropping and padding belong to the data pipeline and
@@ -23,46 +23,36 @@ class RCNN(nn.Module):
     Args:
         config: the detector as data.
         num_classes: K, classes of objects, background not counted.
-        backbone: normalised images to the pyramid p2 to p6.
-        rpn: proposes boxes.
-        roi_heads: the heads on the proposed regions, see :class:`~botvision.tasks.detection.regions.RegionHeads`.
     """
 
     predicts: ClassVar[tuple[str, ...]] = ("box",)
     """What COCO's metric can score; the last one decides which checkpoint is the best."""
     loss_names: ClassVar[tuple[str, ...]] = ("objectness", "proposal_box", "class", "box")
     """The losses of a training step."""
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
-    def __init__(
-        self,
-        config: DetectorConfig,
-        num_classes: int,
-        backbone: PyramidBackbone,
-        rpn: ProposalNetwork,
-        roi_heads: RegionHeads,
-    ) -> None:
+    def __init__(self, config: DetectorConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
         self.num_classes = num_classes
-        self.backbone = backbone
-        self.rpn = rpn
-        self.roi_heads = roi_heads
+        self.backbone = PyramidBackbone(config)
+        self.rpn = ProposalNetwork(config, self.backbone.strides)
+        self.roi_heads = RegionHeads(
+            config, **box_heads(config, num_classes), **self.further_heads(config, num_classes)
+        )
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum, module.eps = config.norm_momentum, config.norm_epsilon
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
-        self.frozen_stage = "c2" if config.freeze_stem else "none"
-        freeze(self.backbone.body, self.frozen_stage)
+        self.freeze("c2" if config.freeze_stem else "none")
         self.to(memory_format=torch.channels_last)
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or test; frozen parts stay in test, so that their statistics stay too."""
-        super().train(mode)
-        keep_in_test_mode(self.backbone.body, self.frozen_stage)
-        return self
+    @property
+    def trunk(self) -> Network:
+        """The backbone without its pyramid."""
+        return self.backbone.body
+
+    def further_heads(self, config: DetectorConfig, num_classes: int) -> dict[str, nn.Module]:
+        """The heads beside those for boxes and classes, as arguments of ``RegionHeads``; none by default."""
+        return {}
 
     def forward(
         self,
@@ -89,8 +79,12 @@ class RCNN(nn.Module):
         if self.training and targets is None:
             raise ValueError("targets are needed in training")
         sizes = content_sizes or [(images.shape[-2], images.shape[-1])] * len(images)
-        pixels = (images.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
+        pixels = self.normalised(images)
         features = self.backbone(pixels)
         proposals, losses = self.rpn(ImageList(pixels, sizes), features, targets)
         detections, head_losses = self.roi_heads(features, proposals, sizes, targets)
         return {**losses, **head_losses} if self.training else detections
+
+
+class FasterRCNN(RCNN):
+    """Boxes and classes alone (Ren et al. 2015); it learns from data without masks. Masks' settings are not used."""

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection
-from botvision.data.loading import Batch, RunBatches, training_loader
+from botvision.data.loading import Batch
+from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
@@ -24,12 +24,10 @@ from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
 from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.transforms import eval_transform, train_transform
-from botvision.tasks.frozen import first_random, parts_up_to
-from botvision.training.schedule import sgd, step_schedule
+from botvision.tasks.pixels import first_random, parts_up_to
+from botvision.training.schedule import step_schedule
 from botvision.training.trainable import Evaluation, OnImage
 
-REFERENCE_BATCH = 64
-"""Images in a batch for which learning rates are written down."""
 DRAWN_SCORE = 0.5
 """Detections below this score are not drawn beside the truth."""
 
@@ -59,11 +57,13 @@ class DetectionTask(Task):
     """
 
     experiment: DetectionExperiment
+    train_set: CocoDetection
     name = TASK
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
     predict_options = DetectionPredictOptions
     result_name = "objects"
+    reference_batch = 64
 
     def __init__(self, experiment: DetectionExperiment) -> None:
         folder = absolute(experiment.data.data)
@@ -98,28 +98,12 @@ class DetectionTask(Task):
     def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
         """Load initial weights into the whole detector, or into its backbone where they are a network's."""
         whole = any(name.startswith("backbone.") for name in state)
-        report = load_weights(model if whole else model.backbone.body, state)
+        report = load_weights(model if whole else model.trunk, state)
         parts = (f"backbone.body.{part}" if whole else part for part in parts_up_to(model.frozen_stage))
         random = first_random(report, parts)
         if random:
             raise FieldError(("model", "freeze_stem"), f"would keep {random} random, which the weights do not contain")
         return str(report)
-
-    def loader(self, batches: RunBatches) -> DataLoader:
-        """Images and targets of the training split."""
-        return training_loader(self.train_set, batches, self.experiment.data.workers)
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with momentum."""
-        config = self.experiment.optimizer
-        return sgd(
-            model,
-            lr=config.lr,
-            batch_size=self.experiment.run.batch_size,
-            reference_batch=REFERENCE_BATCH,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
 
     def rate(self, step: int, steps: int) -> float:
         """A linear warm-up, then a tenth at each of ``decay_at``."""
@@ -150,19 +134,12 @@ class DetectionTask(Task):
 
     @classmethod
     def evaluate_checkpoint(
-        cls,
-        checkpoint: Path,
-        data: str,
-        options: DetectionEvalOptions,
-        *,
-        out: Path | None,
-        device: torch.device,
-        on_image: OnImage,
+        cls, checkpoint: Path, data: str, options: DetectionEvalOptions, on_image: OnImage
     ) -> Evaluation:
-        """Score a checkpoint; in ``out`` the results, and pictures of what was found beside the truth."""
-        if options.pictures and out is None:
+        """Score a checkpoint; in ``options.out`` the results, and pictures of what was found beside the truth."""
+        if options.pictures and options.out is None:
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
-        detector = load_detector(checkpoint, device)
+        detector = load_detector(checkpoint, pick_device(options.device))
         transform = eval_transform(detector.model.config.input_size)
         dataset = open_coco(Path(data), options.split, transform, options.images, type(detector.model))
         if dataset.categories != detector.categories:
@@ -171,28 +148,21 @@ class DetectionTask(Task):
         evaluation = evaluate_detector(
             detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
         )
-        if out:
+        if options.out:
             about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
-            write_results(out, evaluation.scores, evaluation.results, **about)
+            write_results(options.out, evaluation.scores, evaluation.results, **about)
             dataset.transform = None
             drawn = range(min(options.pictures, len(dataset)))
-            draw_beside_truth(detector, dataset, drawn, out / "pictures", threshold=DRAWN_SCORE)
+            draw_beside_truth(detector, dataset, drawn, options.out / "pictures", threshold=DRAWN_SCORE)
         return evaluation
 
     @classmethod
     def predict_files(
-        cls,
-        checkpoint: Path,
-        files: Sequence[Path],
-        options: DetectionPredictOptions,
-        *,
-        out: Path,
-        device: torch.device,
-        on_image: OnImage,
+        cls, checkpoint: Path, files: Sequence[Path], options: DetectionPredictOptions, on_image: OnImage
     ) -> list[dict[str, Any]]:
         """Detections in COCO's results format with the file as "file_name", and a picture of each image."""
-        detector = load_detector(checkpoint, device)
-        return detect_files(detector, files, out, threshold=options.threshold, on_image=on_image)
+        detector = load_detector(checkpoint, pick_device(options.device))
+        return detect_files(detector, files, options.out, threshold=options.threshold, on_image=on_image)
 
     @staticmethod
     def tables(scores: dict[str, Any], options: DetectionEvalOptions | None = None) -> list[Table]:
@@ -203,7 +173,7 @@ class DetectionTask(Task):
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
         """The backbone; its images have the input size on the longer side."""
         model = load_detector(checkpoint, device).model
-        return AttentionSource(model.backbone.body, model.config.input_size, max, is_trained=True)
+        return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True)
 
 
 def open_coco(
