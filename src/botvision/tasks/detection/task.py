@@ -29,8 +29,8 @@ from botvision.training.trainable import Evaluation, OnImage
 
 REFERENCE_BATCH = 64
 """Images in a batch for which learning rates are written down."""
-DRAWN_SCORE = 0.5
-"""Detections below this score are not drawn beside the truth."""
+DRAWN_IMAGES, DRAWN_SIDE = 4, 1600
+"""Validation images that are drawn after each evaluation of a run, and the most pixels a side of these pictures."""
 
 
 class DetectionEvalOptions(EvalOptions):
@@ -40,6 +40,8 @@ class DetectionEvalOptions(EvalOptions):
     """Print AP class by class too."""
     pictures: CountOrZero = 0
     """Draw the first so many images, what was found beside the truth."""
+    threshold: Share = 0.5
+    """Detections that score less are not drawn; the scores count them all."""
 
 
 class DetectionPredictOptions(PredictOptions):
@@ -173,9 +175,8 @@ class DetectionTask(Task):
         if out:
             about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
             write_results(out, evaluation.scores, evaluation.results, **about)
-            dataset.transform = None
             drawn = range(min(options.pictures, len(dataset)))
-            draw_beside_truth(detector, dataset, drawn, out / "pictures", threshold=DRAWN_SCORE)
+            draw_beside_truth(evaluation.results, dataset, drawn, out / "pictures", threshold=options.threshold)
         return evaluation
 
     @classmethod
