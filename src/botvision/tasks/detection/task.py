@@ -85,7 +85,7 @@ class DetectionTask(Task):
                 f"{self.val_set.annotation_file}: its categories differ from those of {self.train_set.annotation_file}"
             )
         self.images = len(self.train_set)
-        self.columns = ("loss", *detector.loss_names)
+        self.columns = ("loss", *detector.loss_names, "proposal_recall")
         self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
 
     def describe(self) -> dict[str, Any]:
@@ -134,7 +134,8 @@ class DetectionTask(Task):
         """The detector's losses, and their sum."""
         targets = batch["targets"]
         losses = model(batch["images"], [target["content_size"] for target in targets], targets)
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+        recall = losses.pop("proposal_recall")
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "proposal_recall": recall}
 
     def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
         """The backbone: the sizes of all that follows it change with every image."""
