@@ -33,13 +33,14 @@ def evaluate(
         out: Folder for the results; eval/<split> in the run folder by default, beside what the training wrote.
         json: Print the scores as JSON.
     """
-    task = task_of_checkpoint(checkpoint)
+    file = checkpoint_of(checkpoint)
+    task = task_of_checkpoint(file)
     options = chosen(task.eval_options, given, task.name)
     if out is None and checkpoint.is_dir():
         out = checkpoint / "eval" / options.split
     with Reporter(stderr()) as reporter:
         evaluation = task.evaluate_checkpoint(
-            checkpoint_of(checkpoint),
+            file,
             data,
             options,
             out=out,

@@ -36,11 +36,12 @@ def predict(
         json: Print the results as JSON instead of a table.
     """
     files = find_images(images)
+    checkpoint = checkpoint_of(checkpoint)
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.predict_options, given, task.name)
     with Reporter(stderr()) as reporter:
         results = task.predict_files(
-            checkpoint_of(checkpoint),
+            checkpoint,
             files,
             options,
             out=out,
