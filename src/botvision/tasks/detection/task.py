@@ -131,7 +131,7 @@ class DetectionTask(Task):
         )
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The detector's losses, and their sum."""
+        """The detector's losses, their sum, and the recall of the proposals."""
         targets = batch["targets"]
         losses = model(batch["images"], [target["content_size"] for target in targets], targets)
         recall = losses.pop("proposal_recall")
@@ -149,6 +149,11 @@ class DetectionTask(Task):
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
         """Write ``detections.json`` and ``metrics.json``."""
         write_results(folder, evaluation.scores, evaluation.results, step=step)
+
+    def draw_results(self, folder: Path, evaluation: Evaluation) -> list[Path]:
+        """The first few validation images with their strongest detections, beside the truth."""
+        drawn = range(min(DRAWN_IMAGES, len(self.val_set)))
+        return draw_beside_truth(evaluation.results, self.val_set, drawn, folder, longest=DRAWN_SIDE)
 
     @classmethod
     def evaluate_checkpoint(
