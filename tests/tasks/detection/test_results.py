@@ -1,6 +1,7 @@
 """Detections in COCO's format, and pictures of them."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -116,10 +117,14 @@ class LargestTensor(TorchDispatchMode):
 def test_no_tensor_is_as_large_as_several_masks_of_the_image():
     size = (300, 400)
     found, image = many_detections(50, size), torch.zeros(3, *size, dtype=torch.uint8)
+    tracemalloc.start()
     with LargestTensor() as largest:
         results = coco_results(found, 1, CATEGORIES, size)
         draw_detections(image, results, CATEGORIES)
+    _, numpy_peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert len(results) == 50
+    assert numpy_peak < 20 * 300 * 400  # 50 masks would have a byte for each pixel of each
     assert 300 * 400 < largest.numbers <= 3 * 300 * 400  # the image itself has three channels
 
 
