@@ -125,7 +125,7 @@ def recipe(options: argparse.Namespace) -> list[str]:
 
 def collect(name: str, model: str, seed: int, run: Path) -> dict[str, Any]:
     """What a run wrote: its settings, where it ran, its scores and its curve. No paths: they are of one machine."""
-    with (run / "metrics.csv").open(newline="") as file:
+    with (run / "evaluations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     config = yaml.safe_load((run / "config.yaml").read_text())
     environment = json.loads((run / "environment.json").read_text())

@@ -67,9 +67,23 @@ def test_of_a_run_folder_the_best_checkpoint_counts_else_the_last(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         checkpoint_of(tmp_path)
     for name in ("last.ckpt", "best.ckpt"):
-        (folder / name).touch()
+        torch.save({**GOOD, "best": 0.3}, folder / name)
         assert checkpoint_of(tmp_path) == folder / name
     assert checkpoint_of(folder / "last.ckpt") == folder / "last.ckpt"
+
+
+@pytest.mark.parametrize(("score", "taken"), [(0.0123, "best"), (0.0099, "last"), (0.0, "last")])
+def test_the_checkpoint_that_is_taken_is_logged_with_its_step_and_the_best_score(tmp_path, caplog, score, taken):
+    caplog.set_level("INFO", "botvision")
+    (tmp_path / "checkpoints").mkdir()
+    steps = {"best": 777, "last": 888}
+    for name, step in steps.items():
+        torch.save({**GOOD, "best": score, "step": step}, tmp_path / "checkpoints" / f"{name}.ckpt")
+    file = checkpoint_of(tmp_path)
+    assert file == tmp_path / "checkpoints" / f"{taken}.ckpt"
+    (record,) = caplog.records
+    for part in (file, steps[taken], f"{score:.4f}"):
+        assert str(part) in record.getMessage()
 
 
 def test_weights_are_the_average_where_there_is_one_and_it_is_wanted():

@@ -1,5 +1,6 @@
 """Checkpoints of runs, whatever the task: where they are, and what they contain."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,20 +17,36 @@ Labels = TypeVar("Labels")
 
 PARTS: dict[str, type] = {"botvision": dict, "state_dict": dict, "step": int}
 """What every checkpoint contains."""
+LEAST_BEST = 0.01
+"""Where no evaluation of a run scored this much, its best checkpoint is chosen among scores of about 0, by chance."""
+
+logger = logging.getLogger("botvision")
 
 
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint that a user means: the file itself, or the best one of a run folder, or else the last.
 
+    Of a run folder the last one is also taken where the best score is below 0.01. Which one it is, is logged.
+
     Raises:
-        UserError: neither is there.
+        UserError: neither is there, or it is damaged.
     """
     if path.is_file():
         return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
-    raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
+    best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    found = [file for file in (best, last) if file.is_file()]
+    if not found:
+        raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
+    content = read_checkpoint(found[0])
+    step, score = content["step"], content.get("best", 0.0)
+    if found == [best, last] and score < LEAST_BEST:
+        done = read_checkpoint(last)["step"]
+        text = "%s (step %d) is used: the best score of the run, %.4f at step %d, is below %g"
+        logger.warning(text, last, done, score, step, LEAST_BEST)
+        return last
+    about = f", score {score:.4f}" if found[0] == best else ""
+    logger.info("%s (step %d%s) is used", found[0], step, about)
+    return found[0]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -94,6 +96,47 @@ def test_predict_prints_nothing_but_json_and_writes_results_and_pictures(run, tr
     assert Image.open(tmp_path / f"{files[0].stem}-2.png").size == Image.open(tmp_path / f"{files[0].stem}.png").size
 
 
+def test_a_finished_run_is_made_longer(run, trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    status, _, err = run("train", "--resume", folder, "--steps", 1)
+    assert status == 2
+    assert "--steps" in err
+    assert "2 steps" in err
+    assert run("train", "--resume", folder, "--epochs", 1, "--steps", 3)[0] == 2
+    status, _, err = run("train", "--resume", folder, "--steps", 3)
+    assert status == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["run"]["steps"] == 3
+    with (folder / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    status, _, err = run("train", "--resume", folder, "--epochs", 2)  # of 8 images in batches of 4
+    assert status == 0
+    with (folder / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert "4 of 4 steps" in run("train", "--resume", folder)[2]
+
+
+def test_a_warning_about_a_field_names_its_flag_on_standard_error(trained, shapes, tmp_path):
+    image = next((shapes / "val2017").iterdir())
+    words = ["predict", trained, image, "--threshold", "0.999", "--out", tmp_path / "out"]
+    done = subprocess.run([sys.executable, "-m", "botvision", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--threshold: " in done.stderr
+    assert f"{trained / 'checkpoints'}" in done.stderr  # which checkpoint was taken
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == []
+
+
+def test_the_threshold_of_an_evaluation_is_that_of_its_pictures(run, trained, shapes, tmp_path):
+    pictures = []
+    for threshold in (0, 1):
+        out = tmp_path / str(threshold)
+        flags = ("--images", 1, "--pictures", 1, "--threshold", threshold, "--out", out)
+        assert run("eval", trained, "--data", shapes, *flags)[0] == 0
+        sheet = np.asarray(Image.open(next((out / "pictures").iterdir())))[24:]  # below the titles
+        pictures.append(np.array_split(sheet, 2, axis=1))
+    assert (pictures[0][0] != pictures[1][0]).any()
+    assert (pictures[0][1] == pictures[1][1]).all()  # the truth
+
+
 def test_train_prints_nothing_but_json(run, trained, tiny_flags, tmp_path):
     status, out, _ = run("train", "small/botnet50", *tiny_flags, "--out", tmp_path / "run", "--json")
     assert status == 0
@@ -164,5 +207,5 @@ def test_ctrl_c_between_two_checkpoints_and_resume(run, tiny_flags, tmp_path):
     status, _, _ = run("train", "--resume", out)
     assert status == 0
     with (out / "metrics.csv").open(newline="") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file) if row["loss"]] == list(range(1, steps + 1))
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(1, steps + 1))
     assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["step"] == steps

@@ -61,10 +61,10 @@ def to_nan():
 
 @pytest.fixture
 def rows_of():
-    """The lines of ``metrics.csv`` of a run folder."""
+    """The lines of a table of a run folder, ``metrics.csv`` or ``evaluations.csv``."""
 
-    def read(folder: Path) -> list[dict[str, str]]:
-        with (folder / "metrics.csv").open(newline="") as file:
+    def read(folder: Path, table: str = "metrics") -> list[dict[str, str]]:
+        with (folder / f"{table}.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
     return read

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,13 @@ def test_the_environment_says_what_it_ran_on(finished):
 
 
 def test_metrics_have_every_step_and_every_evaluation(finished, rows_of, make_task):
-    rows = rows_of(finished)
-    losses = [row for row in rows if row["loss"]]
+    losses, scores = rows_of(finished), rows_of(finished, "evaluations")
     assert [row["step"] for row in losses] == ["1", "2", "3", "4", "5"]
-    assert [row["step"] for row in rows if row["val_error"]] == ["3", "5"]
+    assert [(row["step"], float(row["val_error"]) > 0) for row in scores] == [("3", True), ("5", True)]
+    assert list(scores[0]) == ["step", "time", "val_error"]
+    times = [datetime.fromisoformat(row["time"]) for row in losses + scores]
+    assert all(time.utcoffset() == timedelta(0) and time.microsecond == 0 for time in times)
+    assert abs(max(times) - datetime.now(UTC)) < timedelta(minutes=1)
     rate = make_task().rate
     assert [float(row["lr"]) for row in losses] == pytest.approx([0.05 * rate(step, 5) for step in range(5)])
     for row in losses:
@@ -54,18 +58,18 @@ def test_metrics_have_every_step_and_every_evaluation(finished, rows_of, make_ta
 def test_a_line_has_the_means_since_the_line_before_and_the_last_step_one_in_any_case(make_task, rows_of, tmp_path):
     every = rows_of(start(make_task(log_every=1, eval_every=5), "linear", CONSOLE).folder)
     second = rows_of(start(make_task(log_every=2, eval_every=5, out=tmp_path / "r"), "linear", CONSOLE).folder)
-    losses = [float(row["loss"]) for row in every if row["loss"]]
+    losses = [float(row["loss"]) for row in every]
     means = [(losses[0] + losses[1]) / 2, (losses[2] + losses[3]) / 2, losses[4]]
-    assert [row["step"] for row in second if row["loss"]] == ["2", "4", "5"]
-    assert [float(row["loss"]) for row in second if row["loss"]] == pytest.approx(means)
+    assert [row["step"] for row in second] == ["2", "4", "5"]
+    assert [float(row["loss"]) for row in second] == pytest.approx(means)
 
 
 def test_tensorboard_shows_the_same_numbers(finished, rows_of):
     events = EventAccumulator(str(finished / "tensorboard")).Reload()
     curves: dict[str, list] = {}
-    for row in rows_of(finished):
+    for row in rows_of(finished) + rows_of(finished, "evaluations"):
         for name, value in row.items():
-            if name != "step" and value:
+            if name not in ("step", "time"):
                 curves.setdefault(name, []).append((int(row["step"]), pytest.approx(float(value), rel=1e-6)))
     assert set(events.Tags()["scalars"]) == curves.keys()
     for name, points in curves.items():
@@ -77,7 +81,7 @@ def test_a_score_that_is_none_has_no_value(make_task, rows_of):
     evaluate = task.evaluate
     task.evaluate = lambda *arguments: evaluate(*arguments)._replace(columns={"val_error": None})
     folder = start(task, "linear", CONSOLE).folder
-    assert [row["val_error"] for row in rows_of(folder)] == [""] * 7
+    assert [row["val_error"] for row in rows_of(folder, "evaluations")] == ["", ""]
 
 
 def test_no_temporary_file_is_left(finished):
@@ -88,6 +92,7 @@ def test_no_temporary_file_is_left(finished):
         "config.yaml",
         "environment.json",
         "eval/metrics.json",
+        "evaluations.csv",
         "metrics.csv",
     ]
 

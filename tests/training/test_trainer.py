@@ -11,8 +11,10 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from botvision.checkpoint import read_checkpoint
+from botvision.configuration import FieldError
 from botvision.data.loading import RunBatches
 from botvision.errors import UserError
+from botvision.training.run_folder import read_config
 from botvision.training.trainer import resume, start
 
 STEPS = 5
@@ -93,9 +95,12 @@ def assert_same_end(folder, expected, rows_of):
         assert all(torch.equal(own[part][name], value) for name, value in other.get(part, {}).items())
     momenta, others = own["optimizer"]["state"], other["optimizer"]["state"]
     assert all(torch.equal(momenta[i]["momentum_buffer"], others[i]["momentum_buffer"]) for i in others)
-    columns = ("step", "epoch", "lr", "loss", "error", "val_error")
-    rows, other_rows = ([[row[name] for name in columns] for row in rows_of(run)] for run in (folder, expected))
-    assert rows == other_rows
+    for table, columns in (
+        ("metrics", ("step", "epoch", "lr", "loss", "error")),
+        ("evaluations", ("step", "val_error")),
+    ):
+        rows, others = ([[row[name] for name in columns] for row in rows_of(run, table)] for run in (folder, expected))
+        assert rows == others
 
 
 def test_stopped_by_a_signal_and_resumed(make_task, kind, uninterrupted, in_batch, interrupt, rows_of):
@@ -184,6 +189,42 @@ def test_a_complete_run_is_left_as_it_is(make_task, capsys):
     assert {file: file.stat().st_mtime_ns for file in outcome.folder.rglob("*")} == before
 
 
+def test_a_finished_run_goes_on_to_more_steps_as_if_it_had_never_stopped(make_task, kind, tmp_path, rows_of):
+    """With a learning rate that does not depend on the length of the run."""
+
+    def with_fixed_rate(task):
+        task.rate = lambda step, steps: 0.5
+        return task
+
+    longer = {**kind, "eval_every": 1, "steps": STEPS}
+    whole = start(with_fixed_rate(make_task(**longer, out=tmp_path / "whole")), "linear", CONSOLE).folder
+    folder = start(with_fixed_rate(make_task(**{**longer, "steps": 2})), "linear", CONSOLE).folder
+    torch.manual_seed(12345)
+    outcome = resume(with_fixed_rate(make_task(**longer)), folder, CONSOLE)
+    assert (outcome.steps, outcome.stopped) == (STEPS, False)
+    assert_same_end(folder, whole, rows_of)
+    assert read_config(folder).settings["run"]["steps"] == STEPS  # the next resume is of the longer run
+
+
+def test_a_longer_run_follows_the_longer_schedule_from_where_it_goes_on(make_task, rows_of):
+    folder = start(make_task(steps=4), "linear", CONSOLE).folder
+    longer = make_task(steps=None, epochs=3)  # 9 steps of 8 of the 24 samples
+    assert resume(longer, folder, CONSOLE).steps == 9
+    factors = [longer.rate(step, 4) for step in range(4)] + [longer.rate(step, 9) for step in range(4, 9)]
+    assert [float(row["lr"]) for row in rows_of(folder)] == pytest.approx([0.05 * factor for factor in factors])
+
+
+@pytest.mark.parametrize(("length", "field"), [({"steps": 4}, "steps"), ({"steps": None, "epochs": 1}, "epochs")])
+def test_a_run_cannot_be_made_shorter_than_it_is(make_task, length, field):
+    folder = start(make_task(), "linear", CONSOLE).folder
+    before = (folder / "config.yaml").read_bytes()
+    with pytest.raises(FieldError, match=f"{STEPS} steps") as caught:
+        resume(make_task(**length), folder, CONSOLE)
+    assert caught.value.path == ("run", field)
+    assert str(folder) in str(caught.value)
+    assert (folder / "config.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize("error", [UserError("an image is cut off"), KeyboardInterrupt()])
 def test_a_failed_last_evaluation_is_made_up_on_resume(make_task, tmp_path, rows_of, error):
     def fail(*_):
@@ -200,7 +241,8 @@ def test_a_failed_last_evaluation_is_made_up_on_resume(make_task, tmp_path, rows
     outcome = resume(make_task(eval_every=STEPS), folder, CONSOLE)
     assert (outcome.steps, outcome.stopped, outcome.scores) == (STEPS, False, whole.scores)
     assert (folder / "eval" / "metrics.json").read_text() == (whole.folder / "eval" / "metrics.json").read_text()
-    assert rows_of(folder)[-1] == rows_of(whole.folder)[-1]
+    own, other = (rows_of(run, "evaluations")[-1] for run in (folder, whole.folder))
+    assert (own["step"], own["val_error"]) == (other["step"], other["val_error"])
     assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["step"] == STEPS
 

@@ -3,6 +3,7 @@
 ``--help``, ``--version`` and an unknown command import neither PyTorch nor the library that parses flags.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -37,15 +38,34 @@ USAGE = "\n".join(
     [
         "botvision: Bottleneck Transformers (BoTNet) for visual recognition\n",
         *(f"  botvision {name} {words}\n      {purpose}" for name, (_, words, purpose) in COMMANDS.items()),
-        "  botvision train --resume RUN\n      continue an interrupted run",
+        "  botvision train --resume RUN [--steps N]\n      continue an interrupted run, or make a run longer",
         "  botvision --install-completion\n      completion of commands and options in bash, zsh or fish",
         "\n--help after a command lists its options, --version prints the version, --debug shows tracebacks.",
     ]
 )
 
 
+class PlainLines(logging.Formatter):
+    """Log records as plain lines; one about a field names the field's flag."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message of a record."""
+        from botvision.cli.messages import message_of  # here, because it imports pydantic
+
+        return (isinstance(record.msg, Exception) and message_of(record.msg)) or super().format(record)
+
+
+def show_log() -> None:
+    """Show what the package logs, and the warnings of other packages, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainLines())
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("botvision").setLevel(logging.INFO)
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit status."""
+    show_log()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:

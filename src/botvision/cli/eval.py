@@ -20,12 +20,13 @@ def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any
             joined by "::", such as shards/train-{000000..000009}.tar::shards/val-000000.tar.
         json: Print the scores as JSON.
     """
-    task = task_of_checkpoint(checkpoint)
+    file = checkpoint_of(checkpoint)
+    task = task_of_checkpoint(file)
     options = chosen(task.eval_options, given, task.name)
     if options.out is None and checkpoint.is_dir():
         options = options.replace(out=checkpoint / "eval" / options.split)
     with image_progress("evaluating") as on_image:
-        evaluation = task.evaluate_checkpoint(checkpoint_of(checkpoint), data, options, on_image)
+        evaluation = task.evaluate_checkpoint(file, data, options, on_image)
     print_results(evaluation.scores, task.tables(evaluation.scores, options), as_json=json)
     if options.out:
         say(f"written to {options.out}")

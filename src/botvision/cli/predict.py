@@ -31,10 +31,11 @@ def predict(
         json: Print the results as JSON instead of a table.
     """
     files = find_images(images)
+    checkpoint = checkpoint_of(checkpoint)
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.predict_options, given, task.name)
     with image_progress("predicting") as on_image:
-        results = task.predict_files(checkpoint_of(checkpoint), files, options, on_image)
+        results = task.predict_files(checkpoint, files, options, on_image)
     write_text(options.out / "predictions.json", json_format.dumps(results) + "\n")
     say(f"{len(results)} {task.result_name}, {len(files)} images given, written to {options.out}")
     print_results(results, task.prediction_tables(results), as_json=json)

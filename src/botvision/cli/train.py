@@ -1,7 +1,7 @@
 """`botvision train`."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +16,12 @@ from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
 from botvision.tasks.registry import TASKS, task_of_run
 from botvision.training import trainer
+from botvision.training.config import RunConfig
 
 USAGE = """\
 botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
 botvision train imagenet/MODEL --data DIR [--recipe NAME] [--smoke] [--field VALUE ...]
-botvision train --resume RUN [--json]
+botvision train --resume RUN [--steps N | --epochs N] [--json]
 
 experiments (botvision train EXPERIMENT --help lists every field):"""
 
@@ -71,10 +72,7 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
     Raises:
         UserError: a value that its field cannot have, or ``--steps`` and ``--epochs`` together.
     """
-    if {"steps", "epochs"} <= given.keys():
-        raise UserError("--steps and --epochs both say how long the run is; give one of them")
-    if "epochs" in given:  # instead of the experiment's own steps, which would win
-        given = {**given, "steps": None}
+    given |= run_length(given)
     options = chosen(
         entry.options, {key: given.pop(key) for key in list(given) if key in entry.options.model_fields}, name
     )
@@ -88,15 +86,30 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
     return report_run(outcome, task.tables, as_json)
 
 
-def resume(*, resume: Path, json: bool = False) -> int:
-    """Continue a run with its own settings.
+def run_length(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How long a run is by the flags that were given; epochs replace steps, which would win otherwise.
+
+    Raises:
+        UserError: ``--steps`` and ``--epochs`` together.
+    """
+    length = {name: given[name] for name in ("steps", "epochs") if name in given}
+    if len(length) > 1:
+        raise UserError("--steps and --epochs both say how long the run is; give one of them")
+    return {"steps": None, **length} if length else {}
+
+
+def resume(*, resume: Path, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of RunConfig)
+    """Continue a run with its own settings; more steps or epochs than it had make it longer.
 
     Args:
         resume: The run folder.
         json: Print the final scores as JSON.
     """
-    task = task_of_run(resume)
+    task = task_of_run(resume, **run_length(given))
     return report_run(trainer.resume(task, resume, stderr()), task.tables, json)
+
+
+with_flags(resume, [flag for flag in flags(RunConfig, "Longer") if flag.name in ("steps", "epochs")])
 
 
 def print_experiments() -> None:

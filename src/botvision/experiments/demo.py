@@ -1,12 +1,12 @@
 """The main job on generated data: make the data, train, evaluate, draw."""
 
+import json
 from pathlib import Path
 
 from rich.console import Console
 
-from botvision.data import CocoDetection, write_generated_coco
+from botvision.data import write_generated_coco
 from botvision.experiments.catalogue import DEMO
-from botvision.tasks.detection.checkpoint import load_detector
 from botvision.tasks.detection.predict import draw_beside_truth
 from botvision.tasks.detection.task import DetectionTask
 from botvision.training.run_folder import numbered_folder
@@ -32,8 +32,6 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> tuple[Out
     outcome = start(task, "demo/botnet50", console)
     if outcome.stopped:
         return outcome, []
-    detector = load_detector(outcome.folder / "checkpoints" / "last.ckpt")
-    pictures = draw_beside_truth(
-        detector, CocoDetection(data, "val"), range(PICTURES), outcome.folder / "pictures", threshold=0.5
-    )
-    return outcome, pictures
+    results = json.loads((outcome.folder / "eval" / "detections.json").read_text(encoding="utf-8"))
+    folder = outcome.folder / "pictures"
+    return outcome, draw_beside_truth(results, task.val_set, range(PICTURES), folder, threshold=0.5)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from botvision.checkpoint import checkpoint_of
 from botvision.configuration import FieldError
 from botvision.data import read_image
 from botvision.data.images import PIXEL_MEAN, PIXEL_STD
@@ -39,6 +40,7 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
             torch.manual_seed(0)
             network = create_model(name).eval().to(device)
         return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
+    path = checkpoint_of(path)
     return task_of_checkpoint(path).attention_source(path, torch.device(device))
 
 

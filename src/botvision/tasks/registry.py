@@ -1,6 +1,7 @@
 """The list of tasks, and which of them a checkpoint or a run belongs to."""
 
 from pathlib import Path
+from typing import Any
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.configuration import FieldError
@@ -38,10 +39,15 @@ def task_of_checkpoint(path: Path) -> type[Task]:
         raise UserError(f"{path}: {error}") from error
 
 
-def task_of_run(folder: Path) -> Task:
+def task_of_run(folder: Path, **changes: Any) -> Task:  # noqa: ANN401 (of RunConfig)
     """The task of a run, made from its ``config.yaml``.
 
+    Args:
+        folder: of the run.
+        changes: fields of the section "run" with other values.
+
     Raises:
+        FieldError: a change that its field cannot have.
         UserError: no run folder, settings that are wrong (the message names the file and the field), or data that
             cannot be used.
     """
@@ -52,4 +58,4 @@ def task_of_run(folder: Path) -> Task:
         experiment = task.config_type(**{str(name): value for name, value in record.settings.items()})
     except FieldError as error:
         raise UserError(f"{file}: {error}") from error
-    return task(experiment)
+    return task(experiment.replace(run=experiment.run.replace(**changes)))

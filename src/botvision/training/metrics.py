@@ -1,29 +1,33 @@
-"""The numbers of a run: ``metrics.csv``, TensorBoard and the progress line. Only the first process writes them."""
+"""The numbers of a run: two tables, TensorBoard and the progress line. Only the first process writes them."""
 
 import csv
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from botvision.files import room_for, whole_file
 from botvision.training.trainable import Trainable
 
-COLUMNS = ("step", "epoch", "lr", "images_per_second", "data_wait", "memory_mb")
-"""What every run has in ``metrics.csv``, before the losses and the scores of its task."""
+COLUMNS = ("step", "time", "epoch", "lr", "images_per_second", "data_wait", "memory_mb")
+"""What every run has in ``metrics.csv``, before the losses of its task."""
 PROGRESS = "loss {loss:.3f}, {images_per_second:.1f} images/s, {data_wait:.0%} of the time waiting for data"
 
 
 class Metrics:
-    """Writes a line of losses when it is asked to, and a line of scores after each evaluation.
+    """Writes a line of losses to ``metrics.csv`` when it is asked to, and of scores to ``evaluations.csv``.
 
-    Losses are means over the steps since the line before. ``data_wait`` is the share of the time since then that went
-    by waiting for the loader. ``memory_mb`` is the most memory used so far, of the GPU or of the process.
+    ``time`` is when the line was written, in UTC. Losses are means over the steps since the line before. ``data_wait``
+    is the share of the time since then that went by waiting for the loader. ``memory_mb`` is the most memory used so
+    far, of the GPU or of the process.
 
     ``step`` counts the steps done: of a resumed run, the lines after it are removed. ``writes`` says whether this
     process writes the files.
@@ -32,13 +36,17 @@ class Metrics:
     def __init__(self, folder: Path, task: Trainable, step: int, *, writes: bool) -> None:
         self.images_per_step = task.experiment.run.batch_size
         self.images_per_epoch = task.images
-        self.columns = (*COLUMNS, *task.columns, *task.score_columns)
-        self.table = folder / "metrics.csv"
+        self.tables = {
+            folder / "metrics.csv": (*COLUMNS, *task.columns),
+            folder / "evaluations.csv": ("step", "time", *task.score_columns),
+        }
+        self.losses_table, self.scores_table = self.tables
         self.writer: SummaryWriter | None = None
         self.latest: dict[str, float] = {}
         self.start_line(step)
         if writes:
-            continue_table(self.table, self.columns, step)
+            for table, columns in self.tables.items():
+                continue_table(table, columns, step)
             self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def start_line(self, step: int) -> None:
@@ -62,19 +70,28 @@ class Metrics:
             "memory_mb": memory_mb(),
             **{name: total / steps for name, total in self.sums.items()},
         }
-        self.write(step, self.latest)
+        self.write(self.losses_table, step, self.latest)
         self.start_line(step)
 
     def write_scores(self, step: int, scores: Mapping[str, float | None], seconds: float) -> None:
         """Write a line of scores; the seconds that they took do not count as training time."""
         self.started += seconds
-        self.write(step, scores)
+        self.write(self.scores_table, step, scores)
 
-    def write(self, step: int, values: Mapping[str, float | None]) -> None:
-        """One line of the table, and one point of each curve."""
+    def show_pictures(self, step: int, pictures: Iterable[Path]) -> None:
+        """Show picture files in TensorBoard, by their names."""
         if self.writer is None:
             return
-        add_row(self.table, self.columns, {"step": step, **values})
+        for file in pictures:
+            with Image.open(file) as picture:
+                self.writer.add_image(file.stem, np.asarray(picture), step, dataformats="HWC")
+
+    def write(self, table: Path, step: int, values: Mapping[str, float | None]) -> None:
+        """One line of a table, and one point of each curve."""
+        if self.writer is None:
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        add_row(table, self.tables[table], {"step": step, "time": now, **values})
         for name, value in values.items():
             if value is not None:
                 self.writer.add_scalar(name, value, step)

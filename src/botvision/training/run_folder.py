@@ -99,9 +99,14 @@ def numbered_folder(base: Path) -> Path:
 
 def describe_run(folder: Path, name: str, task: str, experiment: ExperimentConfig) -> None:
     """Write ``config.yaml``, with the names of the experiment and of its task, and ``environment.json``."""
+    write_config(folder, name, task, experiment)
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def write_config(folder: Path, name: str, task: str, experiment: ExperimentConfig) -> None:
+    """Write ``config.yaml``, with the names of the experiment and of its task."""
     content = {"experiment": name, "task": task, **experiment.plain()}
     write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
 def read_config(folder: Path) -> RunRecord:

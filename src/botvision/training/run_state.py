@@ -141,12 +141,11 @@ class RunState:
                 self.images_at_once,
                 lambda done, total: self.reporter.show("evaluating, image", done, total),
             )
-        seconds = time.perf_counter() - started
         if evaluation is not None:
             self.scores = evaluation.scores
-        on_first_process(lambda: self.record(evaluation, seconds))
+        on_first_process(lambda: self.record(evaluation, started))
 
-    def record(self, evaluation: Evaluation | None, seconds: float) -> None:
+    def record(self, evaluation: Evaluation | None, started: float) -> None:
         """Write what an evaluation found, and keep the checkpoint as the best one if it is. On the first process."""
         if evaluation is not None and evaluation.best > self.best:
             self.best = evaluation.best
@@ -154,7 +153,9 @@ class RunState:
             self.checkpoints.copy_to_best()
         self.checkpoints.confirm()
         if evaluation is not None:
-            self.metrics.write_scores(self.step, evaluation.columns, seconds)
+            pictures = self.task.draw_results(self.folder / "pictures" / f"step-{self.step}", evaluation)
+            self.metrics.show_pictures(self.step, pictures)
+            self.metrics.write_scores(self.step, evaluation.columns, time.perf_counter() - started)
             self.task.write_results(self.folder / "eval", evaluation, self.step)  # last: now it is complete
             self.console.print(f"step {self.step}: {evaluation.text}", highlight=False, soft_wrap=True)
 

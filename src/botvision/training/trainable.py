@@ -22,7 +22,7 @@ class Evaluation(NamedTuple):
     scores: dict[str, Any]
     """As written to eval/metrics.json."""
     columns: dict[str, float | None]
-    """The scores that go into metrics.csv, by the names in ``score_columns``; None where nothing can be measured."""
+    """The scores for evaluations.csv, by the names in ``score_columns``; None where nothing can be measured."""
     best: float
     """The score that decides which checkpoint is the best; higher is better."""
     text: str
@@ -43,7 +43,7 @@ class Trainable(ABC):
     columns: tuple[str, ...]
     """What :meth:`losses` gives, in the order of metrics.csv; "loss" comes first."""
     score_columns: tuple[str, ...] = ()
-    """What an evaluation adds to metrics.csv."""
+    """What an evaluation writes to evaluations.csv."""
     images: int
     """Number of training images."""
 
@@ -92,3 +92,7 @@ class Trainable(ABC):
 
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:  # noqa: B027 (optional)
         """Write the scores and results of an evaluation into a folder."""
+
+    def draw_results(self, folder: Path, evaluation: Evaluation) -> list[Path]:
+        """Draw a few results of an evaluation into a folder; gives the files, none by default."""
+        return []

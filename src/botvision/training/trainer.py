@@ -10,12 +10,20 @@ from rich.console import Console
 from torch import Tensor
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint
+from botvision.configuration import FieldError
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoint import recover_last
 from botvision.training.processes import launch
-from botvision.training.run_folder import describe_run, lock_run, make_run_folder, read_scores
+from botvision.training.run_folder import (
+    describe_run,
+    lock_run,
+    make_run_folder,
+    read_config,
+    read_scores,
+    write_config,
+)
 from botvision.training.run_state import BatchBox, RunState
 from botvision.training.sharing import on_first_process
 from botvision.training.signals import StopSignals
@@ -56,9 +64,12 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
 
 
 def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
-    """Continue a run from its last checkpoint, with the task of its ``config.yaml``; a complete run is left as it is.
+    """Continue a run from its last checkpoint; a complete run is left as it is.
+
+    The task is that of the folder's ``config.yaml``; other ``steps`` or ``epochs`` replace those there.
 
     Raises:
+        FieldError: the run has done more steps than the task asks for.
         UserError: no checkpoint, a damaged one, one of another model, or a run that another process is training.
     """
     fabric = launch(task.experiment.run)
@@ -72,12 +83,18 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
         if any(content["botvision"].get(part) != value for part, value in expected.items()):
             raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
         done, steps = content["step"], task.experiment.run.total_steps(task.images)
-        scores = read_scores(folder, done) if done >= steps else None
+        if done > steps:
+            length = "steps" if task.experiment.run.steps else "epochs"
+            raise FieldError(("run", length), f"should be {done} steps or more, which {folder} has done, got {steps}")
+        scores = read_scores(folder, done) if done == steps else None
         if scores is not None:
             if fabric.is_global_zero:
                 console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
             return Outcome(folder, done, False, scores)
-        return fit(RunState(task, task.make_model(), folder, content, fabric, console))
+        state = RunState(task, task.make_model(), folder, content, fabric, console)
+        record = read_config(folder)
+        on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
+        return fit(state)
 
 
 def fit(state: RunState) -> Outcome:

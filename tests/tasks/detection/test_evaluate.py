@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_results_and_boxes_lie_in_the_original_images(li
             detected = lively_model(image[None], [target["content_size"]])[0]
         found = in_original(detected, target["content_size"], target["original_size"])
         own = by_image(results)[target["image_id"]]
-        assert_same_detections(own, coco_results(found, target["image_id"], images.categories))
+        assert_same_detections(own, coco_results(found, target["image_id"], images.categories, target["original_size"]))
         for result in own:
             x, y, width, height = result["bbox"]
             assert 0 <= x <= x + width <= target["original_size"][1] + 1e-3

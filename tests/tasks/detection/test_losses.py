@@ -9,7 +9,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_convert
 
 from botvision.tasks.detection import DetectorConfig, MaskRCNN
-from botvision.tasks.detection.proposals import ProposalNetwork
+from botvision.tasks.detection.proposals import ProposalNetwork, proposal_recall
 from botvision.tasks.detection.regions import RegionHeads, box_heads
 
 SIZE = (64, 64)
@@ -184,6 +184,14 @@ def test_without_an_object_box_and_mask_losses_are_zero_and_have_gradients():
     assert not heads.mask_predictor.mask_fcn_logits.weight.grad.any()
 
 
+def test_the_recall_of_proposals_counts_the_objects_of_all_images_that_one_overlaps_by_half():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
+    near = torch.tensor([[0.0, 0, 10, 6], [0, 0, 10, 10], [20, 20, 30, 24], [25, 20, 35, 30]])
+    targets = [{"boxes": boxes[:2]}, {"boxes": boxes}, {"boxes": boxes[:0]}]
+    assert proposal_recall([near, boxes[2:], near], targets).item() == pytest.approx(2 / 5)
+    assert proposal_recall([near[:0], near, near], targets).item() == pytest.approx(1 / 5)
+
+
 # --- the whole detector ---
 
 
@@ -192,7 +200,8 @@ def test_images_without_objects_train(tiny):
     model = MaskRCNN(tiny, CLASSES)
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     losses = model(images, [SIZE, SIZE], [no_objects(), no_objects()])
-    assert list(losses) == ["objectness", "proposal_box", "class", "box", "mask"]
+    assert list(losses) == ["objectness", "proposal_box", "class", "box", "mask", "proposal_recall"]
+    assert losses["proposal_recall"] == 1  # nothing was missed
     sum(losses.values()).backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert missing == []  # with several processes, each must have a gradient for each parameter

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from botvision.data import Category, CocoDetection, read_image
 from botvision.errors import UserError
@@ -40,11 +41,13 @@ def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
     confident = found["scores"] >= 0.1
     assert 5 < confident.sum() < len(confident)
     assert [result["score"] for result in results] == pytest.approx(found["scores"][confident].tolist(), abs=1e-6)
-    kept = zip(results, found["boxes"][confident], found["masks"][confident], found["labels"][confident], strict=True)
+    masks = paste_masks_in_image(found["masks"], found["boxes"], (40, 60))[:, 0] > 0.5
+    kept = zip(results, found["boxes"][confident], masks[confident], found["labels"][confident], strict=True)
     for result, box, mask, label in kept:
         x1, y1, x2, y2 = box.tolist()
         assert (result["image_id"], result["file_name"]) == (1, str(file))
-        assert result["category_id"] == detector.categories[label - 1].id
+        category = detector.categories[label - 1]
+        assert (result["category_id"], result["category_name"]) == (category.id, category.name)
         assert result["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1e-3)
         assert result["segmentation"]["size"] == [40, 60]
         assert coco_mask.area(result["segmentation"]) == mask.sum()
@@ -143,7 +146,7 @@ def test_a_picture_never_overwrites_an_image(detector, tmp_path):
 
 def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
     dataset = CocoDetection(shapes, "val")
-    files = draw_beside_truth(detector, dataset, range(2), tmp_path, threshold=0.999)
+    files = draw_beside_truth([], dataset, range(2), tmp_path, threshold=0.5)
     assert sorted(tmp_path.iterdir()) == sorted(files)
     sheet = torch.from_numpy(np.array(Image.open(files[0])))
     image, target = dataset[0]
@@ -151,6 +154,35 @@ def test_found_and_true_are_drawn_beside_each_other(detector, shapes, tmp_path):
     left, right = sheet[24:, :half].float(), sheet[24:, -half:].float()
     assert left.shape == right.shape
     assert (left != right).any(dim=2).float().mean() > 0.05 * len(target["labels"])  # masks on the right alone
+
+
+def test_as_many_detections_as_objects_are_drawn_without_a_threshold(detector, shapes, tmp_path):
+    """The picture is that of the strongest detections, and shrunk where it is asked for."""
+    dataset = CocoDetection(shapes, "val")
+    results = evaluate_detector(detector.model, CocoDetection(shapes, "val", eval_transform(64)), batch_size=4).results
+    objects = len(dataset[0][1]["labels"])
+    own = [result for result in results if result["image_id"] == dataset.images[0].id]
+    assert objects < len(own)
+    pictures = []
+    for number, found in enumerate((results, own[:objects], own[: objects - 1])):
+        (file,) = draw_beside_truth(found, dataset, [0], tmp_path / str(number))
+        pictures.append(Image.open(file).tobytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+    (small,) = draw_beside_truth(results, dataset, [0], tmp_path / "small", longest=200)
+    assert max(Image.open(small).size) == 200
+
+
+def test_where_nothing_is_found_the_best_score_and_the_threshold_are_named(detector, tmp_path, caplog):
+    file = save_image(tmp_path / "a.png")
+    best = detect(detector, read_image(file))["scores"].max().item()
+    assert detect_files(detector, [file], tmp_path / "out", threshold=0.99) == []
+    (record,) = caplog.records
+    assert record.msg.path == ("threshold",)
+    assert "0.99" in record.getMessage()
+    assert f"{best:.3g}" in record.getMessage()
+    caplog.clear()
+    assert detect_files(detector, [file], tmp_path / "out", threshold=best / 2)
+    assert not caplog.records
 
 
 def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(detector, tmp_path, caplog):
@@ -168,8 +200,7 @@ def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(detector, tmp_pa
 
 def test_letters_of_other_languages_are_drawn():
     def drawn(name: str) -> bytes:
-        found = {"boxes": torch.tensor([[10.0, 40, 90, 90]]), "labels": torch.tensor([1])}
-        found["masks"] = torch.zeros(1, 320, 320, dtype=torch.bool)
+        found = [{"category_id": 1, "bbox": [10, 40, 80, 50]}]
         return draw_detections(torch.zeros(3, 320, 320, dtype=torch.uint8), found, [Category(1, name)]).tobytes()
 
     assert len({drawn(name) for name in ("\U000f0000", *"üéßñБł")}) == 7

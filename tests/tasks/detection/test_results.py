@@ -1,19 +1,25 @@
 """Detections in COCO's format, and pictures of them."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from botvision.data import Category
-from botvision.tasks.detection.drawing import draw_detections
+from botvision.tasks.detection.drawing import draw_detections, draw_name
 from botvision.tasks.detection.results import above, coco_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
+SIZE = (40, 60)
 CATEGORIES = [Category(3, "car"), Category(90, "toothbrush")]
 
 
@@ -30,7 +36,7 @@ def two_detections() -> dict[str, torch.Tensor]:
 
 
 def test_results_are_what_coco_means():
-    first, second = coco_results(two_detections(), 17, CATEGORIES)
+    first, second = coco_results(two_detections(), 17, CATEGORIES, SIZE)
     assert json.loads(json.dumps([first, second])) == [first, second]
     assert (first["image_id"], first["category_id"], first["bbox"], first["score"]) == (17, 90, [10, 5, 30, 15], 0.9)
     assert (second["category_id"], second["bbox"], second["score"]) == (3, [3.25, 20, 5.75, 10.5], 0.25)
@@ -40,20 +46,86 @@ def test_results_are_what_coco_means():
 
 def test_making_results_leaves_the_detections_as_they_are():
     detections = two_detections()
-    coco_results(detections, 17, CATEGORIES)
+    coco_results(detections, 17, CATEGORIES, SIZE)
     for name, values in two_detections().items():
         assert torch.equal(detections[name], values), name
 
 
 def test_no_detection_makes_no_result():
     nothing = {name: values[:0] for name, values in two_detections().items()}
-    assert coco_results(nothing, 17, CATEGORIES) == []
+    assert coco_results(nothing, 17, CATEGORIES, SIZE) == []
 
 
 def test_detections_above_a_score_are_kept_whole():
     kept = above(two_detections(), 0.5)
     assert {name: len(values) for name, values in kept.items()} == dict.fromkeys(kept, 1)
     assert kept["labels"].tolist() == [2]
+
+
+SIDES = st.integers(1, 90)
+
+
+@settings(max_examples=100, deadline=None)
+@given(height=SIDES, width=SIDES, seed=st.integers(0, 2**32 - 1), inside=st.booleans(), smooth=st.booleans())
+@example(height=1, width=1, seed=0, inside=True, smooth=False)
+@example(height=64, width=3, seed=0, inside=False, smooth=True)
+def test_masks_are_those_of_torchvision_bit_for_bit(height, width, seed, inside, smooth):
+    """Boxes of any size, also partly outside the image, of no extent, at its edges, and as large as it is."""
+    draw, corner = torch.Generator().manual_seed(seed), torch.tensor([width, height]).float()
+    centres, sides = torch.rand(6, 2, generator=draw) * corner, torch.rand(6, 2, generator=draw) ** 3 * 2 * corner
+    boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+    if inside:
+        boxes = boxes.clamp(min=0).minimum(corner.repeat(2))
+    boxes[0] = torch.tensor([0.0, 0.0, width, height])
+    boxes[1] = torch.cat([corner - 0.5, corner])
+    cells = 4 if smooth else 28
+    masks = torch.rand(6, 1, cells, cells, generator=draw)
+    masks = torch.nn.functional.interpolate(masks, size=(28, 28), mode="bilinear")
+    masks[2] = 1.0
+    found = {"boxes": boxes, "labels": torch.ones(6, dtype=torch.int64), "masks": masks}
+    expected = (paste_masks_in_image(masks, boxes, (height, width))[:, 0] > 0.5).numpy().astype(np.uint8)
+    encoded = coco_mask.encode(np.asfortranarray(expected.transpose(1, 2, 0)))
+    results = coco_results(found, 1, CATEGORIES, (height, width))
+    assert [result["segmentation"]["counts"] for result in results] == [runs["counts"].decode() for runs in encoded]
+
+
+def many_detections(count: int, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Detections that all have about the size of the image."""
+    height, width = size
+    draw = torch.Generator().manual_seed(0)
+    return {
+        "boxes": torch.tensor([0.0, 0.0, width, height]) + 3 * torch.rand(count, 4, generator=draw) - 1.5,
+        "labels": 1 + torch.arange(count) % 2,
+        "scores": torch.linspace(0.9, 0.1, count),
+        "masks": torch.rand(count, 1, 28, 28, generator=draw),
+    }
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that an operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for value in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(value, torch.Tensor):
+                self.numbers = max(self.numbers, value.numel())
+        return made
+
+
+def test_no_tensor_is_as_large_as_several_masks_of_the_image():
+    size = (300, 400)
+    found, image = many_detections(50, size), torch.zeros(3, *size, dtype=torch.uint8)
+    tracemalloc.start()
+    with LargestTensor() as largest:
+        results = coco_results(found, 1, CATEGORIES, size)
+        draw_detections(image, results, CATEGORIES)
+    _, numpy_peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(results) == 50
+    assert numpy_peak < 20 * 300 * 400  # 50 masks would have a byte for each pixel of each
+    assert 300 * 400 < largest.numbers <= 3 * 300 * 400  # the image itself has three channels
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
@@ -70,7 +142,7 @@ def test_a_picture_of_a_large_image_has_its_size_and_shows_mask_and_box_where_th
         "scores": torch.ones(1),
         "masks": masks,
     }
-    picture = draw_detections(image, found, CATEGORIES)
+    picture = draw_detections(image, coco_results(found, 1, CATEGORIES, (400, 600)), CATEGORIES)
     assert picture.size == (600, 400)
     changed = (pixels_of(picture) != 128).any(axis=2)
     assert changed[220:280, 320:380].all()
@@ -82,7 +154,62 @@ def test_a_picture_of_a_large_image_has_its_size_and_shows_mask_and_box_where_th
 
 
 def test_a_picture_of_a_small_image_is_enlarged_by_a_whole_number():
-    picture = draw_detections(torch.zeros(3, 40, 60, dtype=torch.uint8), two_detections(), CATEGORIES)
+    results = coco_results(two_detections(), 1, CATEGORIES, SIZE)
+    picture = draw_detections(torch.zeros(3, *SIZE, dtype=torch.uint8), results, CATEGORIES)
     assert picture.size == (60 * 6, 40 * 6)
     box = pixels_of(picture)[5 * 6 : 20 * 6, 10 * 6]
     assert (box.sum(axis=1) > 0).all()
+
+
+def test_a_stronger_detection_is_drawn_over_a_weaker_one():
+    image = torch.zeros(3, 400, 600, dtype=torch.uint8)
+    bbox, whole = (
+        [100, 100, 200, 200],
+        np.asfortranarray(np.pad(np.ones((200, 200), np.uint8), ((100, 100), (100, 300)))),
+    )
+    runs = {"size": [400, 600], "counts": coco_mask.encode(whole)["counts"].decode()}
+    strong, weak = ({"category_id": number, "bbox": bbox, "segmentation": runs} for number in (3, 90))
+    first = pixels_of(draw_detections(image, [strong], CATEGORIES))
+    both = pixels_of(draw_detections(image, [strong, weak], CATEGORIES))
+    assert np.array_equal(both[150, 100], first[150, 100])  # its outline
+    inside, alone, other = (
+        both[200, 200],
+        first[200, 200],
+        pixels_of(draw_detections(image, [weak], CATEGORIES))[200, 200],
+    )
+    assert abs(inside - alone).sum() < abs(inside - other).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_plates_with_names_do_not_overlap_and_stay_in_the_picture(seed):
+    picture, taken = Image.new("RGB", (500, 400)), np.empty((0, 4))
+    draw = np.random.default_rng(seed)
+    for number in range(60):
+        corner, side = draw.uniform(-10, 380, 2), draw.uniform(1, 150, 2)
+        taken = draw_name(picture, [*corner, *(corner + side)], f"name {number}", "#e6194b", taken)
+    assert 20 < len(taken) <= 60
+    left, top, right, bottom = taken.T
+    assert (left >= 0).all() and (top >= 0).all() and (right < 500).all() and (bottom < 400).all()
+    covered = np.zeros((400, 500), dtype=int)
+    for x1, y1, x2, y2 in taken.astype(int):
+        covered[y1 : y2 + 1, x1 : x2 + 1] += 1
+    assert covered.max() == 1
+    assert (pixels_of(picture).any(axis=2) == (covered == 1)).all()
+
+
+def test_names_of_ten_detections_with_one_box_are_all_written():
+    picture, taken = Image.new("RGB", (640, 480)), np.empty((0, 4))
+    for _ in range(10):
+        taken = draw_name(picture, [200, 150, 400, 350], "toothbrush 0.90", "#e6194b", taken)
+    assert len(taken) == 10
+
+
+def test_weaker_detections_leave_the_name_of_a_stronger_one_as_it_is():
+    image, bbox = torch.zeros(3, 400, 600, dtype=torch.uint8), [200, 100, 150, 150]
+    results = [{"category_id": 3, "bbox": bbox, "score": score} for score in (0.9, 0.8, 0.7)]
+    alone, among = (pixels_of(draw_detections(image, rows, CATEGORIES)) for rows in (results[:1], results))
+    outside = np.ones(image.shape[1:], dtype=bool)
+    outside[100:251, 200:351] = False
+    plate = outside & alone.any(axis=2)
+    assert plate.sum() > 500
+    assert np.array_equal(among[plate], alone[plate])

@@ -64,7 +64,7 @@ def detect_all(model: RCNN, dataset: CocoDetection, loader: DataLoader, on_image
         detected = model(batch["images"].to(device), [target["content_size"] for target in targets])
         for found, target in zip(detected, targets, strict=True):
             original = in_original(found, target["content_size"], target["original_size"])
-            results += coco_results(original, target["image_id"], dataset.categories)
+            results += coco_results(original, target["image_id"], dataset.categories, target["original_size"])
         done += len(targets)
         on_image(done, total)
     model.train(was_training)

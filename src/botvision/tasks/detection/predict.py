@@ -1,12 +1,15 @@
 """Detect on image files: COCO results and pictures."""
 
+import logging
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from botvision.configuration import FieldError
 from botvision.data import CocoDetection, read_images
 from botvision.pictures import picture_files, picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
@@ -14,6 +17,8 @@ from botvision.tasks.detection.drawing import draw_detections, side_by_side
 from botvision.tasks.detection.results import above, coco_results, in_original
 from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.trainable import OnImage
+
+logger = logging.getLogger("botvision")
 
 
 @torch.no_grad()
@@ -25,7 +30,8 @@ def detect(detector: LoadedDetector, image: Tensor) -> dict[str, Tensor]:
         image: (3, H, W) uint8.
 
     Returns:
-        "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, H, W) bool of a detector with masks.
+        "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, 1, 28, 28) of a detector with masks,
+        probabilities inside the box; :func:`~botvision.tasks.detection.results.coco_results` makes masks of them.
     """
     size = (int(image.shape[-2]), int(image.shape[-1]))
     squared, target = eval_transform(detector.model.config.input_size)(image, {})
@@ -44,7 +50,8 @@ def detect_files(
 ) -> list[dict[str, Any]]:
     """Detect on image files and draw each one; photographs are turned as their EXIF data say.
 
-    Images that cannot be read are left out, with a warning.
+    Images that cannot be read are left out, with a warning. Where nothing reaches the threshold, a warning says what
+    the best score is.
 
     Args:
         detector: the trained detector.
@@ -54,43 +61,66 @@ def detect_files(
         on_image: told how many images are done, of how many.
 
     Returns:
-        Detections in COCO's results format, with the file as "file_name".
+        Detections in COCO's results format, with "category_name" and the file as "file_name".
 
     Raises:
         UserError: no image can be read, or ``out`` is the folder of one.
     """
     results: list[dict[str, Any]] = []
+    names = {category.id: category.name for category in detector.categories}
+    best = 0.0
     pictures = picture_files(files, out)
     for number, image in read_images(files, on_image):
-        found = above(detect(detector, image), threshold)
-        rows = coco_results(found, number, detector.categories)
-        results += [{**row, "file_name": str(files[number - 1])} for row in rows]
-        save_picture(draw_detections(image, found, detector.categories), pictures[number - 1])
+        found = detect(detector, image)
+        best = max([best, *found["scores"].tolist()])
+        rows = coco_results(above(found, threshold), number, detector.categories, (image.shape[1], image.shape[2]))
+        about = {"file_name": str(files[number - 1])}
+        results += [{**row, "category_name": names[row["category_id"]], **about} for row in rows]
+        save_picture(draw_detections(image, rows, detector.categories), pictures[number - 1])
+    if not results:
+        problem = f"no object scores {threshold} or more; the best score is {best:.3g}, a lower threshold shows it"
+        logger.warning(FieldError(("threshold",), problem))
     return results
 
 
 def draw_beside_truth(
-    detector: LoadedDetector, dataset: CocoDetection, indices: Sequence[int], out: Path, *, threshold: float
+    results: Sequence[dict[str, Any]],
+    dataset: CocoDetection,
+    indices: Sequence[int],
+    out: Path,
+    *,
+    threshold: float | None = None,
+    longest: int | None = None,
 ) -> list[Path]:
     """Draw images of a data set twice side by side: what was found, and what is there.
 
     Args:
-        detector: the trained detector.
-        dataset: without a transform.
+        results: of an evaluation on the data set, in COCO's results format, strongest first in each image.
+        dataset: its transform is not used.
         indices: which images.
         out: folder for the pictures.
-        threshold: detections below this score are not drawn.
+        threshold: detections below this score are not drawn; by default as many are drawn as there are objects, the
+            strongest, so that also the first guesses of a training can be seen.
+        longest: pictures are shrunk to at most so many pixels on the longer side.
 
     Returns:
         The files written.
     """
+    stored = copy(dataset)
+    stored.transform = None
     files = []
     for index, name in zip(indices, picture_names([dataset.images[index].path for index in indices]), strict=True):
-        image, target = dataset[index]
+        image, target = stored[index]
+        truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
+        found = [row for row in results if row["image_id"] == target["image_id"] and row["score"] >= (threshold or 0)]
+        title = f"found (score >= {threshold})"
+        if threshold is None:
+            found, title = found[: len(truth)], f"the {len(truth)} strongest found"
         pixels = image.as_subclass(Tensor)
-        found = draw_detections(pixels, above(detect(detector, pixels), threshold), detector.categories)
-        truth = draw_detections(pixels, target, dataset.categories)
-        file = out / name
-        save_picture(side_by_side(found, truth, (f"found (score >= {threshold})", "truth")), file)
-        files.append(file)
+        left, right = (draw_detections(pixels, rows, dataset.categories) for rows in (found, truth))
+        sheet = side_by_side(left, right, (title, "truth"))
+        if longest is not None:
+            sheet.thumbnail((longest, longest))
+        files.append(out / name)
+        save_picture(sheet, files[-1])
     return files

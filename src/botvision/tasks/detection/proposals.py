@@ -6,6 +6,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.ops import box_iou
 
 from botvision.tasks.detection.config import DetectorConfig
 
@@ -105,3 +106,15 @@ class ProposalNetwork(RegionProposalNetwork):
             if chosen.any():
                 box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
         return {"objectness": objectness, "proposal_box": self.box_weight * box}
+
+
+def proposal_recall(proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
+    """The share of the objects in a batch that a proposal overlaps with an IoU of 0.5 or more; 1 without objects.
+
+    Args:
+        proposals: (P, 4) of each image, in pixels.
+        targets: "boxes" (N, 4) of each image, in pixels.
+    """
+    overlaps = (box_iou(target["boxes"], boxes) for boxes, target in zip(proposals, targets, strict=True))
+    found = torch.cat([(overlap >= 0.5).any(dim=1) for overlap in overlaps])
+    return found.float().mean() if len(found) else found.new_ones((), dtype=torch.float32)

@@ -9,7 +9,7 @@ from torchvision.models.detection.image_list import ImageList
 from botvision.models import Network
 from botvision.tasks.detection.backbone import PyramidBackbone
 from botvision.tasks.detection.config import DetectorConfig
-from botvision.tasks.detection.proposals import ProposalNetwork
+from botvision.tasks.detection.proposals import ProposalNetwork, proposal_recall
 from botvision.tasks.detection.regions import RegionHeads, box_heads
 from botvision.tasks.pixels import PixelModel
 
@@ -69,9 +69,10 @@ class RCNN(PixelModel):
                 detector with masks "masks" (N, H, W) uint8; needed in training.
 
         Returns:
-            In training the losses that :attr:`loss_names` lists. In test for each image "boxes" (D, 4) in pixels of
-            the input, "labels" (D,), "scores" (D,), best first, and of a detector with masks "masks" (D, 1, 28, 28),
-            probabilities inside the box.
+            In training the losses that :attr:`loss_names` lists, and "proposal_recall", the share of the objects that
+            a proposal overlaps by half. In test for each image "boxes" (D, 4) in pixels of the input, "labels" (D,),
+            "scores" (D,), best first, and of a detector with masks "masks" (D, 1, 28, 28), probabilities inside the
+            box.
 
         Raises:
             ValueError: training without targets.
@@ -83,7 +84,9 @@ class RCNN(PixelModel):
         features = self.backbone(pixels)
         proposals, losses = self.rpn(ImageList(pixels, sizes), features, targets)
         detections, head_losses = self.roi_heads(features, proposals, sizes, targets)
-        return {**losses, **head_losses} if self.training else detections
+        if not self.training:
+            return detections
+        return {**losses, **head_losses, "proposal_recall": proposal_recall(proposals, targets or [])}
 
 
 class FasterRCNN(RCNN):

@@ -28,8 +28,8 @@ from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.trainable import Evaluation, OnImage
 
-DRAWN_SCORE = 0.5
-"""Detections below this score are not drawn beside the truth."""
+DRAWN_IMAGES, DRAWN_SIDE = 4, 1600
+"""Validation images that are drawn after each evaluation of a run, and the most pixels a side of these pictures."""
 
 
 class DetectionEvalOptions(EvalOptions):
@@ -39,6 +39,8 @@ class DetectionEvalOptions(EvalOptions):
     """Print AP class by class too."""
     pictures: CountOrZero = 0
     """Draw the first so many images, what was found beside the truth."""
+    threshold: Share = 0.5
+    """Detections that score less are not drawn; the scores count them all."""
 
 
 class DetectionPredictOptions(PredictOptions):
@@ -84,7 +86,7 @@ class DetectionTask(Task):
                 f"{self.val_set.annotation_file}: its categories differ from those of {self.train_set.annotation_file}"
             )
         self.images = len(self.train_set)
-        self.columns = ("loss", *detector.loss_names)
+        self.columns = ("loss", *detector.loss_names, "proposal_recall")
         self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
 
     def describe(self) -> dict[str, Any]:
@@ -114,10 +116,11 @@ class DetectionTask(Task):
         )
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The detector's losses, and their sum."""
+        """The detector's losses, their sum, and the recall of the proposals."""
         targets = batch["targets"]
         losses = model(batch["images"], [target["content_size"] for target in targets], targets)
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+        recall = losses.pop("proposal_recall")
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "proposal_recall": recall}
 
     def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
         """The backbone: the sizes of all that follows it change with every image."""
@@ -131,6 +134,11 @@ class DetectionTask(Task):
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
         """Write ``detections.json`` and ``metrics.json``."""
         write_results(folder, evaluation.scores, evaluation.results, step=step)
+
+    def draw_results(self, folder: Path, evaluation: Evaluation) -> list[Path]:
+        """The first few validation images with their strongest detections, beside the truth."""
+        drawn = range(min(DRAWN_IMAGES, len(self.val_set)))
+        return draw_beside_truth(evaluation.results, self.val_set, drawn, folder, longest=DRAWN_SIDE)
 
     @classmethod
     def evaluate_checkpoint(
@@ -151,9 +159,9 @@ class DetectionTask(Task):
         if options.out:
             about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
             write_results(options.out, evaluation.scores, evaluation.results, **about)
-            dataset.transform = None
             drawn = range(min(options.pictures, len(dataset)))
-            draw_beside_truth(detector, dataset, drawn, options.out / "pictures", threshold=DRAWN_SCORE)
+            folder = options.out / "pictures"
+            draw_beside_truth(evaluation.results, dataset, drawn, folder, threshold=options.threshold)
         return evaluation
 
     @classmethod
