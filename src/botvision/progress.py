@@ -30,6 +30,11 @@ class Reporter(Progress):
         self.printed: dict[str, float] = {}
         """When the last line of a task was printed."""
 
+    def stop(self) -> None:
+        """Remove the bar; rich before 14.3 prints an empty line even where there is none."""
+        if not self.disable:
+            super().stop()
+
     def show(self, what: str, done: int, total: int, text: str = "") -> None:
         """Say that ``done`` of ``total`` are done of a task; ``text`` goes behind it."""
         task = next((task for task in self.tasks if task.description == what), None)
