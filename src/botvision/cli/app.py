@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from botvision.errors import UserError, nearest
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
     try:
         try:
             status = run([word for word in words if word != "--debug"])

@@ -9,9 +9,9 @@ from pydantic import Field
 from botvision.checkpoint import checkpoint_of
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import print_json, print_tables, say, stderr
+from botvision.data import find_images
 from botvision.device import pick_device
 from botvision.files import write_text
-from botvision.pictures import find_images
 from botvision.progress import Reporter
 from botvision.tasks.registry import TASKS, task_of_checkpoint
 
@@ -23,6 +23,7 @@ def predict(
     *,
     out: Path,
     device: str = "auto",
+    follow_links: bool = False,
     json: bool = False,
     **given: Any,  # noqa: ANN401 (of predict_options)
 ) -> int:
@@ -33,9 +34,10 @@ def predict(
         images: Image files, or folders of them; those that cannot be read are left out, with a warning.
         out: Folder for predictions.json and the pictures, another one than that of the images.
         device: auto, cpu or cuda.
+        follow_links: Read links in these folders that lead to files elsewhere.
         json: Print the results as JSON instead of a table.
     """
-    files = find_images(images)
+    files = find_images(images, follow_links=follow_links)
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.predict_options, given, task.name)
     with Reporter(stderr()) as reporter:

@@ -5,6 +5,7 @@ from botvision.data.augmentation import eval_crop, train_augmentation
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
 from botvision.data.coco import CocoDetection, CocoSplit, find_split
 from botvision.data.generated import write_generated_coco
+from botvision.data.image_files import find_images
 from botvision.data.images import UnreadableImage, decode_image, read_image, read_images
 from botvision.data.shards import ImageShards
 from botvision.data.transforms import eval_transform, to_original, train_transform
@@ -22,6 +23,7 @@ __all__ = [
     "decode_image",
     "eval_crop",
     "eval_transform",
+    "find_images",
     "find_split",
     "open_classes",
     "read_image",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import evaluation_loader
-from botvision.errors import NotFiniteError, UserError
+from botvision.errors import NotFiniteError, UserError, printable
 from botvision.files import whole_file, write_text
 from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.tasks.classification.model import Classifier
@@ -193,7 +193,7 @@ def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[st
         writer.writerow(["path", "label", "predicted", "probability", "label_name", "predicted_name"])
         for row in evaluation.results:
             names = (class_names[row["label"]], class_names[row["predicted"]])
-            writer.writerow([row["path"], row["label"], row["predicted"], row["probability"], *names])
+            writer.writerow([printable(row["path"]), row["label"], row["predicted"], row["probability"], *names])
     save_confusion(matrix, class_names, folder / "confusion.png")
     content = {**about, **evaluation.scores}
     write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
+from botvision.data.image_files import find_images
 from botvision.data.images import UnreadableImage
 from botvision.errors import UserError
-from botvision.pictures import find_images
 from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
@@ -67,6 +67,7 @@ def open_labelled(
     *,
     labels: Path | None = None,
     limit: int | None = None,
+    follow_links: bool = False,
 ) -> tuple[ImageClasses, RightLabels]:
     """Open images to score a classifier on.
 
@@ -78,6 +79,7 @@ def open_labelled(
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
         limit: so many images alone.
+        follow_links: whether links in class folders may lead to files elsewhere.
 
     Raises:
         UserError: nothing of the kind is there, classes that are not the model's, or a wrong label file.
@@ -86,7 +88,7 @@ def open_labelled(
         right = read_labels(labels, Path(root), split, classes)
         listed = ListedImages(labels, right, classes, class_names)
         return ImageClasses(listed, transform, limit=limit), lambda target: right[target["path"]]
-    dataset = ImageClasses(own_images(root, split, classes), transform, limit=limit)
+    dataset = ImageClasses(own_images(root, split, classes, follow_links), transform, limit=limit)
     places = class_places(dataset.classes, classes)
     if not places:
         unknown = [name for name in dataset.classes if name not in classes]
@@ -98,12 +100,14 @@ def open_labelled(
     return dataset, lambda target: [places[target["label"]]]
 
 
-def own_images(root: str, split: str, classes: Sequence[str]) -> ImageStore:
+def own_images(root: str, split: str, classes: Sequence[str], follow_links: bool) -> ImageStore:
     """The images of a split, or of a folder that holds nothing but folders of the model's classes."""
     folder = Path(root)
     inside = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
     is_split = bool(class_places([name for name in inside if not name.startswith(".")], classes))
-    return ClassFolders(folder, folder) if is_split else open_images(root, split)
+    if is_split:
+        return ClassFolders(folder, folder, follow_links=follow_links)
+    return open_images(root, split, follow_links=follow_links)
 
 
 def class_places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
