@@ -125,7 +125,7 @@ def find_images(paths: Iterable[Path], *, follow_links: bool = False) -> list[Pa
 
 
 def check_image_files(folder: Path, names: Iterable[str], *, follow_links: bool = False) -> None:
-    """Check that every file exists, holds something and lies inside `folder`; one pass over each folder named.
+    """Check that every file exists, holds something and lies inside `folder`.
 
     Args:
         folder: the image folder.
@@ -135,40 +135,15 @@ def check_image_files(folder: Path, names: Iterable[str], *, follow_links: bool 
     Raises:
         UserError: names the first bad file and says how many there are.
     """
-    root = None if follow_links else Path(os.path.realpath(folder))
-    by_folder: dict[str, set[str]] = {}
-    for name in names:
-        parent, _, last = name.rpartition("/")
-        by_folder.setdefault(parent, set()).add(last)
-    missing: list[Path] = []
-    empty: list[Path] = []
-    for parent, wanted in by_folder.items():
-        inside = folder / parent
-        if root:
-            check_inside(inside, root)
-        present = _scan(inside, wanted, root, empty)
-        missing += [inside / name for name in wanted - present]
+    paths = [folder / name for name in names]
+    if not follow_links:
+        for path in (*{path.parent for path in paths}, *filter(Path.is_symlink, paths)):
+            check_inside(path, Path(os.path.realpath(folder)))
+    missing = [path for path in paths if not path.is_file()]
+    empty = [path for path in paths if not missing and not path.stat().st_size]
     for what, files in (("missing", missing), ("empty", empty)):
         if files:
             raise UserError(f"{min(files)}: image file is {what} ({len(files)} such in all); restore or download it")
-
-
-def _scan(folder: Path, wanted: set[str], root: Path | None, empty: list[Path]) -> set[str]:
-    """Which of the wanted files are in `folder`; those of no bytes are added to `empty`."""
-    if not folder.is_dir():
-        return set()
-    present = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name not in wanted:
-                continue
-            if root and entry.is_symlink():
-                check_inside(Path(entry.path), root)
-            if entry.is_file():
-                present.add(entry.name)
-                if entry.stat().st_size == 0:
-                    empty.append(Path(entry.path))
-    return present
 
 
 def check_inside(path: Path, root: Path) -> None:
