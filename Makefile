@@ -6,7 +6,7 @@ OLDEST := .venv-oldest/bin
 # One process a core; the tests of a file share what they prepare.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-oldest lint bench clean python-is-new-enough
+.PHONY: demo test test-oldest fuzz lint bench clean python-is-new-enough
 
 demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)
@@ -17,6 +17,10 @@ test: .venv/installed
 # The same tests with the oldest version that pyproject.toml allows of every package that it names.
 test-oldest: .venv-oldest/installed
 	$(OLDEST)/pytest $(IN_PARALLEL)
+
+# Random mutations of the files that people bring, 2,000 of each kind; the ordinary suite tries fewer.
+fuzz: .venv/installed
+	$(BIN)/pytest tests/fuzz --hypothesis-profile fuzz
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import torch
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
 from botvision.errors import UserError
+from botvision.models.weights import read_state_dict
 
 GOOD = {"botvision": {"task": "linear"}, "step": 3, "state_dict": {"weight": torch.ones(3)}}
 
@@ -49,6 +50,17 @@ def test_a_checkpoint_of_something_else_is_named_in_one_line(tmp_path, content, 
     with pytest.raises(UserError, match=rf"other\.ckpt .*{named}") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda network: network, lambda network: {"model": network, "epoch": 3}])
+def test_a_whole_network_in_a_file_is_named_with_what_to_do(tmp_path, wrap):
+    torch.save(wrap(torch.nn.Linear(2, 2)), tmp_path / "whole.pt")
+    for read in (read_checkpoint, read_state_dict):
+        with pytest.raises(UserError, match=r"whole\.pt") as caught:
+            read(tmp_path / "whole.pt")
+        message = str(caught.value)
+        assert all(part in message for part in ("torch.nn.modules.linear.Linear", "state_dict()"))
+        assert message.isprintable() and "weights_only" not in message
 
 
 def test_a_checkpoint_cut_off_in_the_middle_and_a_text_are_named_in_one_line(tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from botvision.errors import UserError
+from botvision.errors import UserError, printable, short
 
 Count = Annotated[int, Field(ge=1)]
 """A whole number, at least 1."""
@@ -32,7 +32,7 @@ class FieldError(UserError):
     def __init__(self, path: tuple[str, ...], problem: str) -> None:
         super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
         self.path = path
-        self.problem = problem
+        self.problem = printable(problem)
 
 
 class Config(BaseModel):
@@ -100,8 +100,8 @@ PROBLEMS = {
 def problem_of(details: ErrorDetails) -> str:
     """What is wrong with a value and what would be right."""
     if details["type"] == "missing" and not isinstance(details["loc"][-1], str):  # inside a tuple
-        return f"has too few values, got {details['input']!r}"
+        return f"has too few values, got {short(details['input'])}"
     if details["type"] in PROBLEMS:
-        return PROBLEMS[details["type"]].format(got=repr(details["input"]), **details.get("ctx", {}))
+        return PROBLEMS[details["type"]].format(got=short(details["input"]), **details.get("ctx", {}))
     message = details["msg"].removeprefix("Input ")
-    return f"{message[:1].lower()}{message[1:]}, got {details['input']!r}"
+    return f"{message[:1].lower()}{message[1:]}, got {short(details['input'])}"

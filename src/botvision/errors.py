@@ -1,7 +1,14 @@
 """The one kind of error that a user can fix; the command line prints it as a single line, exit status 2."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Sequence
+
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and what stands for the bytes of a file name that is not UTF-8."""
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 80
 
 
 class UserError(ValueError):
@@ -14,11 +21,24 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         if "Original Traceback" in message:
             message = message.strip().splitlines()[-1].partition(": ")[2]
-        super().__init__(message)
+        super().__init__(printable(message))
 
 
 class NotFiniteError(UserError):
     """A loss or an answer of a network is infinite or no number: its weights have blown up."""
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal or a file in UTF-8 cannot take, such as ``\\udcff``."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def short(value: object) -> str:
+    """A value for a message: its ``repr``, with the middle left out where it is long."""
+    try:
+        return printable(SHORT.repr(value))
+    except ValueError:  # Python does not write out numbers of thousands of digits
+        return "a number of thousands of digits"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -2,6 +2,10 @@
 
 import errno
 import os
+import pickle
+import re
+import stat
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +14,10 @@ from botvision.errors import UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """A full disk, a file over the limit of its size, a user's share of the disk used up."""
+NAMED = 8
+"""Entries of a folder that a message names."""
+TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*m")
+"""A change of colour."""
 
 
 @contextmanager
@@ -52,9 +60,40 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_file(path: Path, largest: int) -> bytes:
+    """The content of a regular file; a pipe could keep the reader waiting for ever.
+
+    Raises:
+        OSError: it cannot be read, is not regular or has more than `largest` bytes.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # the system itself refuses a folder
+        raise OSError(None, "it is a pipe, a socket or a device", str(path))
+    if about.st_size > largest:
+        raise OSError(None, f"its {about.st_size} bytes are more than {largest}, the most that are read", str(path))
+    return path.read_bytes()
+
+
+def what_is_in(folder: Path) -> str:
+    """The first entries of a folder, for a message; hidden ones are left out."""
+    names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
+    visible = [name for name in names if not name.startswith(".")]
+    more = f" and {len(visible) - NAMED} more" if len(visible) > NAMED else ""
+    return f"{', '.join(visible[:NAMED]) or 'nothing'}{more}"
+
+
 def why_unreadable(error: Exception) -> str:
-    """The first line of what a reader of weights says about a file; its lookup errors say nothing to a user."""
-    lines = str(error).splitlines()
-    if not lines or isinstance(error, LookupError):
+    """What is wrong with a file of weights, in one line; PyTorch's own advice is to run the code in it."""
+    text = TERMINAL_CODE.sub("", str(error))
+    found = re.search(r"\bGLOBAL ([\w.]+)", text)
+    if found or "TorchScript" in text:
+        what = f"an object of {found[1]}" if found else "a whole network (TorchScript)"
+        return (
+            f"it holds {what}, whose code is not run here; in the program that made it save the tensors alone: "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return "torch.save did not write it, or it is damaged"
+    if not text or isinstance(error, LookupError):  # whose text says nothing to a user
         return "it holds no tensors"
-    return lines[0][:200]
+    return textwrap.shorten(text.splitlines()[0], 200, placeholder=" ...")

@@ -18,28 +18,6 @@ GAP = 8
 """Pixels between the parts of a picture."""
 LINE = 24
 """Pixels of a line of text."""
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-
-
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The images that are meant: files as they are, folders as every image below them, in order of their names.
-
-    Raises:
-        UserError: a path that does not exist, or a folder without an image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = (file for file in path.rglob("*") if file.is_file())
-            inside = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise UserError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"image {path} does not exist")
-    return found
 
 
 def picture_files(files: Sequence[Path], out: Path) -> list[Path]:

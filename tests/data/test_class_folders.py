@@ -1,6 +1,7 @@
 """Class folders: what is found in them, and what is refused."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from torchvision.datasets import ImageFolder
 
 from botvision.data import ImageClasses, check_same_classes, open_classes
 from botvision.errors import UserError
+
+NOT_UTF_8 = os.fsdecode("kätzchen".encode("latin-1"))
 
 
 def message_of(root, split: str = "train", **options) -> str:
@@ -50,12 +53,17 @@ def test_another_split_is_the_folder_of_that_very_name(animals, write_images):
 def test_images_beside_the_class_folders_are_counted_in_one_warning(animals, write_images, caplog):
     write_images(animals / "train", ["x.png", "y.png", ".hidden.png"])
     (animals / "train" / "notes.txt").write_text("no image")
+    (animals / "train" / "ant" / "notes.txt").write_text("no image")
+    os.mkfifo(animals / "train" / "ant" / "endless.png")
     with caplog.at_level(logging.WARNING, "botvision"):
         assert len(open_classes(animals, "train")) == 8
         open_classes(animals, "val")
     [record] = caplog.records
     assert str(animals / "train") in record.getMessage()
-    assert "(2)" in record.getMessage()
+    assert "2 images in no class folder" in record.getMessage()
+    assert "2 .txt" in record.getMessage()
+    assert "1 hidden" in record.getMessage()
+    assert "1 pipes, sockets or devices" in record.getMessage()
 
 
 def test_other_files_hidden_ones_and_deeper_folders(animals, write_images):
@@ -128,9 +136,9 @@ def test_an_unreadable_image_is_told_with_its_reason(animals):
 
 def test_folders_that_cannot_be_meant_are_refused(animals, tmp_path):
     assert "no such folder" in message_of(tmp_path / "nothing")
-    assert "holds no train/; give" in message_of(animals / "train")
+    assert "holds no train/ (it holds ant/, cat/)" in message_of(animals / "train")
     assert "holds no val/ or validation/ or valid/ or test/" in message_of(animals / "train", "val")
-    assert "holds no test/; give" in message_of(animals, "test")
+    assert "holds no test/ (it holds train/, val/)" in message_of(animals, "test")
     (animals / "empty" / "train").mkdir(parents=True)
     assert "neither class folders nor images" in message_of(animals / "empty")
 
@@ -138,12 +146,12 @@ def test_folders_that_cannot_be_meant_are_refused(animals, tmp_path):
 def test_a_class_without_images_is_named(animals):
     (animals / "train" / "bee").mkdir()
     (animals / "train" / "bee" / "notes.txt").write_text("soon")
-    assert message_of(animals).startswith(f"{animals / 'train' / 'bee'}: holds no image;")
+    assert message_of(animals).startswith(f"{animals / 'train' / 'bee'}: holds no image (it holds notes.txt)")
     (animals / "train" / "cow").mkdir()
     assert "2 such class folders" in message_of(animals)
 
 
-def test_links_out_of_the_folder_are_refused(animals, tmp_path, write_images):
+def test_links_out_of_the_folder_are_refused_unless_an_option_allows_them(animals, tmp_path, write_images):
     write_images(tmp_path / "elsewhere", ["x.png"])
     for link, target in (
         (animals / "train" / "ant" / "x.png", tmp_path / "elsewhere" / "x.png"),
@@ -151,12 +159,38 @@ def test_links_out_of_the_folder_are_refused(animals, tmp_path, write_images):
     ):
         link.symlink_to(target)
         message = message_of(animals)
-        assert message.startswith(f"{link}: is a link to a place outside")
+        assert message.startswith("follow_links: ")
+        assert str(link) in message
         assert message.endswith(f"put the {'folder' if target.is_dir() else 'file'} itself there")
+        dataset = open_classes(animals, "train", follow_links=True)
+        assert sum(dataset[number][0] is not None for number in range(len(dataset))) == 9
         link.unlink()
     link = animals / "train" / "ant" / "round"
     link.symlink_to(animals / "train" / "ant")
-    assert message_of(animals).startswith(f"{link}: is a link to a folder")
+    for follow_links in (False, True):
+        assert message_of(animals, follow_links=follow_links).startswith(f"{link}: is a link to a folder")
+
+
+def test_links_to_nothing_are_counted(animals, caplog):
+    (animals / "train" / "ant" / "x.png").symlink_to("y.png")
+    (animals / "train" / "ant" / "y.png").symlink_to("x.png")
+    (animals / "train" / "ant" / "z.png").symlink_to("gone.png")
+    assert len(open_classes(animals, "train", follow_links=True)) == 8
+    assert "3 links to nothing" in caplog.text
+
+
+def test_names_that_are_not_utf_8_or_have_decomposed_letters(animals):
+    (animals / "train" / "ant").rename(animals / "train" / "fourmi\u0301")
+    (animals / "val" / "ant").rename(animals / "val" / "fourm\u00ed")
+    (animals / "train" / "cat").rename(animals / "train" / NOT_UTF_8)
+    (animals / "val" / "cat").rename(animals / "val" / NOT_UTF_8)
+    train, val = open_classes(animals, "train"), open_classes(animals, "val")
+    check_same_classes(train, val)
+    assert train.classes == ["fourm\u00ed", r"k\udce4tzchen"]
+    assert all(train[number][0] is not None for number in range(8))
+    (animals / "val" / "fourmi\u0301").mkdir()
+    (animals / "val" / "fourmi\u0301" / "0.png").symlink_to(animals / "val" / "fourm\u00ed" / "0.png")
+    assert "two class folders" in message_of(animals, "val")
 
 
 def test_links_inside_the_folder_and_of_the_whole_folder_are_followed(animals, tmp_path):

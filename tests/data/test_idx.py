@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,21 @@ def test_files_that_do_not_hold_what_they_should_are_named(digits, pixels):
     assert "label 3 is 10" in damage(digits, "labels-idx1", gzip.compress(idx(beyond)))
 
 
+def test_no_more_is_unpacked_than_the_header_says(digits, pixels):
+    endless = gzip.compress(bytes(2**24))
+    header = struct.pack(">BBBB3I", 0, 0, 8, 3, 2**16, 2**16, 1)
+    assert str(2**32) in damage(digits, "images-idx3", gzip.compress(header) + endless)
+    tracemalloc.start()
+    damage(digits, "images-idx3", gzip.compress(idx(pixels)) + endless)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
+
+
 def test_a_missing_file_is_named(digits):
     for file in digits.glob("t10k-labels*"):
         file.unlink()
-    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte.*no such file"):
+    with pytest.raises(UserError, match=r"holds no t10k-labels-idx1-ubyte.*train-images-idx3"):
         open_classes(digits, "val")
 
 

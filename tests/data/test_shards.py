@@ -1,6 +1,7 @@
 """Shards hold what the data set held, and say what is wrong with them."""
 
 import hashlib
+import io
 import json
 import tarfile
 from collections import Counter
@@ -8,10 +9,13 @@ from collections import Counter
 import pytest
 import torch
 import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from botvision.data import check_same_classes, open_classes, write_shards
 from botvision.data.classification import open_images
 from botvision.data.shard_index import expand
+from botvision.data.shards import list_members
 from botvision.errors import UserError
 
 
@@ -152,6 +156,19 @@ def test_braces_mean_what_they_mean_in_a_shell(pattern, meant):
     assert expand(pattern) == meant
 
 
+def test_a_range_of_too_many_shards_is_refused(shards):
+    assert "99999999999" in message_of(f"{shards}/train-{{0..99999999999}}.tar")
+
+
+def test_a_shard_that_disappears_is_named(shards):
+    dataset = open_classes(shards, "train")
+    dataset[0]
+    for path in shards.glob("train-*.tar"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"train-000000\.tar: cannot be read"):
+        dataset[1]
+
+
 def test_file_urls_are_folders(animals, shards):
     assert facts(open_classes(shards.as_uri(), "train")) == facts(open_classes(animals, "train"))
     assert len(open_classes(f"{shards.as_uri()}/train-00000{{0,2}}.tar", "train")) == 5
@@ -263,6 +280,57 @@ def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
         [dataset[number] for number in range(6)]
 
 
+def tar_of(*members: tuple[str, bytes, dict]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content, changes in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for field, value in changes.items():
+                setattr(member, field, value)
+            archive.addfile(member, io.BytesIO(content) if member.type == tarfile.REGTYPE else None)
+    return stream.getvalue()
+
+
+def test_links_and_sparse_members_of_a_shard_are_no_samples(animals, tmp_path):
+    shard = tmp_path / "a.tar"
+    image = (animals / "train" / "ant" / "a0.png").read_bytes()
+    link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
+    sample = (("0.cls", b"0", {}), ("0.png", image, {}))
+    shard.write_bytes(tar_of(*sample, ("1.cls", b"", link), ("1.png", b"", link)))
+    assert list_members(shard, [0]).sizes.tolist() == [len(image)]
+    for changes in (
+        {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+        {"type": tarfile.GNUTYPE_SPARSE, "size": 2**50},
+    ):
+        shard.write_bytes(tar_of(("0.cls", b"", changes), *sample[1:]))
+        with pytest.raises(UserError, match="ends early"):
+            list_members(shard, [0])
+
+
+@settings(max_examples=300, deadline=5000)
+@given(data=st.data())
+def test_damaged_shards_are_named_in_one_line_or_read(tmp_path_factory, data):
+    whole = tar_of(("0-a.cls", b"0", {}), ("0-a.png", b"image" * 9, {}), ("1-b.cls", b"1", {}), ("1-b.png", b"b", {}))
+    headers = [offset for offset in range(0, len(whole), 512) if whole[offset : offset + 1] in (b"0", b"1")]
+    content = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(headers)) + data.draw(st.integers(0, 300))
+        content[place] = data.draw(st.integers(0, 255))
+    for offset in headers:  # as if the damage came before the checksum
+        if data.draw(st.booleans()):
+            total = sum(content[offset : offset + 512]) - sum(content[offset + 148 : offset + 156]) + 8 * 32
+            content[offset + 148 : offset + 156] = b"%06o\0 " % total
+    shard = tmp_path_factory.mktemp("shard") / "a.tar"
+    shard.write_bytes(content)
+    try:
+        members = list_members(shard, [0, 1])
+    except UserError as error:
+        assert str(error).startswith(str(shard)) and len(str(error).splitlines()) == 1
+    else:
+        assert members.sizes.sum() <= len(content)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -276,6 +344,8 @@ def test_a_shard_with_other_samples_than_the_list_says_is_named(shards):
         (lambda c: c["shards"][0].pop("bytes"), "shards.bytes: "),
         (lambda c: c.pop("classes"), "classes: "),
         (lambda c: c["shards"].clear(), "holds no image"),
+        (lambda c: c["classes"].__setitem__(0, "\ud800"), "classes: "),
+        (lambda c: c["shards"][0].__setitem__("samples", "x" * 10**6), "shards.samples: "),
     ],
 )
 def test_a_list_of_shards_that_cannot_be_is_named(shards, change, said):
@@ -283,11 +353,14 @@ def test_a_list_of_shards_that_cannot_be_is_named(shards, change, said):
     message = message_of(shards)
     assert message.startswith(str(shards))
     assert said in message
+    assert len(message) < 500
 
 
 def test_a_list_that_is_missing_or_cut_off_is_named(shards):
     file = shards / "train-shards.json"
     file.write_text(file.read_text()[:-5])
+    assert message_of(shards).startswith(f"{file}: not valid JSON")
+    file.write_text("[" * 100_000)
     assert message_of(shards).startswith(f"{file}: not valid JSON")
     file.unlink()
     assert message_of(shards).startswith(f"{file}: cannot be read (No such file or directory)")

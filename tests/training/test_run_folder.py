@@ -115,6 +115,11 @@ def test_a_taken_folder_is_refused_and_a_default_one_gets_a_number(tmp_path, mon
         (b"3", "experiment"),
         (b"experiment: x", "task"),
         (b"experiment: 3\ntask: x", "experiment"),
+        (b"a: &a [x, x]\nexperiment: *a\ntask: *a", "aliases"),
+        (b"a: " + b"[" * 100_000, "YAML"),
+        (b"a: " + b"x" * 2**20, "YAML"),
+        (b'"\\ud800": {}\nexperiment: "\\0"', "task"),
+        (b"a: " + b"9" * 5000, "YAML"),
     ],
 )
 def test_a_damaged_configuration_is_named_in_one_line(tmp_path, content, named):
@@ -123,6 +128,14 @@ def test_a_damaged_configuration_is_named_in_one_line(tmp_path, content, named):
         read_config(tmp_path)
     assert str(tmp_path / "config.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_value_of_a_configuration_that_is_long_is_shortened(tmp_path):
+    (tmp_path / "config.yaml").write_text(f"experiment: x\ntask: x\nrun: {{steps: [{', '.join('x' * 10**5)}]}}")
+    with pytest.raises(UserError, match="steps") as caught:
+        RunConfig(**read_config(tmp_path).settings["run"])
+    assert len(str(caught.value)) < 500
 
 
 def test_a_folder_of_something_else_is_named(tmp_path):

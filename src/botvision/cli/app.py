@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from botvision.errors import UserError, nearest
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     show_log()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
     try:
         try:
             status = run([word for word in words if word != "--debug"])

@@ -24,6 +24,11 @@ def message_of(error: Exception) -> str | None:
         text = f"{flag_of(error.path[-1])}: {problem}" if error.path else problem
     elif isinstance(error, UserError | OSError):  # the system's own errors name the file and what is wrong
         text = str(error)
+    elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # so PyTorch says it
+        text = (
+            "a process that reads images was killed, most likely because memory or /dev/shm was full; "
+            "lower --workers, --images-per-device or --batch-size"
+        )
     else:
         return None
     return " ".join(text.split())

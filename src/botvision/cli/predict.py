@@ -9,8 +9,8 @@ from pydantic import Field
 from botvision.checkpoint import checkpoint_of
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
+from botvision.data import find_images
 from botvision.files import write_text
-from botvision.pictures import find_images
 from botvision.tasks.base import PredictOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
 
@@ -30,10 +30,10 @@ def predict(
         images: Image files, or folders of them; those that cannot be read are left out, with a warning.
         json: Print the results as JSON instead of a table.
     """
-    files = find_images(images)
     checkpoint = checkpoint_of(checkpoint)
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.predict_options, given, task.name)
+    files = find_images(images, follow_links=options.follow_links)
     with image_progress("predicting") as on_image:
         results = task.predict_files(checkpoint, files, options, on_image)
     write_text(options.out / "predictions.json", json_format.dumps(results) + "\n")

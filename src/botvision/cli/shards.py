@@ -19,6 +19,7 @@ def shards(
     split: Annotated[tuple[Literal["train", "val"], ...], Field(min_length=1)] = ("train", "val"),
     samples_per_shard: Count = 1000,
     seed: CountOrZero = 0,
+    follow_links: bool = False,
     json: bool = False,
 ) -> int:
     """Write a data set for classification as WebDataset shards, tar files that are read fast from any disk or URL.
@@ -33,9 +34,10 @@ def shards(
         split: Splits to write.
         samples_per_shard: Images in a shard, at most.
         seed: Of the order of the images.
+        follow_links: Read links in class folders that lead to files elsewhere.
         json: Print what was written as JSON.
     """
-    splits = {name: ImageClasses(open_images(data, name)) for name in split}
+    splits = {name: ImageClasses(open_images(data, name, follow_links=follow_links)) for name in split}
     if len(splits) > 1:
         check_same_classes(splits["train"], splits["val"])
     written = {}

@@ -1,20 +1,17 @@
 """One folder for each class, the layout of ImageNet and of torchvision's ImageFolder: finding the images."""
 
-import logging
+import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from botvision.data.imagenet import flat_labels, text_lines
-from botvision.data.images import UnreadableImage, check_inside
-from botvision.errors import UserError
-from botvision.pictures import IMAGE_SUFFIXES as PICTURE_SUFFIXES
+from botvision.data.image_files import ImageFolder
+from botvision.data.imagenet import class_name, flat_labels, text_lines
+from botvision.data.images import BYTES_A_PIXEL, UnreadableImage, max_pixels
+from botvision.errors import UserError, short
+from botvision.files import read_file, what_is_in
 
-logger = logging.getLogger("botvision")
-
-IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".gif", ".pgm", ".ppm"}
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
 """Names that the folder of a split may have; the first that exists counts. Other splits have their own name."""
 NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
@@ -27,33 +24,42 @@ class ClassFolders:
     groups: np.ndarray | None = None
     """Every order of reading is equally fast."""
 
-    def __init__(self, folder: Path, root: Path) -> None:
-        """List the images of one split.
+    def __init__(self, folder: Path, root: Path, *, follow_links: bool = False) -> None:
+        """List the images of one split; see `ImageFolder` for what is an image.
 
         Args:
             folder: holds one folder for each class, or ImageNet's validation images side by side.
             root: holds the splits, and the files about them.
+            follow_links: whether links may lead out of `folder`.
 
         Raises:
             UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
         """
         self.source: str | Path = folder
         self._folder = folder
-        inside = folder.resolve()
-        self.classes = sorted(entry.name for entry in _visible(folder, inside) if entry.is_dir())
-        if self.classes:
-            self._warn_of_strays()
-            names = [sorted(_image_names(folder / name, inside)) for name in self.classes]
-            self._refuse_empty(names)
-            self.labels = np.repeat(np.arange(len(names)), [len(of_class) for of_class in names])
-            files = [f"{self.classes[label]}/{name}" for label, of_class in enumerate(names) for name in of_class]
+        found = ImageFolder(folder, follow_links=follow_links)
+        files = found.images
+        if found.folders:
+            files = [file for file in files if "/" in file]
+            found.left_out["images in no class folder"] += len(found.images) - len(files)
+        found.report()
+        if found.folders:
+            self.classes = sorted(map(class_name, found.folders))
+            place = {name: number for number, name in enumerate(self.classes)}
+            label_of = {name: place[class_name(name)] for name in found.folders}
+            labels = np.array([label_of[file.partition("/")[0]] for file in files], dtype=np.int64)
+            self._refuse_bad_classes(label_of, np.bincount(labels, minlength=len(self.classes)))
+            files = [files[index] for index in np.argsort(labels, kind="stable")]
+            self.labels = np.sort(labels)
             self.class_names = class_names(root, self.classes)
-        else:
-            files = sorted(_image_names(folder, inside))
-            if not files:
-                raise UserError(f"{folder}: holds neither class folders nor images; give one folder for each class")
+        elif files:
             self.classes, self.labels, called = flat_labels(root, folder, files)
             self.class_names = called or class_names(root, self.classes)
+        else:
+            raise UserError(
+                f"{folder}: holds neither class folders nor images (it holds {what_is_in(folder)}); "
+                "give one folder for each class"
+            )
         # One block of memory, which worker processes share; they would each copy a million small texts.
         self._files = np.array([os.fsencode(file) for file in files])
 
@@ -69,20 +75,27 @@ class ClassFolders:
         """
         path = Path(self.name(index))
         try:
-            return path.read_bytes(), path.suffix
+            return read_file(path, BYTES_A_PIXEL * max_pixels()), path.suffix
         except OSError as error:
             raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
 
-    def _warn_of_strays(self) -> None:
-        strays = [entry for entry in os.scandir(self._folder) if entry.is_file() and _is_image(entry.name)]
-        if strays:
-            logger.warning("%s: left out the images that lie in no class folder (%d)", self._folder, len(strays))
+    def _refuse_bad_classes(self, label_of: dict[str, int], images: np.ndarray) -> None:
+        """Refuse class folders without images, and two of one name.
 
-    def _refuse_empty(self, names: list[list[str]]) -> None:
-        empty = [name for name, of_class in zip(self.classes, names, strict=True) if not of_class]
+        Args:
+            label_of: folders.
+            images: how many each label has.
+        """
+        empty = sorted(name for name, label in label_of.items() if not images[label])
         if empty:
+            folder = self._folder / empty[0]
             more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
-            raise UserError(f"{self._folder / empty[0]}: holds no image{more}; fill the class folder or remove it")
+            raise UserError(
+                f"{folder}: holds no image{more} (it holds {what_is_in(folder)}); fill the class folder or remove it"
+            )
+        for one, other in itertools.pairwise(self.classes):
+            if one == other:
+                raise UserError(f"{self._folder}: has two class folders of the name {short(one)}; put them together")
 
 
 def folder_names(split: str) -> tuple[str, ...]:
@@ -99,14 +112,11 @@ def find_split_folder(root: Path, split: str) -> Path:
     for name in folder_names(split):
         if (root / name).is_dir():
             return root / name
-    names = " or ".join(f"{name}/" for name in folder_names(split))
+    wanted = "give the folder that holds train/ and val/, with a folder for each class in each"
     if not root.is_dir():
-        raise UserError(
-            f"{root}: no such folder; give one that holds train/ and val/, with a folder for each class in each"
-        )
-    raise UserError(
-        f"{root}: holds no {names}; give the folder that holds train/ and val/, with a folder for each class in each"
-    )
+        raise UserError(f"{root}: no such folder; {wanted}")
+    names = " or ".join(f"{name}/" for name in folder_names(split))
+    raise UserError(f"{root}: holds no {names} (it holds {what_is_in(root)}); {wanted}")
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:
@@ -124,34 +134,3 @@ def class_names(root: Path, classes: list[str]) -> list[str]:
             called = {parts[0]: parts[1].split(",")[0].strip() for parts in lines if len(parts) == 2}
             return [called.get(one, one) for one in classes]
     return list(classes)
-
-
-def _image_names(folder: Path, inside: Path, prefix: str = "") -> Iterator[str]:
-    """Paths of the images in a folder and the folders below it, relative to it."""
-    for entry in _visible(folder, inside):
-        if not entry.is_dir():
-            if _is_image(entry.name):
-                yield prefix + entry.name
-        elif entry.is_symlink():  # it could lead to a folder that holds it
-            raise UserError(f"{entry.path}: is a link to a folder inside a class; put the folder itself there")
-        else:
-            yield from _image_names(folder / entry.name, inside, f"{prefix}{entry.name}/")
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _visible(folder: Path, inside: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder, without hidden ones.
-
-    Raises:
-        UserError: a link leads out of the folder `inside`.
-    """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink():
-                check_inside(Path(entry.path), inside)
-            yield entry

@@ -15,7 +15,7 @@ from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_image
 from botvision.data.shard_index import has_shards
 from botvision.data.shards import ImageShards
-from botvision.errors import UserError
+from botvision.errors import UserError, short
 
 MIXED_GROUPS = 16
 """Number of shards from which images that are read one after the other come."""
@@ -129,6 +129,7 @@ def open_classes(
     *,
     limit: int | None = None,
     classes: int | None = None,
+    follow_links: bool = False,
 ) -> ImageClasses:
     """Open a split of a data set in any of these layouts:
 
@@ -142,21 +143,22 @@ def open_classes(
         root: folder, URL or pattern.
         split: `train`, `val`, or the name of another folder or of other shards.
         transform, limit, classes: see `ImageClasses`.
+        follow_links: whether links in class folders may lead to files elsewhere.
 
     Raises:
         UserError: there is no such data set, or something is wrong with it.
     """
-    return ImageClasses(open_images(root, split), transform, limit=limit, classes=classes)
+    return ImageClasses(open_images(root, split, follow_links=follow_links), transform, limit=limit, classes=classes)
 
 
-def open_images(root: str | Path, split: str) -> ImageStore:
+def open_images(root: str | Path, split: str, *, follow_links: bool = False) -> ImageStore:
     """Where the images of a split are stored; see `open_classes`."""
     if has_shards(root):
         return ImageShards(root, split)
     root = Path(root)
     if has_idx(root):
         return IdxFiles(root, split)
-    return ClassFolders(find_split_folder(root, split), root)
+    return ClassFolders(find_split_folder(root, split), root, follow_links=follow_links)
 
 
 def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:
@@ -175,7 +177,7 @@ def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - NAMED_IN_MESSAGES} more" if len(names) > NAMED_IN_MESSAGES else ""
-    return ", ".join(repr(name) for name in names[:NAMED_IN_MESSAGES]) + more
+    return ", ".join(map(short, names[:NAMED_IN_MESSAGES])) + more
 
 
 def _first_of_each_class(labels: np.ndarray, classes: int, limit: int | None) -> np.ndarray:

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from botvision.data.annotations import ImageRecord, Instance, read_annotations
-from botvision.data.images import check_image_files, read_image
+from botvision.data.image_files import check_image_files
+from botvision.data.images import read_image, warn_of_rotation_marks
 from botvision.data.masks import decode_masks
 from botvision.errors import UserError
 
@@ -101,6 +102,8 @@ class CocoDetection(Dataset):
         self._report_dropped()
         self.images = found.images[:limit]
         check_image_files(image_folder, [image.path.relative_to(image_folder).as_posix() for image in self.images])
+        sizes = [(image.path, (image.height, image.width)) for image in self.images]
+        warn_of_rotation_marks(self.annotation_file, sizes)
         self._instances = _PackedInstances([found.instances[image.id] for image in self.images])
 
     def __len__(self) -> int:

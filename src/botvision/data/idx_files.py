@@ -2,16 +2,16 @@
 
 import gzip
 import hashlib
-from collections.abc import Callable
+import math
+import struct
+import zlib
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
-from torch import Tensor
 from torchvision.datasets import FashionMNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from botvision.errors import UserError
+from botvision.errors import UserError, short
+from botvision.files import what_is_in
 
 PREFIXES = {"train": "train", "val": "t10k"}
 FASHION_LABELS = {
@@ -19,6 +19,10 @@ FASHION_LABELS = {
     "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",  # test
 }
 """SHA-256 of Fashion-MNIST's labels: nothing else in the files distinguishes them from MNIST's."""
+UBYTE = 8
+"""The format's number of the type of its values."""
+LARGEST = 2**30
+"""Bytes of the largest file that is read; the largest known one, EMNIST, has half of it."""
 
 
 class IdxFiles:
@@ -34,8 +38,8 @@ class IdxFiles:
         """
         images_file, labels_file = _file(root, split, "images-idx3"), _file(root, split, "labels-idx1")
         self.source: str | Path = images_file
-        self._pixels = _read(images_file, read_image_file)
-        self.labels = _read(labels_file, read_label_file)  # int64
+        self._pixels = _read(images_file, 3)
+        self.labels = _read(labels_file, 1).astype(np.int64)
         if len(self.labels) != len(self._pixels):
             raise UserError(
                 f"{labels_file}: holds {len(self.labels)} labels for {len(self._pixels)} images of {images_file}"
@@ -64,23 +68,33 @@ def has_idx(root: Path) -> bool:
 
 def _file(root: Path, split: str, kind: str) -> Path:
     if split not in PREFIXES:
-        raise UserError(f"{root}: idx files have the splits {' and '.join(PREFIXES)}, not {split!r}")
+        raise UserError(f"{root}: idx files have the splits {' and '.join(PREFIXES)}, not {short(split)}")
     name = f"{PREFIXES[split]}-{kind}-ubyte"
     for file in (root / f"{name}.gz", root / name):
         if file.is_file():
             return file
-    raise UserError(f"{root / name}.gz: no such file; the data set is four files, two of each split")
+    raise UserError(
+        f"{root}: holds no {name}.gz (it holds {what_is_in(root)}); the data set is four files, two a split"
+    )
 
 
-def _read(file: Path, reader: Callable[[str], Tensor]) -> np.ndarray:
-    """Read a file by torchvision, which takes no compressed ones."""
+def _read(file: Path, axes: int) -> np.ndarray:
+    """The array in a file, uint8: no more is read than the header says, and no header may say more than `LARGEST`."""
     try:
-        if file.suffix != ".gz":
-            return reader(str(file)).numpy()
-        with NamedTemporaryFile() as unpacked:
-            unpacked.write(gzip.decompress(file.read_bytes()))
-            unpacked.flush()
-            return reader(unpacked.name).numpy()
-    except Exception as error:  # the readers raise many kinds of error on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: cannot be read as an idx file ({reason}); copy it again") from error
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            header = stream.read(4 + 4 * axes)
+            if header[:4] != bytes([0, 0, UBYTE, axes]) or len(header) < 4 + 4 * axes:
+                raise ValueError(f"it does not begin as one with {axes} axes of bytes does")
+            shape = struct.unpack(f">{axes}I", header[4:])
+            size = math.prod(shape)
+            if size > LARGEST:
+                raise ValueError(f"its header says {size} bytes, more than {LARGEST}")
+            content = np.empty(size, dtype=np.uint8)
+            place = 0
+            while count := stream.readinto(content.data[place:]):
+                place += count
+            if place < size or stream.read(1):
+                raise ValueError(f"it holds {'fewer' if place < size else 'more'} than the {size} bytes of its header")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as an idx file ({error}); copy it again") from error
+    return content.reshape(shape)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import unicodedata
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
-from botvision.errors import UserError
+from botvision.errors import UserError, printable, short
 
 logger = logging.getLogger("botvision")
 
@@ -67,7 +68,7 @@ def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
     for number, line in enumerate(lines, start=1):
         if not line.strip().isdigit() or int(line) not in synsets:
             raise UserError(
-                f"{truth_file}: line {number} is {line[:40]!r}, not the number of one of {len(classes)} classes"
+                f"{truth_file}: line {number} is {short(line)}, not the number of one of {len(classes)} classes"
             )
         label_of_line.append(place[synsets[int(line)][0]])
     labels = []
@@ -92,7 +93,9 @@ def _leaf_synsets(file: Path) -> dict[int, tuple[str, str]]:
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); unpack the development kit again") from error
     except Exception as error:  # SciPy raises many kinds of error on damaged bytes
-        raise UserError(f"{file}: is not the development kit's list of classes ({error!r}); unpack it again") from error
+        raise UserError(
+            f"{file}: is not the development kit's list of classes ({short(error)}); unpack it again"
+        ) from error
 
 
 def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatLabels:
@@ -110,7 +113,9 @@ def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatL
     place = _places(train, {label for label, _ in listed}, file)
     for label, number in listed:
         if label not in place:
-            raise UserError(f"{file}: line {number} has class {label!r}, which is none of the {len(place)} of {train}")
+            raise UserError(
+                f"{file}: line {number} has class {short(label)}, which is none of the {len(place)} of {train}"
+            )
     return FlatLabels(_class_folders(train) or sorted(place), np.array([place[label] for label, _ in listed]), None)
 
 
@@ -124,10 +129,15 @@ def _places(train: Path, given: set[str], file: Path) -> dict[str, int]:
 
 
 def _class_folders(train: Path) -> list[str]:
-    """Sorted names of the class folders; none where ``train`` does not exist."""
+    """Sorted names of the classes; none where ``train`` does not exist."""
     if not train.is_dir():
         return []
-    return sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(class_name(entry.name) for entry in train.iterdir() if entry.is_dir() and entry.name[0] != ".")
+
+
+def class_name(folder: str) -> str:
+    """The class of a folder's name: composed letters (NFC), as all systems but macOS write them, all printable."""
+    return unicodedata.normalize("NFC", printable(folder))
 
 
 def text_lines(file: Path) -> list[str]:

@@ -1,19 +1,22 @@
-"""Image files: reading them as RGB, and checking that they are there before a run starts."""
+"""Image files: reading them as RGB, upright, with one line for every file that cannot be read."""
 
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from torch import Tensor
 
-from botvision.errors import UserError
+from botvision.data.image_files import FORMATS, image_formats
+from botvision.data.pixels import to_array, to_rgb
+from botvision.errors import UserError, short
+from botvision.files import read_file
 
 logger = logging.getLogger("botvision")
 
@@ -21,53 +24,111 @@ PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 """ImageNet's mean and standard deviation of a channel, in 8-bit units."""
 
+MAX_PIXELS = 128_000_000
+"""Images with more pixels are refused: a file of a few kilobytes can hold an image that fills the memory."""
+MAX_PIXELS_SETTING = "BOTVISION_MAX_PIXELS"
+"""The environment variable that sets another limit."""
+BYTES_A_PIXEL = 8
+"""An image file is no larger than this times its pixels: four channels of 16 bits, not compressed."""
+
 EXIF_ORIENTATION = 0x0112
-UPRIGHT = 1
-QUARTER_TURNS = range(5, 9)  # the EXIF orientations that exchange height and width
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its rotation mark (EXIF orientation)."""
+QUARTER_TURNS = range(5, 9)  # the marks that exchange height and width
+LOOKED_AT = 1000
+"""Images of a data set whose rotation marks are looked at before a run; all would take minutes on a slow disk."""
 
 
 class UnreadableImage(UserError):
     """An image file that is missing, damaged, of no known format or suspiciously large."""
 
 
-def read_image(path: Path, expected_size: tuple[int, int] | None = None, *, apply_exif: bool = False) -> Tensor:
-    """Read an image file as RGB, uint8, shape (3, H, W).
+def read_image(path: Path, expected_size: tuple[int, int] | None = None) -> Tensor:
+    """Read an image file as RGB, uint8, shape (3, H, W), upright as its rotation mark (EXIF) says.
 
-    Grey, palette, CMYK and 16-bit images are converted; transparent parts become white.
+    Every pixel format is converted, see :func:`~botvision.data.pixels.to_rgb`; of an animation, the first frame counts.
 
     Args:
-        path: any format that Pillow reads; of an animation, the first frame.
-        expected_size: (H, W) in pixels that the annotations give. Annotations are made on the stored pixels, so a
-            camera's rotation mark (EXIF) is followed only where the stored size differs and the rotated one agrees.
-        apply_exif: without an `expected_size`, whether to turn the image as its rotation mark says. Prediction does,
-            so that it sees a photograph as every viewer shows it.
+        path: a regular file of one of :data:`~botvision.data.image_files.FORMATS`.
+        expected_size: (H, W) in pixels that the annotations give. Where the stored image has this size and the upright
+            one has not, the annotations were made on the stored pixels: the image is then not turned.
 
     Raises:
-        UnreadableImage: the file is missing, damaged, of no known format or suspiciously large.
+        UnreadableImage: the file is missing, damaged, of another format or too large.
         UserError: it is not of `expected_size`.
     """
-    with _readable(path), Image.open(_stream(path.read_bytes())) as opened:
-        image = _turned(opened, expected_size, apply_exif)
+    with _readable(path):
+        image = _decode(read_file(path, BYTES_A_PIXEL * max_pixels()), path, expected_size)
         if expected_size is not None and _size(image) != expected_size:
             raise UserError(
                 f"{path}: the image is {image.height} high and {image.width} wide, "
                 f"but its annotations say {expected_size[0]} and {expected_size[1]}"
             )
-        return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1)
+        return torch.from_numpy(to_array(image)).permute(2, 0, 1)
 
 
 def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
-    """The bytes of an image file as an RGB image: the pixels that `read_image` gives with `apply_exif`.
+    """The bytes of an image file as an RGB image: the pixels that `read_image` gives.
 
     Args:
         encoded: the whole file.
         name: of the file, for the message.
 
     Raises:
-        UnreadableImage: the bytes are damaged, of no known format or suspiciously large.
+        UnreadableImage: the bytes are damaged, of another format or of an image that is too large.
     """
-    with _readable(name), Image.open(_stream(encoded)) as opened:
-        return _rgb(_turned(opened, None, apply_exif=True))
+    with _readable(name):
+        return _decode(encoded, name, None)
+
+
+def max_pixels() -> int:
+    """The limit on the pixels of an image: `BOTVISION_MAX_PIXELS`, else `MAX_PIXELS`.
+
+    Raises:
+        UserError: the environment variable is no whole number above 0.
+    """
+    text = os.environ.get(MAX_PIXELS_SETTING) or str(MAX_PIXELS)
+    if not text.isdecimal() or not text.strip("0"):
+        raise UserError(f"{MAX_PIXELS_SETTING}: should be a number of pixels, got {short(text)}")
+    return int(text)
+
+
+def warn_of_rotation_marks(source: Path, images: Sequence[tuple[Path, tuple[int, int]]]) -> None:
+    """Warn in one line of images whose frame the annotated size does not tell: half turns, mirrors, squares.
+
+    They are turned upright. Annotations that were made on the stored pixels would then be in wrong places.
+
+    Args:
+        source: of the annotations.
+        images: files, and the (H, W) that the annotations give; at most `LOOKED_AT` of them are looked at.
+    """
+    looked_at = images[:: -(-len(images) // LOOKED_AT) or 1]
+    unclear = [path for path, size in looked_at if _is_frame_unclear(path, size)]
+    if unclear:
+        logger.warning(
+            "%s: %d of %d images looked at have a rotation mark (EXIF) for which the annotated size does not tell "
+            "whether the annotations follow it, such as %s; these images are turned upright, as in prediction",
+            *(source, len(unclear), len(looked_at), unclear[0]),
+        )
+
+
+def _is_frame_unclear(path: Path, size: tuple[int, int]) -> bool:
+    try:
+        with _readable(path), Image.open(path, formats=image_formats()) as image:
+            if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode it all in search of a mark
+                return False
+            mark = _mark(image)
+    except UserError:  # the run says so when it reads the image
+        return False
+    return mark in TURNS and (mark not in QUARTER_TURNS or size[0] == size[1])
 
 
 def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor]]:
@@ -86,7 +147,7 @@ def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> 
     readable = 0
     for number, file in enumerate(files, start=1):
         try:
-            image = read_image(file, apply_exif=True)
+            image = read_image(file)
         except UnreadableImage as error:
             if number == len(files) and not readable:
                 raise UserError(f"no image can be read: {error}") from error
@@ -95,62 +156,6 @@ def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> 
             readable += 1
             yield number, image
         on_image(number, len(files))
-
-
-def check_image_files(folder: Path, names: Iterable[str]) -> None:
-    """Check that every file exists, holds something and lies inside `folder`; one pass over each folder named.
-
-    Args:
-        folder: the image folder.
-        names: paths relative to `folder`.
-
-    Raises:
-        UserError: names the first bad file and says how many there are.
-    """
-    root = folder.resolve()
-    by_folder: dict[str, set[str]] = {}
-    for name in names:
-        parent, _, last = name.rpartition("/")
-        by_folder.setdefault(parent, set()).add(last)
-    missing: list[Path] = []
-    empty: list[Path] = []
-    for parent, wanted in by_folder.items():
-        inside = folder / parent
-        check_inside(inside, root)
-        present = _scan(inside, wanted, root, empty)
-        missing += [inside / name for name in wanted - present]
-    for what, files in (("missing", missing), ("empty", empty)):
-        if files:
-            raise UserError(f"{min(files)}: image file is {what} ({len(files)} such in all); restore or download it")
-
-
-def _scan(folder: Path, wanted: set[str], root: Path, empty: list[Path]) -> set[str]:
-    """Which of the wanted files are in `folder`; those of no bytes are added to `empty`."""
-    if not folder.is_dir():
-        return set()
-    present = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name not in wanted:
-                continue
-            if entry.is_symlink():
-                check_inside(Path(entry.path), root)
-            if entry.is_file():
-                present.add(entry.name)
-                if entry.stat().st_size == 0:
-                    empty.append(Path(entry.path))
-    return present
-
-
-def check_inside(path: Path, root: Path) -> None:
-    """Refuse a link that leads out of an image folder.
-
-    Raises:
-        UserError: names the link.
-    """
-    if not path.resolve().is_relative_to(root):
-        what = "folder" if path.is_dir() else "file"
-        raise UserError(f"{path}: is a link to a place outside the image folder {root}; put the {what} itself there")
 
 
 @contextmanager
@@ -170,48 +175,37 @@ def _readable(name: str | Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The message of a decoder in one line, without the file or the object that it names."""
     if isinstance(error, UnidentifiedImageError):
-        return "of no known image format"
+        return f"of no known image format, which are {', '.join(FORMATS)}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than {max_pixels()}, the limit that {MAX_PIXELS_SETTING} sets: {error}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _stream(encoded: bytes) -> BytesIO:
-    if not encoded:
-        raise ValueError("is empty")
-    return BytesIO(encoded)
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
     return image.height, image.width
 
 
-def _turned(image: Image.Image, expected_size: tuple[int, int] | None, apply_exif: bool) -> Image.Image:
-    """The image, rotated by its mark where `read_image` says so."""
-    orientation = _orientation(image)
-    if expected_size is None:
-        turn = apply_exif and orientation != UPRIGHT
-    else:
-        turn = _size(image) != expected_size == (image.width, image.height) and orientation in QUARTER_TURNS
-    return ImageOps.exif_transpose(image) if turn else image
+def _decode(encoded: bytes, name: str | Path, expected_size: tuple[int, int] | None) -> Image.Image:
+    """The image in RGB, upright unless `read_image` says otherwise; refused by its header where it is too large."""
+    if not encoded:
+        raise ValueError("is empty")
+    limit = max_pixels()
+    if Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit // 2 + 1)
+    with Image.open(BytesIO(encoded), formats=image_formats()) as opened:
+        if opened.width * opened.height > limit:
+            raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+        image = to_rgb(opened, name)
+        mark = _mark(opened)  # after decoding, in which Pillow turns TIFF images itself
+    stored_is_meant = mark in QUARTER_TURNS and expected_size == _size(image) != (image.width, image.height)
+    return image if stored_is_meant or mark not in TURNS else image.transpose(TURNS[mark])
 
 
-def _orientation(image: Image.Image) -> int:
+def _mark(image: Image.Image) -> int:
     """The rotation mark; upright where there is none or it is damaged, as the pixels may be intact."""
     try:
-        return image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # as in _readable
-        return UPRIGHT
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB, 8 bits a channel, decoded."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip at 255
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        seen = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return 1

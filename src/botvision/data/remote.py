@@ -1,6 +1,5 @@
 """Files at URLs: the only place that opens one. http and https alone, also after a redirect, and never by a shell."""
 
-import shutil
 import time
 from email.message import Message
 from http.client import HTTPException, InvalidURL
@@ -17,6 +16,9 @@ TIMEOUT_SECONDS = 60
 """How long to wait for a connection, and for each piece of the answer."""
 RETRY_SECONDS = (1, 5)
 """How long to wait before the second and the third attempt, after an error that may pass."""
+BLOCK = 2**20
+LARGEST_LIST = 2**28
+"""Bytes that are read of a file whose size is not known; a list of shards of ImageNet has 2**22."""
 TOO_MANY_REQUESTS, SERVER_ERRORS = 429, 500
 
 
@@ -56,10 +58,11 @@ def copy_url(url: str, target: BinaryIO, size: int | None = None) -> None:
         target.truncate()
         try:
             with opener.open(url, timeout=TIMEOUT_SECONDS) as answer:
-                shutil.copyfileobj(answer, target)
-            if size is None or target.tell() == size:
+                while (block := answer.read(BLOCK)) and target.tell() <= (size or LARGEST_LIST):
+                    target.write(block)
+            if target.tell() == size or (size is None and target.tell() <= LARGEST_LIST):
                 return
-            problem = f"ends early or was changed: {target.tell()} bytes and not {size}"
+            problem = f"ends early or was changed: {target.tell()} bytes and not {size or 'a list of shards'}"
         except HTTPError as error:
             problem = f"cannot be fetched (the server answers {error.code} {error.reason})"
             if error.code < SERVER_ERRORS and error.code != TOO_MANY_REQUESTS:

@@ -10,12 +10,13 @@ from pydantic import model_validator
 
 from botvision.configuration import Config, Count, FieldError
 from botvision.data.remote import copy_url, is_url, local_or_url
-from botvision.errors import UserError
+from botvision.errors import UserError, printable, short
 from botvision.files import write_text
 
 SHARD_NAME = re.compile(r"\w[\w .+-]*\.tar")
 """A file beside the list: no folder, no URL, nothing that a URL would have to escape but blanks."""
 ALTERNATIVES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+MOST_SHARDS = 1_000_000
 NOT_OURS = (
     "shards need this JSON file, which `botvision shards` writes; "
     "unpack those of another program to train/ and val/, a folder for each class, and run `botvision shards` on that"
@@ -49,6 +50,9 @@ class ShardIndex(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for name in (*self.classes, *self.class_names):
+            if printable(name) != name:
+                raise ValueError(f"classes: {short(name)} has characters that cannot be printed")
         for shard in self.shards:
             for place, label in enumerate(shard.labels):
                 if not 0 <= label < len(self.classes):
@@ -113,11 +117,17 @@ def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
 
 
 def expand(pattern: str) -> list[str]:
-    """The texts that a pattern means: {000..012} is every number between, {a,b} every text, as in a shell."""
+    """The texts that a pattern means: {000..012} is every number between, {a,b} every text, as in a shell.
+
+    Raises:
+        UserError: a range of more than `MOST_SHARDS` numbers.
+    """
     found = ALTERNATIVES.search(pattern)
     if not found:
         return [pattern]
     first, last, texts = found.groups()
+    if texts is None and int(last) - int(first) >= MOST_SHARDS:
+        raise UserError(f"{short(pattern)}: means more than {MOST_SHARDS} shards")
     if texts is None:
         choices = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
     else:
@@ -140,7 +150,7 @@ def _read(folder: str, split: str) -> ShardIndex:
         raise UserError(f"{place}: {error}; write the shards again") from error
     except UserError as error:
         raise UserError(f"{error}; {NOT_OURS}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not valid JSON ({error}); the file may be cut off, copy it again") from error
     except TypeError as error:
         raise UserError(f"{place}: is not a list of shards; {NOT_OURS}") from error

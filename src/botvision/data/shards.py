@@ -17,8 +17,11 @@ from filelock import FileLock
 
 from botvision.data.remote import copy_url, is_url
 from botvision.data.shard_index import find_shards
-from botvision.errors import UserError
+from botvision.errors import UserError, printable
 from botvision.files import whole_file
+
+LONGEST_LABEL = 20
+"""Characters of a label that are read."""
 
 
 class Members(NamedTuple):
@@ -78,9 +81,13 @@ class ImageShards:
         """
         shard, place = self._find(index)
         members = self._open(shard)
-        with (self._folder / self._files[shard][0]).open("rb") as file:
-            file.seek(members.offsets[place])
-            return file.read(members.sizes[place]), Path(os.fsdecode(members.names[place])).suffix
+        path = self._folder / self._files[shard][0]
+        try:
+            with path.open("rb") as file:
+                file.seek(members.offsets[place])
+                return file.read(members.sizes[place]), Path(os.fsdecode(members.names[place])).suffix
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
 
     def _find(self, index: int) -> tuple[int, int]:
         """The shard of an image, and its place in it."""
@@ -144,12 +151,17 @@ def list_members(path: Path, labels: list[int]) -> Members:
     found: list[tuple[str, str]] = []
     try:
         with tarfile.open(path, "r:") as archive:
-            for member in filter(tarfile.TarInfo.isfile, archive):
+            for member in archive:
+                if member.size < 0:  # tarfile would read the archive in circles
+                    break
+                if member.issparse() or not member.isfile():
+                    continue
                 if member.name.endswith(".cls"):
-                    found.append((member.name, archive.extractfile(member).read().decode()))  # type: ignore[union-attr]
+                    label = archive.extractfile(member).read(LONGEST_LABEL)  # type: ignore[union-attr]
+                    found.append((member.name, label.decode()))
                 else:
                     images.append((member.name, member.offset_data, member.size))
-    except (tarfile.TarError, ValueError):
+    except Exception:  # tarfile raises many kinds of error on damaged bytes
         pass  # what was read before the error shows where the shard ends
     size = path.stat().st_size
     images = [image for image in images if image[1] + image[2] <= size]
@@ -161,7 +173,9 @@ def list_members(path: Path, labels: list[int]) -> Members:
         raise UserError(f"{path}: holds {len(images)} images, the list of shards says {len(labels)}; copy it again")
     for (image, _, _), (name, label), expected in zip(images, found, labels, strict=True):
         if PurePosixPath(image).stem != PurePosixPath(name).stem or label != str(expected):
-            raise UserError(f"{path}: sample {image} has label {label} in {name}, the list of shards says {expected}")
+            raise UserError(
+                f"{path}: sample {image} has label {printable(label)} in {name}, the list of shards says {expected}"
+            )
     return Members(
         np.array([os.fsencode(name) for name, _, _ in images]),
         np.array([offset for _, offset, _ in images]),

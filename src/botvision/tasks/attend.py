@@ -136,7 +136,7 @@ def attend_file(
         UserError: no such block, an unreadable or very long photograph, a point outside of it; nothing is then written.
     """
     name, layer = attention_block(source.network, block)
-    photograph = read_image(file, apply_exif=True)
+    photograph = read_image(file)
     height, width = (int(side) for side in photograph.shape[1:])
     if max(height, width) > LONGEST_ASPECT * min(height, width):
         raise UserError(

@@ -41,6 +41,8 @@ class PredictOptions(Config):
 
     out: Path
     """Folder for predictions.json and the pictures, another one than that of the images."""
+    follow_links: bool = False
+    """Read links in these folders that lead to files elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
 

@@ -16,13 +16,32 @@ import torch
 import torchvision
 import yaml
 from filelock import FileLock, Timeout
+from yaml.composer import ComposerError
+from yaml.nodes import Node
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
-from botvision.files import write_text
+from botvision.files import read_file, write_text
 from botvision.training.config import ExperimentConfig
 from botvision.training.sharing import on_first_process
 from botvision.version import __version__
+
+LARGEST_CONFIG = 2**20
+"""Bytes of a ``config.yaml``."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Reads YAML without aliases, by which a few lines can mean gigabytes."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """The next node.
+
+        Raises:
+            ComposerError: it is an alias.
+        """
+        if self.check_event(yaml.AliasEvent):
+            raise ComposerError(None, None, "aliases (*name) are not read", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 class RunRecord(NamedTuple):
@@ -119,8 +138,8 @@ def read_config(folder: Path) -> RunRecord:
     if not file.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # the second of bytes that are no UTF-8, and of impossible dates
+        content = yaml.load(read_file(file, LARGEST_CONFIG).decode(), PlainLoader)
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # of bytes that are no UTF-8, of nesting
         raise UserError(f"{file} is no readable YAML: {' '.join(str(error).split())}") from error
     for name in ("experiment", "task"):
         if not isinstance(content, dict) or not isinstance(content.get(name), str):

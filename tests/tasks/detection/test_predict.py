@@ -11,7 +11,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from botvision.data import Category, CocoDetection, read_image
 from botvision.errors import UserError
-from botvision.pictures import find_images, picture_names
+from botvision.pictures import picture_names
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.evaluate import evaluate_detector
@@ -94,21 +94,6 @@ def test_photographs_are_turned_upright(detector, tmp_path):
     assert Image.open(tmp_path / "out" / "marked.png").size == (40 * 6, 60 * 6)
     assert [{**r, "file_name": ""} for r in of_marked] == [{**r, "file_name": ""} for r in of_upright]
     assert of_marked[0]["segmentation"]["size"] == [60, 40]
-
-
-def test_files_stay_in_order_and_folders_are_searched_in_order_of_names(tmp_path):
-    names = ["z.png", "folder/b.JPG", "folder/deeper/a.webp", "folder/a.png"]
-    z, b, deep, a = (save_image(tmp_path / name) for name in names)
-    (tmp_path / "folder" / "notes.txt").touch()
-    (tmp_path / "folder" / "a folder.png").mkdir()
-    assert find_images([z, tmp_path / "folder"]) == [z, a, b, deep]
-
-
-def test_what_holds_no_image_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.png"):
-        find_images([tmp_path / "nowhere.png"])
-    with pytest.raises(UserError, match=str(tmp_path)):
-        find_images([tmp_path])
 
 
 @pytest.mark.parametrize(

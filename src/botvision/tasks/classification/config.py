@@ -60,6 +60,8 @@ class ClassificationData(Config):
     """Split to train on."""
     val_split: str = "val"
     """Split to evaluate on."""
+    follow_links: bool = False
+    """Read links in class folders that lead to files elsewhere, as caches and DVC make them."""
     train_images: Count | None = None
     """Train on the first so many images alone."""
     val_images: Count | None = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import evaluation_loader
-from botvision.errors import NotFiniteError, UserError, first_few
+from botvision.errors import NotFiniteError, UserError, first_few, printable
 from botvision.files import whole_file, write_text
 from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.tasks.classification.model import Classifier
@@ -179,7 +179,7 @@ def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[st
         writer.writeheader()
         for row in evaluation.results:
             names = {f"{name}_name": class_names[row[name]] for name in ("label", "predicted")}
-            writer.writerow(row | names)
+            writer.writerow(row | names | {"path": printable(row["path"])})
     matrix = confusion_matrix(evaluation.results, len(class_names))
     save_confusion(matrix, class_names, folder / "confusion.png")
     content = json.dumps({**about, **evaluation.scores}, indent=2, allow_nan=False)

@@ -17,9 +17,9 @@ from torch import Tensor
 from botvision.configuration import FieldError
 from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
+from botvision.data.image_files import find_images
 from botvision.data.images import UnreadableImage
 from botvision.errors import UserError, first_few
-from botvision.pictures import find_images
 from botvision.tasks.classification.evaluate import RightLabels
 
 REAL_IMAGES = 50_000
@@ -68,6 +68,7 @@ def open_labelled(
     *,
     labels: Path | None = None,
     limit: int | None = None,
+    follow_links: bool = False,
 ) -> tuple[ImageClasses, RightLabels]:
     """Open images to score a classifier on.
 
@@ -79,6 +80,7 @@ def open_labelled(
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
         limit: so many images alone.
+        follow_links: whether links in class folders may lead to files elsewhere.
 
     Raises:
         UserError: no such data, classes that are not the model's, or a label file that cannot be used.
@@ -87,7 +89,7 @@ def open_labelled(
         right = read_labels(labels, Path(root), split, classes)
         listed = ListedImages(labels, right, classes, class_names)
         return ImageClasses(listed, transform, limit=limit), lambda target: right[target["path"]]
-    dataset = ImageClasses(own_images(root, split, classes), transform, limit=limit)
+    dataset = ImageClasses(own_images(root, split, classes, follow_links), transform, limit=limit)
     places = class_places(dataset.classes, classes)
     if not places:
         unknown = first_few([repr(name) for name in dataset.classes if name not in classes], CLASSES_SHOWN)
@@ -95,12 +97,14 @@ def open_labelled(
     return dataset, lambda target: [places[target["label"]]]
 
 
-def own_images(root: str, split: str, classes: Sequence[str]) -> ImageStore:
+def own_images(root: str, split: str, classes: Sequence[str], follow_links: bool) -> ImageStore:
     """The images of a split, or of a folder that holds nothing but folders of the model's classes."""
     folder = Path(root)
     inside = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
     is_split = bool(class_places([name for name in inside if not name.startswith(".")], classes))
-    return ClassFolders(folder, folder) if is_split else open_images(root, split)
+    if is_split:
+        return ClassFolders(folder, folder, follow_links=follow_links)
+    return open_images(root, split, follow_links=follow_links)
 
 
 def class_places(names: Sequence[str], classes: Sequence[str]) -> list[int]:

@@ -44,6 +44,8 @@ class ClassificationEvalOptions(EvalOptions):
     """Take the average of the weights, where the run keeps one, and not those of the last step."""
     labels: Path | None = None
     """Labels that count instead: ImageNet-ReaL's JSON, or lines of a path and a label."""
+    follow_links: bool = False
+    """Read links in class folders that lead to files elsewhere."""
 
 
 class ClassificationPredictOptions(PredictOptions):
@@ -99,8 +101,13 @@ class ClassificationTask(Task):
             flip=data.flip,
             randaugment=data.randaugment,
         )
-        self.train_set = open_classes(data.data, data.train_split, augmentation, limit=data.train_images)
-        self.val_set = open_classes(data.data, data.val_split, eval_crop(size), limit=data.val_images)
+        self.train_set, self.val_set = (
+            open_classes(data.data, split, transform, limit=limit, follow_links=data.follow_links)
+            for split, transform, limit in (
+                (data.train_split, augmentation, data.train_images),
+                (data.val_split, eval_crop(size), data.val_images),
+            )
+        )
         check_same_classes(self.train_set, self.val_set)
         if len(self.train_set.classes) < 2:
             raise UserError(
@@ -167,6 +174,7 @@ class ClassificationTask(Task):
             classifier.class_names,
             labels=options.labels,
             limit=options.images,
+            follow_links=options.follow_links,
         )
         evaluation = evaluate_classifier(
             classifier.model,
