@@ -15,6 +15,7 @@ from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
 from botvision.training.checkpoint import recover_last
+from botvision.training.memory import check_memory
 from botvision.training.processes import launch
 from botvision.training.run_folder import (
     describe_run,
@@ -57,6 +58,7 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
         report = task.load_weights(model, initial_weights(run.weights))
         if fabric.is_global_zero:
             console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
+    check_memory(task, model, fabric)
     folder = on_first_process(lambda: make_run_folder(run.out, name))
     with lock_run(folder, new=True):
         on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
@@ -91,7 +93,9 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
             if fabric.is_global_zero:
                 console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
             return Outcome(folder, done, False, scores)
-        state = RunState(task, task.make_model(), folder, content, fabric, console)
+        model = task.make_model()
+        check_memory(task, model, fabric)
+        state = RunState(task, model, folder, content, fabric, console)
         record = read_config(folder)
         on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
         return fit(state)
