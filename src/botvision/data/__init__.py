@@ -3,9 +3,10 @@
 from botvision.data.annotations import Category, ImageRecord
 from botvision.data.augmentation import eval_crop, train_augmentation
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
-from botvision.data.coco import CocoDetection, CocoSplit, find_split
+from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
 from botvision.data.images import UnreadableImage, decode_image, read_image, read_images
+from botvision.data.layouts import CocoSplit, find_split
 from botvision.data.shards import ImageShards
 from botvision.data.transforms import eval_transform, to_original, train_transform
 from botvision.data.writing_shards import write_shards

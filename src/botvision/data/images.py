@@ -1,9 +1,8 @@
-"""Image files: reading them as RGB, and checking that they are there before a run starts."""
+"""Image files: reading them as RGB."""
 
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -95,51 +94,6 @@ def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> 
             readable += 1
             yield number, image
         on_image(number, len(files))
-
-
-def check_image_files(folder: Path, names: Iterable[str]) -> None:
-    """Check that every file exists, holds something and lies inside `folder`; one pass over each folder named.
-
-    Args:
-        folder: the image folder.
-        names: paths relative to `folder`.
-
-    Raises:
-        UserError: names the first bad file and says how many there are.
-    """
-    root = folder.resolve()
-    by_folder: dict[str, set[str]] = {}
-    for name in names:
-        parent, _, last = name.rpartition("/")
-        by_folder.setdefault(parent, set()).add(last)
-    missing: list[Path] = []
-    empty: list[Path] = []
-    for parent, wanted in by_folder.items():
-        inside = folder / parent
-        check_inside(inside, root)
-        present = _scan(inside, wanted, root, empty)
-        missing += [inside / name for name in wanted - present]
-    for what, files in (("missing", missing), ("empty", empty)):
-        if files:
-            raise UserError(f"{min(files)}: image file is {what} ({len(files)} such in all); restore or download it")
-
-
-def _scan(folder: Path, wanted: set[str], root: Path, empty: list[Path]) -> set[str]:
-    """Which of the wanted files are in `folder`; those of no bytes are added to `empty`."""
-    if not folder.is_dir():
-        return set()
-    present = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name not in wanted:
-                continue
-            if entry.is_symlink():
-                check_inside(Path(entry.path), root)
-            if entry.is_file():
-                present.add(entry.name)
-                if entry.stat().st_size == 0:
-                    empty.append(Path(entry.path))
-    return present
 
 
 def check_inside(path: Path, root: Path) -> None:
