@@ -3,9 +3,11 @@
 ``--help``, ``--version`` and an unknown command import neither PyTorch nor the library that parses flags.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from botvision.errors import UserError, nearest
@@ -48,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if isinstance(sys.stdout, TextIOWrapper):  # names of classes may have letters that the terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
+    logging.getLogger("botvision").setLevel(logging.INFO)
+    if logging.lastResort:  # prints on standard error where a program has not set up logging
+        logging.lastResort.setLevel(logging.INFO)
     try:
         try:
             status = run([word for word in words if word != "--debug"])
