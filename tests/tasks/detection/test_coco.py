@@ -149,6 +149,15 @@ def test_an_object_without_a_mask_is_neither_found_nor_missed_by_masks(write_squ
     assert scores["mask"]["ap"] == scores["box"]["ap"] == 1.0
 
 
+def test_an_empty_mask_is_wrong_but_where_the_mask_is_not_known(write_squares):
+    known, unknown = square(0, 0, 40), square(50, 50, 40, segmentation=[])
+    dataset = write_squares([known, unknown])
+    empty = coco_mask.encode(np.zeros((200, 200), np.uint8, order="F"))
+    for box, share in (([52, 50, 40, 40], 1.0), ([100, 100, 40, 40], 0.5)):
+        nothing = {"image_id": 1, "category_id": 1, "bbox": box, "score": 1.0, "segmentation": empty}
+        assert coco_scores(dataset, [detection(known), nothing], ["mask"])["mask"]["ap"] == pytest.approx(share)
+
+
 def test_a_crowd_hides_what_is_found_in_it(write_squares):
     dataset = write_squares([square(0, 0, 40), square(100, 100, 60, iscrowd="1")])
     found = [

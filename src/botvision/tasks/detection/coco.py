@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as coco_mask
 from rich.table import Table
 
 from botvision.data import Category, CocoDetection, ImageRecord
@@ -69,7 +70,8 @@ def coco_scores(
                 "annotations": [{"id": n, **row, "iscrowd": row[kind]} for n, row in enumerate(annotations, start=1)],
             }
         )
-        evaluation = COCOeval_faster(truth, load_results(truth, results, kind), KINDS[kind])
+        scored = scorable_masks(results, annotations) if kind == "mask" else results
+        evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
         evaluation.params.maxDets = limits(detections)
         evaluation.run()
         names = metrics(detections)
@@ -95,6 +97,19 @@ def _truth(instance: Instance, image: ImageRecord, number: int) -> dict[str, Any
         "box": int(instance.crowd),
         "mask": int(instance.crowd or not area),
     }
+
+
+def scorable_masks(results: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results without the empty masks that were found for objects whose own mask is not known, going by the boxes."""
+    unknown = [row for row in annotations if row["mask"] > row["box"]]
+
+    def is_ignored(result: dict[str, Any]) -> bool:
+        if "segmentation" not in result or coco_mask.area(result["segmentation"]):
+            return False
+        same = [row["bbox"] for row in unknown if all(row[n] == result[n] for n in ("image_id", "category_id"))]
+        return bool(same) and bool((np.asarray(coco_mask.iou([result["bbox"]], same, [0] * len(same))) >= 0.5).any())
+
+    return [result for result in results if not is_ignored(result)] if unknown else results
 
 
 def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCO:
