@@ -98,4 +98,5 @@ def contents(dataset: CocoDetection) -> str:
 def changes(dataset: CocoDetection) -> str:
     """What is not as the file has it, in a few words."""
     total = sum(dataset.dropped.values())
-    return f"left out {total} annotations: {counts(dataset.dropped)}; changed: {counts(dataset.changed)}"
+    left_out = f"left out {total} annotations: {counts(dataset.dropped)}" if total else "nothing left out"
+    return f"{left_out}; {'changed: ' + counts(dataset.changed) if dataset.changed else 'nothing changed'}"
