@@ -1,10 +1,8 @@
 """The data set against pycocotools on real annotations, and every way in which a user's files can be wrong."""
 
 import json
-import logging
 import math
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from pycocotools.coco import COCO
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
-from botvision.data import CocoDetection, find_split
+from botvision.data import Category, CocoDetection, find_split
 from botvision.errors import UserError
 
 
@@ -98,6 +96,7 @@ def test_an_image_without_objects_has_empty_targets(write_coco, content):
     assert target["labels"].dtype == torch.int64
     assert target["masks"].shape == (0, 12, 8)
     assert target["masks"].dtype == torch.uint8
+    assert target["has_mask"].shape == (0,)
 
 
 def test_a_data_set_without_any_annotation_is_read(write_coco, content):
@@ -113,16 +112,50 @@ def test_the_first_images_alone_are_taken_and_needed(write_coco):
     assert "b.png" in message_of(folder)
 
 
-def test_crowd_regions_are_no_targets(write_coco, content):
-    content["annotations"][0]["iscrowd"] = 1
-    assert CocoDetection(write_coco(), "train")[0][1]["labels"].tolist() == [1]
+@pytest.mark.parametrize("value", [1, 1.0, "1", True])
+def test_crowd_regions_are_no_targets_and_counted(write_coco, content, value):
+    content["annotations"][0]["iscrowd"] = value
+    dataset = CocoDetection(write_coco(), "train")
+    assert dataset[0][1]["labels"].tolist() == [1]
+    assert (dataset.dropped, dataset.objects) == ({"crowd": 1}, 1)
+    assert [instance.crowd for instance in dataset.instances(0)] == [True, False]
 
 
-def test_an_annotation_without_a_segmentation_is_named(write_coco, content):
-    del content["annotations"][0]["segmentation"]
-    message = message_of(write_coco())
-    assert "annotations[0] (id 1)" in message
-    assert "'segmentation'" in message
+@pytest.mark.parametrize("value", [0, 0.0, "0", False, None])
+def test_what_is_no_crowd_is_a_target(write_coco, content, value):
+    content["annotations"][0]["iscrowd"] = value
+    assert CocoDetection(write_coco(), "train").objects == 2
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("make", [lambda n: 2**70 + n, lambda n: -n, str, float, lambda n: f"{n:032x}-ü"])
+def test_ids_are_whole_numbers_or_texts(write_coco, content, key, make):
+    field = {"images": "image_id", "categories": "category_id"}.get(key)
+    before = [CocoDetection(write_coco(), "train")[n][1] for n in range(2)]
+    for record in content[key]:
+        record["id"] = make(record["id"])
+    for record in content["annotations"] if field else []:
+        record[field] = make(record[field])
+    dataset = CocoDetection(write_coco(), "train")
+    names = {category.name: label for label, category in enumerate(dataset.categories, start=1)}
+    for (_, target), expected in zip(dataset, before, strict=True):
+        assert torch.equal(target["boxes"], expected["boxes"])
+        assert torch.equal(target["masks"], expected["masks"])
+    assert dataset[0][1]["labels"].tolist() == [names["toothbrush"], names["car"]]
+    assert [image.id for image in dataset.images] == [record["id"] for record in content["images"]]
+
+
+def test_sizes_may_be_written_as_80_0(write_coco, content):
+    content["images"][0] |= {"height": 10.0, "width": 20.0}
+    content["annotations"][0]["segmentation"] = {"size": [10.0, 20.0], "counts": [0, 200]}
+    assert CocoDetection(write_coco(), "train")[0][1]["masks"].shape == (2, 10, 20)
+
+
+def test_other_names_of_a_data_set_are_labels_of_the_given_list(write_coco, content):
+    content["categories"] = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}]
+    dataset = CocoDetection(write_coco(), "train")
+    dataset.use_categories([Category(2, "bus"), Category(3, "car"), Category(7, "cat"), Category(90, "toothbrush")])
+    assert dataset[0][1]["labels"].tolist() == [4, 2]
 
 
 @pytest.mark.parametrize("segmentation", [None, [], [[2, 3, 6, 8]], "no mask", {"size": [1, 1], "counts": "zz!"}])
@@ -141,10 +174,10 @@ def test_without_masks_an_object_needs_only_a_box(write_coco, content, segmentat
 
 
 def test_without_masks_boxes_are_checked_as_with_them(write_coco, content):
-    content["annotations"][0]["bbox"] = [2, 3, 0, 5]
+    content["annotations"][0] |= {"bbox": [2, 3, 0, 5], "segmentation": []}
     folder = write_coco()
     assert CocoDetection(folder, "train", masks=False).dropped == {"box without area": 1}
-    content["annotations"][0]["bbox"] = None
+    content["annotations"][0]["bbox"] = [1, 2, 3]
     assert "'bbox'" in message_of(write_coco(), masks=False)
 
 
@@ -154,36 +187,70 @@ def test_real_photographs_have_the_same_boxes_with_and_without_masks(coco_mini, 
     for number in range(0, len(without), 7):
         (image, expected), (same_image, target) = with_masks[number], without[number]
         assert torch.equal(same_image, image)
-        assert target.keys() == expected.keys() - {"masks"}
+        assert target.keys() == expected.keys() - {"masks", "has_mask"}
         assert torch.equal(target["boxes"], expected["boxes"])
         assert torch.equal(target["labels"], expected["labels"])
 
 
+BAD_BOXES = [
+    ([2, 3, 0, 5], "box without area"),
+    ([2, 3, 4, -5], "box without area"),
+    ([20, 3, 4, 5], "box outside its image"),
+    ([2, -5, 4, 5], "box outside its image"),
+    ([2, math.nan, 4, 5], "box not finite"),
+    ([2, 3, math.inf, 5], "box not finite"),
+    ([2, 3, 10**400, 5], "box not finite"),
+]
+
+
+@pytest.mark.parametrize(("box", "reason"), BAD_BOXES)
+def test_objects_without_a_usable_box_are_left_out_and_counted(write_coco, content, box, reason):
+    content["annotations"][0]["bbox"] = box
+    dataset = CocoDetection(write_coco(), "train")
+    assert (dataset.dropped, dataset.objects) == ({reason: 1}, 1)
+    assert dataset[0][1]["labels"].tolist() == [1]
+
+
+@pytest.mark.parametrize("box", [None, []])
+def test_a_missing_box_is_made_from_the_mask(write_coco, content, box):
+    content["annotations"][0]["bbox"] = box
+    content["annotations"][1].pop("bbox")
+    for masks in (True, False):
+        dataset = CocoDetection(write_coco(), "train", masks=masks)
+        assert dataset[0][1]["boxes"].tolist() == [[2, 3, 6, 8]] * 2
+        assert (dataset.dropped, dataset.changed) == ({}, {"box from the mask": 2})
+
+
+def test_an_object_without_box_and_mask_is_named(write_coco, content):
+    content["annotations"][0] |= {"bbox": None, "segmentation": []}
+    assert "annotations[0] (id 1): 'bbox'" in message_of(write_coco())
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("segmentation", "reason"),
     [
-        ({"bbox": [2, 3, 0, 5]}, "box without area"),
-        ({"bbox": [2, 3, 4, -5]}, "box without area"),
-        ({"bbox": [20, 3, 4, 5]}, "box outside its image"),
-        ({"bbox": [2, -5, 4, 5]}, "box outside its image"),
-        ({"bbox": [2, math.nan, 4, 5]}, "box not finite"),
-        ({"bbox": [2, 3, math.inf, 5]}, "box not finite"),
-        ({"segmentation": []}, "mask without area"),
-        ({"segmentation": [[2, 3, 6, 8]]}, "mask without area"),
-        ({"segmentation": [[2, 3, 6, math.nan, 6, 8]]}, "mask without area"),
-        ({"segmentation": [[2, 3, 6, 1e9, 6, 8]]}, "mask without area"),
-        ({"segmentation": {"size": [10, 20], "counts": [200]}}, "mask without area"),
+        (None, "box without mask"),
+        ([], "box without mask"),
+        ([[]], "mask without pixels"),
+        ([[2, 3, 6, 8]], "mask without pixels"),
+        ([[2, 3, 4, 5, 6, 7]], "mask without pixels"),
+        ([[30, 3, 50, 3, 50, 9]], "mask without pixels"),
+        ([[2, 3, 6, math.nan, 6, 8]], "mask without pixels"),
+        ([[2, 3, 6, 1e9, 6, 8]], "mask without pixels"),
+        ([[2, 3, 6, 10**400, 6, 8]], "mask without pixels"),
+        ([[0, 0, 90_000, 0] * 1000], "mask without pixels"),
+        ({"size": [10, 20], "counts": [200]}, "mask without pixels"),
     ],
 )
-def test_annotations_that_teach_nothing_are_left_out_and_reported_once(write_coco, content, caplog, change, reason):
-    content["annotations"][0].update(change)
-    folder = write_coco()
-    with caplog.at_level(logging.WARNING, "botvision"):
-        dataset = CocoDetection(folder, "train")
-    assert dataset.dropped == {reason: 1}
-    (record,) = caplog.records
-    assert f"1 {reason}" in record.getMessage()
-    assert dataset[0][1]["labels"].tolist() == [1]
+def test_an_object_without_a_usable_mask_stays_and_is_counted(write_coco, content, segmentation, reason):
+    content["annotations"][0]["segmentation"] = segmentation
+    dataset = CocoDetection(write_coco(), "train")
+    assert (dataset.dropped, dataset.changed) == ({}, {reason: 1})
+    assert (dataset.objects, dataset.objects_with_mask) == (2, 1)
+    target = dataset[0][1]
+    assert target["labels"].tolist() == [2, 1]
+    assert (target["has_mask"].dtype, target["has_mask"].tolist()) == (torch.bool, [False, True])
+    assert target["masks"].flatten(1).any(dim=1).tolist() == [False, True]
 
 
 def test_boxes_are_clipped_to_the_image(write_coco, content):
@@ -200,14 +267,25 @@ def test_boxes_are_clipped_to_the_image(write_coco, content):
         ("annotations", {"category_id": 4}, ["annotations[0] (id 1)", "'category_id' is 4"]),
         ("annotations", {"image_id": None}, ["annotations[0] (id 1)", "'image_id'", "found None"]),
         ("annotations", {"id": 2}, ["annotations[1] (id 2)", "unique"]),
-        ("annotations", {"id": "x"}, ["annotations[0]", "'id'", "found 'x'"]),
+        ("annotations", {"id": [3]}, ["annotations[0]", "'id'", "found [3]"]),
+        ("annotations", {"id": 1.5}, ["annotations[0]", "'id'", "found 1.5"]),
+        ("annotations", {"id": True}, ["annotations[0]", "'id'", "found True"]),
+        ("annotations", {"iscrowd": 2}, ["annotations[0] (id 1)", "'iscrowd'", "2"]),
+        ("annotations", {"iscrowd": [1]}, ["annotations[0] (id 1)", "'iscrowd'", "[1]"]),
+        ("annotations", {"iscrowd": "no"}, ["annotations[0] (id 1)", "'iscrowd'", "'no'"]),
         ("annotations", {"bbox": [1, 2, 3]}, ["annotations[0] (id 1)", "'bbox'", "[1, 2, 3]"]),
         ("annotations", {"bbox": [1, 2, 3, "4"]}, ["annotations[0] (id 1)", "'bbox'"]),
-        ("annotations", {"bbox": None}, ["annotations[0] (id 1)", "'bbox'", "None"]),
+        ("annotations", {"bbox": {}}, ["annotations[0] (id 1)", "'bbox'", "{}"]),
         ("annotations", {"segmentation": "x"}, ["annotations[0] (id 1)", "'segmentation'"]),
         ("annotations", {"segmentation": [[1, 2, 3, 4, 5]]}, ["(id 1)", "'segmentation'", "even"]),
         ("annotations", {"segmentation": [1, 2, 3, 4, 5, 6]}, ["(id 1)", "'segmentation'", "each a list"]),
         ("annotations", {"segmentation": [[1, 2, 3, 4, 5, "6"]]}, ["(id 1)", "'segmentation'", "numbers"]),
+        *[
+            ("annotations", {"segmentation": [[[2, 3], [6, 3], [6, 8], [2, 8], [2, 5]][:n]]}, ["(id 1)", "numbers"])
+            for n in range(1, 6)
+        ],
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": "34"}}, ["(id 1)", "'counts'", "10 x 20"]),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": [2.5, 197.5]}}, ["(id 1)", "'counts'"]),
         ("annotations", {"segmentation": {"size": [20, 10], "counts": [200]}}, ["(id 1)", "[20, 10]", "[10, 20]"]),
         ("annotations", {"segmentation": {"size": [10, 20], "counts": [3, 4]}}, ["(id 1)", "'counts'", "10 x 20"]),
         ("annotations", {"segmentation": {"size": [10, 20], "counts": [-1, 201]}}, ["(id 1)", "'counts'"]),
@@ -216,6 +294,11 @@ def test_boxes_are_clipped_to_the_image(write_coco, content):
         ("images", {"id": 5}, ["images[1] (id 5)", "unique"]),
         ("images", {"height": "10"}, ["images[0] (id 7)", "'height'", "'10'"]),
         ("images", {"width": 0}, ["images[0] (id 7)", "'width'", "0"]),
+        ("images", {"width": 80.5}, ["images[0] (id 7)", "'width'", "80.5"]),
+        ("images", {"width": 10**3000}, ["images[0] (id 7)", "'width'", "1000"]),
+        ("images", {"file_name": "a\0.png"}, ["images[0] (id 7)", "'file_name'"]),
+        ("images", {"file_name": "\ud800.png"}, ["images[0] (id 7)", "'file_name'"]),
+        ("categories", {"name": "\ud800"}, ["categories[0] (id 90)", "'name'"]),
         ("images", {"file_name": ""}, ["images[0] (id 7)", "'file_name'"]),
         ("images", {"file_name": "/etc/a.png"}, ["images[0] (id 7)", "'file_name'", "/etc/a.png", "inside"]),
         ("images", {"file_name": "C:\\a.png"}, ["images[0] (id 7)", "'file_name'", "inside"]),
@@ -237,16 +320,17 @@ def test_a_missing_or_wrong_list_is_named(write_coco, content, key):
     assert f"{key}[0]" in message_of(write_coco())
     content[key] = {}
     assert f"'{key}' must be a list" in message_of(write_coco())
-    del content[key]
-    assert f"'{key}'" in (message := message_of(write_coco()))
-    assert "missing" in message
+    if key != "annotations":  # which test splits lack
+        del content[key]
+        assert f"'{key}'" in (message := message_of(write_coco()))
+        assert "missing" in message
 
 
 @pytest.mark.parametrize(
     ("key", "field"),
     [
         *[("images", field) for field in ("id", "file_name", "height", "width")],
-        *[("annotations", field) for field in ("id", "image_id", "category_id", "bbox", "segmentation")],
+        *[("annotations", field) for field in ("id", "image_id", "category_id")],
         *[("categories", field) for field in ("id", "name")],
     ],
 )
@@ -273,6 +357,24 @@ def test_a_cut_off_file_is_named_with_the_place(write_coco):
     assert "cut off" in message
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_every_encoding_of_json_is_read(write_coco, content, encoding):
+    content["categories"][0]["name"] = "Zahnbürste"
+    folder = write_coco()
+    file = folder / "annotations" / "instances_train2017.json"
+    file.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    assert CocoDetection(folder, "train").categories[1].name == "Zahnbürste"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"images": ' + "9" * 5000 + "}"], ids=["nested", "digits"])
+def test_json_that_python_cannot_hold_is_one_line(write_coco, text):
+    folder = write_coco()
+    (folder / "annotations" / "instances_train2017.json").write_text(text)
+    message = message_of(folder)
+    assert "instances_train2017.json" in message
+    assert len(message) < 1000
+
+
 @pytest.mark.parametrize(
     ("data", "named"), [(b"[1]", "JSON object"), (b'"\xff\xfe"', "UTF-8"), (b"", "line 1 column 1")]
 )
@@ -282,55 +384,6 @@ def test_a_file_of_something_else_is_named(write_coco, data, named):
     assert named in message_of(folder)
 
 
-def test_the_split_is_found_with_and_without_the_year(write_coco):
-    folder = write_coco(layout="val2017")
-    assert find_split(folder, "val").image_folder == folder / "val2017"
-    write_coco(layout="holdout")
-    found = find_split(folder, "holdout")
-    assert found == (folder / "annotations" / "instances_holdout.json", folder / "holdout")
-
-
-def test_what_is_missing_of_the_layout_is_named(write_coco, tmp_path):
-    assert str(tmp_path / "nowhere") in message_of(tmp_path / "nowhere")
-    folder = write_coco()
-    with pytest.raises(UserError, match=r"neither instances_val2017\.json nor instances_val\.json"):
-        find_split(folder, "val")
-    shutil.rmtree(folder / "train2017")
-    assert str(folder / "train2017") in message_of(folder)
-
-
-def test_missing_and_empty_image_files_are_counted_at_the_start(write_coco):
-    folder = write_coco()
-    (folder / "train2017" / "b.png").write_bytes(b"")
-    assert "b.png: image file is empty (1 such" in message_of(folder)
-    (folder / "train2017" / "a.png").unlink()
-    (folder / "train2017" / "b.png").unlink()
-    assert "a.png: image file is missing (2 such" in message_of(folder)
-
-
-def test_images_may_lie_in_folders_of_their_own(write_coco, content):
-    content["images"][0]["file_name"] = "deeper/a.png"
-    folder = write_coco()
-    assert "deeper/a.png: image file is missing (1 such" in message_of(folder)
-    (folder / "train2017" / "deeper").mkdir()
-    shutil.move(folder / "train2017" / "a.png", folder / "train2017" / "deeper" / "a.png")
-    assert CocoDetection(folder, "train")[0][0].shape == (3, 10, 20)
-
-
-def test_links_must_stay_inside_the_image_folder(write_coco):
-    folder = write_coco()
-    image = folder / "train2017" / "a.png"
-    image.rename(folder / "train2017" / "other.png")
-    image.symlink_to("other.png")
-    assert CocoDetection(folder, "train")[0][0].shape == (3, 10, 20)
-    (folder / "train2017" / "other.png").rename(folder / "outside.png")
-    image.unlink()
-    image.symlink_to(folder / "outside.png")
-    message = message_of(folder)
-    assert str(image) in message
-    assert "outside the image folder" in message
-
-
 def test_a_copy_in_another_process_gives_the_same_items(write_coco):
     dataset = CocoDetection(write_coco(), "train")
     copy = pickle.loads(pickle.dumps(dataset))
@@ -338,13 +391,6 @@ def test_a_copy_in_another_process_gives_the_same_items(write_coco):
         assert torch.equal(image, other_image)
         for name in ("boxes", "labels", "masks"):
             assert torch.equal(target[name], other_target[name])
-
-
-def test_a_compressed_mask_that_ends_early_is_named(write_coco, content):
-    content["annotations"][0]["segmentation"] = {"size": [10, 20], "counts": "34"}
-    dataset = CocoDetection(write_coco(), "train")
-    with pytest.raises(UserError, match=r"instances_train2017\.json: a 'segmentation' of image 7 .* 200"):
-        dataset[0]
 
 
 def test_a_damaged_image_met_by_a_worker_is_one_line(write_coco):
@@ -366,11 +412,5 @@ def test_an_index_out_of_range_is_refused(write_coco):
 
 
 def test_crowd_regions_are_checked_too(write_coco, content):
-    content["annotations"][0]["iscrowd"] = 1
-    del content["annotations"][0]["bbox"]
+    content["annotations"][0] |= {"iscrowd": 1, "bbox": [1, 2, 3]}
     assert "annotations[0] (id 1)" in message_of(write_coco())
-
-
-def test_what_is_dropped_is_known_by_its_id(write_coco, content):
-    content["annotations"][1]["bbox"] = [2, 3, 0, 5]
-    assert CocoDetection(write_coco(), "train").dropped_ids == {2}

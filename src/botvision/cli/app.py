@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     show_log()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
+    if isinstance(sys.stdout, TextIOWrapper):  # file and class names may have letters that the terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             status = run([word for word in words if word != "--debug"])

@@ -2,10 +2,11 @@
 
 from botvision.data.annotations import Category, ImageRecord
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
-from botvision.data.coco import CocoDetection, CocoSplit, find_split
+from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
 from botvision.data.image_files import find_images
 from botvision.data.images import UnreadableImage, decode_image, read_image, read_images
+from botvision.data.layouts import CocoSplit, find_split
 from botvision.data.shards import ImageShards
 from botvision.data.writing_shards import write_shards
 

@@ -1,25 +1,34 @@
 """Reading a COCO annotation file, and checking every record before training starts."""
 
 import json
-import math
 import reprlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from botvision.data.masks import usable_segmentation
+from botvision.data.masks import mask_box, usable_segmentation
 from botvision.errors import UserError
 
-T = TypeVar("T")
+FARTHEST = 1e9
+"""Boxes with a larger number are taken for infinite, in pixels."""
+LONGEST_NAME = 1000
+MOST_PIXELS = 2**31
+"""Run lengths and files of images end there."""
+CROWD: dict[object, bool] = {None: False, 0: False, "0": False, 1: True, "1": True}
+"""What tools write as 'iscrowd'; False and True are equal to 0 and 1."""
+NO_BOX = "box missing"
+
+
+Id = int | str
 
 
 @dataclass(frozen=True)
 class Category:
     """A kind of object, with COCO's own id (ids may have gaps)."""
 
-    id: int
+    id: Id
     name: str
 
 
@@ -27,7 +36,7 @@ class Category:
 class ImageRecord:
     """An image of the annotation file; sizes in pixels."""
 
-    id: int
+    id: Id
     path: Path
     height: int
     width: int
@@ -39,6 +48,8 @@ class Instance(NamedTuple):
     label: int
     box: tuple[float, float, float, float]
     segmentation: list | dict | None
+    crowd: bool = False
+    """A region of many objects at once: never learnt, and neither found nor missed in COCO's metric."""
 
 
 class Annotations(NamedTuple):
@@ -46,22 +57,24 @@ class Annotations(NamedTuple):
 
     categories: list[Category]
     images: list[ImageRecord]
-    instances: dict[int, list[Instance]]  # by image id
-    dropped: dict[str, int]  # why, and how many annotations
-    dropped_ids: frozenset[int]  # of those annotations
+    instances: list[list[Instance]]  # of each image, crowds too
+    annotated: bool  # whether the file has 'annotations', which test splits lack
+    dropped: dict[str, int]  # why, and how many annotations are not learnt
+    changed: dict[str, int]  # how, and how many objects are not as the file has them
 
 
-def read_annotations(file: Path, image_folder: Path, *, masks: bool = True) -> Annotations:
-    """Read and check a COCO `instances` file.
+def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limit: int | None = None) -> Annotations:
+    """Read and check a COCO `instances` file, the one time that it is read.
 
-    Boxes are clipped to their image. Annotations that cannot be learnt from (a box of no area, not finite, or
-    outside its image; a mask of no area) are left out and counted in `dropped`. Crowd regions, which mark many objects
-    at once, are left out too.
+    Boxes are clipped to their image; a missing box is made from the mask. Objects whose box cannot be used (of no area,
+    not finite, or outside its image) are left out and counted; crowds are counted too. Objects without a usable mask
+    stay, with None as their mask.
 
     Args:
         file: COCO's JSON.
         image_folder: which the names of the images are relative to.
-        masks: whether an object needs a mask; without, 'segmentation' may be missing and is not read.
+        masks: whether masks are wanted; if not, a wrong 'segmentation' counts as none.
+        limit: number of images to take, the first ones of the file.
 
     Raises:
         UserError: anything else that is wrong; names the file, the record and the field.
@@ -72,27 +85,30 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True) -> A
             Category(record["id"], _text(record, "name", where))
             for record, where in _records(content, "categories", file)
         ),
-        key=lambda category: category.id,
+        key=lambda category: (isinstance(category.id, str), category.id),
     )
     images = [_image(record, where, image_folder) for record, where in _records(content, "images", file)]
     for name, found in (("categories", categories), ("images", images)):
         if not found:
             raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
-    images_by_id = {image.id: image for image in images}
-    instances: dict[int, list[Instance]] = {image.id: [] for image in images}
+    numbers = {image.id: number for number, image in enumerate(images)}
+    images = images[:limit]
+    instances: list[list[Instance]] = [[] for _ in images]
     dropped: Counter[str] = Counter()
-    dropped_ids: set[int] = set()
-    for record, where in _records(content, "annotations", file):
-        image = _known(images_by_id, record, "image_id", where)
-        label = _known(labels, record, "category_id", where)
-        instance = _instance(record, where, image, label, masks)
+    changed: Counter[str] = Counter()
+    annotated = "annotations" in content
+    for record, where in _records(content, "annotations", file) if annotated else ():
+        number, label = _known(numbers, record, "image_id", where), _known(labels, record, "category_id", where)
+        if number >= len(images):
+            continue
+        instance = _instance(record, where, images[number], label, masks, changed)
         if isinstance(instance, str):
             dropped[instance] += 1
-            dropped_ids.add(record["id"])
-        elif not record.get("iscrowd"):
-            instances[image.id].append(instance)
-    return Annotations(categories, images, instances, dict(dropped), frozenset(dropped_ids))
+        else:
+            dropped["crowd"] += instance.crowd
+            instances[number].append(instance)
+    return Annotations(categories, images, instances, annotated, dict(+dropped), dict(changed))
 
 
 def _load(file: Path) -> dict:
@@ -105,6 +121,8 @@ def _load(file: Path) -> dict:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not text at byte {error.start}; an annotation file is JSON in UTF-8") from error
+    except (RecursionError, ValueError) as error:  # the second of a number of thousands of digits
+        raise UserError(f"{file}: holds lists inside lists, or a number, too long to be of an annotation") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
     if not isinstance(content, dict):
@@ -122,10 +140,11 @@ def _records(content: dict, key: str, file: Path) -> Iterator[tuple[dict, str]]:
         where = f"{file}: {key}[{position}]"
         if not isinstance(record, dict):
             raise UserError(f"{where} must be a JSON object, not {_short(record)}")
-        where += f" (id {_whole(record, 'id', where)})"
-        if record["id"] in seen:
+        record["id"] = identity = _id(record, "id", where)
+        where += f" (id {identity if type(identity) is int and 0 <= identity < 2**64 else _short(identity)})"
+        if identity in seen:
             raise UserError(f"{where}: a second record has this id; ids must be unique")
-        seen.add(record["id"])
+        seen.add(identity)
         yield record, where
 
 
@@ -135,58 +154,97 @@ def _image(record: dict, where: str, folder: Path) -> ImageRecord:
     if absolute or ".." in PureWindowsPath(name).parts:
         raise UserError(f"{where}: 'file_name' {_short(name)} must be a path inside {folder}, without '..'")
     height, width = _whole(record, "height", where), _whole(record, "width", where)
-    if height < 1 or width < 1:
-        raise UserError(f"{where}: 'height' and 'width' must be at least 1 pixel, not {height} and {width}")
+    if height < 1 or width < 1 or height * width >= MOST_PIXELS:
+        raise UserError(
+            f"{where}: 'height' and 'width' must be at least 1 pixel and their product below {MOST_PIXELS}, not "
+            f"{_short(height)} and {_short(width)}"
+        )
     return ImageRecord(record["id"], folder / name, height, width)
 
 
-def _instance(record: dict, where: str, image: ImageRecord, label: int, masks: bool) -> Instance | str:
-    """The annotation, or the reason why it is left out."""
+def _instance(
+    record: dict, where: str, image: ImageRecord, label: int, masks: bool, changed: Counter[str]
+) -> Instance | str:
+    """The annotation, or the reason why it is left out; counts in `changed` what was not as it should be."""
+    segmentation = _segmentation(record, where, image, masks)
     box = _clipped_box(record.get("bbox"), where, image)
+    if box == NO_BOX and segmentation is not None:
+        x, y, width, height = mask_box(segmentation, image.height, image.width)
+        if width and height:
+            changed["box from the mask"] += 1
+            box = x, y, x + width, y + height
+    elif box == NO_BOX and not record.get("segmentation"):
+        raise UserError(f"{where}: 'bbox' must be four numbers [x, y, width, height], {_found(record, 'bbox')}")
     if isinstance(box, str):
         return box
-    if not masks:
-        return Instance(label, box, None)
-    if "segmentation" not in record:
-        raise UserError(f"{where}: has no 'segmentation'; masks need polygons or run lengths")
+    crowd = record.get("iscrowd")
+    if isinstance(crowd, list | dict) or crowd not in CROWD:
+        raise UserError(f"{where}: 'iscrowd' must be 0 or 1, not {_short(crowd)}")
+    if masks and segmentation is None and not CROWD[crowd]:
+        changed["mask without pixels" if record.get("segmentation") else "box without mask"] += 1
+    return Instance(label, box, segmentation, CROWD[crowd])
+
+
+def _segmentation(record: dict, where: str, image: ImageRecord, masks: bool) -> list | dict | None:
+    if record.get("segmentation") is None:
+        return None
     try:
-        segmentation = usable_segmentation(record["segmentation"], image.height, image.width)
+        return usable_segmentation(record["segmentation"], image.height, image.width)
     except ValueError as error:
+        if not masks:
+            return None
         raise UserError(f"{where}: 'segmentation' {error}") from error
-    return "mask without area" if segmentation is None else Instance(label, box, segmentation)
 
 
 def _clipped_box(box: object, where: str, image: ImageRecord) -> tuple[float, float, float, float] | str:
-    """`bbox` (x, y, width, height) as x1, y1, x2, y2 inside the image, or the reason why it is left out."""
+    """`bbox` (x, y, width, height) as x1, y1, x2, y2 inside the image, or the reason why it cannot be used."""
+    if box is None or box == []:
+        return NO_BOX
     if not isinstance(box, list) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
         raise UserError(f"{where}: 'bbox' must be four numbers [x, y, width, height], not {_short(box)}")
-    x, y, width, height = box
-    if not all(map(math.isfinite, box)):
+    if not all(abs(value) < FARTHEST for value in box):
         return "box not finite"
+    x, y, width, height = box
     if width <= 0 or height <= 0:
         return "box without area"
-    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
-        return "box outside its image"
-    return max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
+    x1, y1, x2, y2 = max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else "box outside its image"
 
 
-def _known(table: dict[int, T], record: dict, field: str, where: str) -> T:
-    number = _whole(record, field, where)
-    if number not in table:
-        raise UserError(f"{where}: '{field}' is {number}, which the file does not define")
-    return table[number]
+def _known(table: dict[Id, int], record: dict, field: str, where: str) -> int:
+    identity = _id(record, field, where)
+    if identity not in table:
+        raise UserError(f"{where}: '{field}' is {_short(identity)}, which the file does not define")
+    return table[identity]
 
 
-def _whole(record: dict, field: str, where: str) -> int:
-    if type(record.get(field)) is not int:
-        raise UserError(f"{where}: '{field}' must be a whole number, {_found(record, field)}")
-    return record[field]
+def _id(record: dict, field: str, where: str) -> Id:
+    value = record.get(field)
+    return value if isinstance(value, str) and value else _whole(record, field, where, "a whole number or a text")
+
+
+def _whole(record: dict, field: str, where: str, wanted: str = "a whole number") -> int:
+    value = record.get(field)
+    if type(value) is float and value.is_integer():  # as tables write whole numbers beside missing ones
+        return int(value)
+    if type(value) is not int:
+        raise UserError(f"{where}: '{field}' must be {wanted}, {_found(record, field)}")
+    return value
 
 
 def _text(record: dict, field: str, where: str) -> str:
-    if not isinstance(record.get(field), str) or not record[field]:
-        raise UserError(f"{where}: '{field}' must be a text, {_found(record, field)}")
-    return record[field]
+    value = record.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not _writable(value):
+        raise UserError(f"{where}: '{field}' must be a text of 1 to {LONGEST_NAME} characters, {_found(record, field)}")
+    return value
+
+
+def _writable(text: str) -> bool:
+    """Whether files and terminals take the text: no NUL, and no half of a character but what stands for a byte."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _found(record: dict, field: str) -> str:

@@ -1,55 +1,21 @@
 """COCO's instance annotations as a data set: images as stored, boxes, labels and masks."""
 
-import logging
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from botvision.data.annotations import ImageRecord, Instance, read_annotations
-from botvision.data.image_files import check_image_files
+from botvision.data.annotations import Category, Instance, read_annotations
 from botvision.data.images import read_image, warn_of_rotation_marks
+from botvision.data.layouts import find_image_files, find_split
 from botvision.data.masks import decode_masks
-from botvision.errors import UserError
-
-logger = logging.getLogger("botvision")
 
 Target = dict[str, Any]
-
-
-class CocoSplit(NamedTuple):
-    """Where the annotations and the images of a split are."""
-
-    annotation_file: Path
-    image_folder: Path
-
-
-def find_split(folder: Path, split: str) -> CocoSplit:
-    """Find `annotations/instances_{split}2017.json` and `{split}2017/`, or both without the year.
-
-    Raises:
-        UserError: the folder, the annotations or the images are missing.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the one that holds annotations/ and {split}2017/")
-    for name in (f"{split}2017", split):
-        found = CocoSplit(folder / "annotations" / f"instances_{name}.json", folder / name)
-        if found.annotation_file.is_file():
-            if not found.image_folder.is_dir():
-                raise UserError(
-                    f"{found.image_folder}: no such folder; the images of {found.annotation_file} belong there"
-                )
-            return found
-    raise UserError(
-        f"{folder / 'annotations'}: holds neither instances_{split}2017.json nor instances_{split}.json; "
-        "give a folder in COCO's layout"
-    )
 
 
 class CocoDetection(Dataset):
@@ -60,15 +26,19 @@ class CocoDetection(Dataset):
     - `boxes`: `tv_tensors.BoundingBoxes`, float32 (N, 4), x1 y1 x2 y2 in pixels inside the image
     - `labels`: int64 (N,), 1..K in the order of COCO's ids; 0 is left for the background
     - `masks`: `tv_tensors.Mask`, uint8 (N, H, W); only where masks are read
-    - `image_id`: int
+    - `has_mask`: bool (N,), beside `masks`: whether the mask of the object is known; if not, its mask is empty
+    - `image_id`: as in the file
     - `original_size`: (H, W) of the stored image
 
     Attributes:
         categories: sorted by COCO's id; label k is `categories[k - 1]`.
         images: one record for every item, in order.
         annotation_file: the file that was read.
-        dropped: how many annotations were left out because they cannot be learnt from, by reason.
-        dropped_ids: COCO's ids of those annotations.
+        annotated: whether the file has annotations at all; test splits may have none.
+        dropped: how many annotations are not learnt, by reason; crowds are among them.
+        changed: how many objects got a box from their mask, or have no usable mask, by what it is.
+        objects: number of objects to learn.
+        objects_with_mask: how many of them have a mask.
     """
 
     def __init__(
@@ -79,32 +49,34 @@ class CocoDetection(Dataset):
         *,
         limit: int | None = None,
         masks: bool = True,
+        follow_links: bool = False,
     ) -> None:
         """Read and check the annotations, and check that the image files are there.
 
         Args:
-            folder: holds `annotations/` and the image folders; see `find_split`.
-            split: `train` or `val`.
+            folder: holds the annotations and the images; see `find_split`.
+            split: `train` or `val`, or another that is there.
             transform: takes and returns `(image, target)`.
             limit: number of images to take, the first ones of the file.
             masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
+            follow_links: whether links may lead out of the image folder.
 
         Raises:
             UserError: a file or folder is missing, or a record is wrong.
         """
         self.annotation_file, image_folder = find_split(Path(folder), split)
-        found = read_annotations(self.annotation_file, image_folder, masks=masks)
+        found = read_annotations(self.annotation_file, image_folder, masks=masks, limit=limit)
         self.transform = transform
         self.masks = masks
         self.categories = found.categories
-        self.dropped = found.dropped
-        self.dropped_ids = found.dropped_ids
-        self._report_dropped()
-        self.images = found.images[:limit]
-        check_image_files(image_folder, [image.path.relative_to(image_folder).as_posix() for image in self.images])
+        self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
+        self.images = find_image_files(image_folder, found.images, follow_links=follow_links)
         sizes = [(image.path, (image.height, image.width)) for image in self.images]
         warn_of_rotation_marks(self.annotation_file, sizes)
-        self._instances = _PackedInstances([found.instances[image.id] for image in self.images])
+        learnt = [instance for image in found.instances for instance in image if not instance.crowd]
+        self.objects = len(learnt)
+        self.objects_with_mask = sum(instance.segmentation is not None for instance in learnt)
+        self._instances = _PackedInstances(found.instances)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -114,36 +86,34 @@ class CocoDetection(Dataset):
         """The image and its target, transformed.
 
         Raises:
-            UserError: the image file is damaged or not of the size that the annotations say; a mask is cut off.
+            UserError: the image file is damaged or not of the size that the annotations say.
         """
         record = self.images[index]
         size = (record.height, record.width)
         image = tv_tensors.Image(read_image(record.path, size))
-        labels, boxes, segmentations = self._instances[index]
+        learnt = [instance for instance in self._instances[index] if not instance.crowd]
+        boxes = torch.tensor([instance.box for instance in learnt], dtype=torch.float32).reshape(-1, 4)
         target: Target = {
             "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
-            "labels": torch.from_numpy(labels),
+            "labels": torch.tensor([instance.label for instance in learnt], dtype=torch.int64),
             "image_id": record.id,
             "original_size": size,
         }
         if self.masks:
-            target["masks"] = tv_tensors.Mask(self._decode(segmentations, record))
+            masks = decode_masks([instance.segmentation for instance in learnt], *size)
+            target["masks"] = tv_tensors.Mask(masks)
+            target["has_mask"] = masks.amax(dim=(1, 2)) > 0
         return (image, target) if self.transform is None else self.transform(image, target)
 
-    def _decode(self, segmentations: list, record: ImageRecord) -> Tensor:
-        try:
-            return decode_masks(segmentations, record.height, record.width)
-        except ValueError as error:
-            raise UserError(
-                f"{self.annotation_file}: a 'segmentation' of image {record.id} cannot be decoded ({error}); "
-                "write the file again"
-            ) from error
+    def instances(self, index: int) -> list[Instance]:
+        """All that the file says of an image, crowds too, checked."""
+        return self._instances[index]
 
-    def _report_dropped(self) -> None:
-        if self.dropped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
-            total = sum(self.dropped.values())
-            logger.warning("%s: left out %d annotations: %s", self.annotation_file, total, reasons)
+    def use_categories(self, categories: list[Category]) -> None:
+        """Count labels by another list of categories, which holds all of this data set's own."""
+        labels = np.array([0, *(categories.index(category) + 1 for category in self.categories)])
+        self._instances.labels = labels[self._instances.labels]
+        self.categories = categories
 
 
 class _PackedInstances:
@@ -156,15 +126,22 @@ class _PackedInstances:
         instances = [instance for image in images for instance in image]
         packed = [pickle.dumps([instance.segmentation for instance in image]) for image in images]
         self.labels = np.array([instance.label for instance in instances], dtype=np.int64)
-        self.boxes = np.array([instance.box for instance in instances], dtype=np.float32).reshape(-1, 4)
+        self.boxes = np.array([instance.box for instance in instances], dtype=np.float64).reshape(-1, 4)
+        self.crowds = np.array([instance.crowd for instance in instances], dtype=bool)
         self.segmentations = np.frombuffer(b"".join(packed), dtype=np.uint8)
         self.instance_ends = np.cumsum([0, *map(len, images)])
         self.segmentation_ends = np.cumsum([0, *map(len, packed)])
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, list]:
-        """Labels (N,), boxes (N, 4) and segmentations (N) of one image; the arrays are copies."""
+    def __getitem__(self, index: int) -> list[Instance]:
+        """The instances of one image."""
         index %= len(self.instance_ends) - 1
         own = slice(*self.instance_ends[index : index + 2])
         start, end = self.segmentation_ends[index : index + 2]
         segmentations = pickle.loads(self.segmentations[start:end].data)
-        return self.labels[own].copy(), self.boxes[own].copy(), segmentations
+        columns = (
+            self.labels[own].tolist(),
+            map(tuple, self.boxes[own].tolist()),
+            segmentations,
+            self.crowds[own].tolist(),
+        )
+        return [Instance(*row) for row in zip(*columns, strict=True)]

@@ -124,28 +124,6 @@ def find_images(paths: Iterable[Path], *, follow_links: bool = False) -> list[Pa
     return found
 
 
-def check_image_files(folder: Path, names: Iterable[str], *, follow_links: bool = False) -> None:
-    """Check that every file exists, holds something and lies inside `folder`.
-
-    Args:
-        folder: the image folder.
-        names: paths relative to `folder`.
-        follow_links: whether links may lead out of `folder`.
-
-    Raises:
-        UserError: names the first bad file and says how many there are.
-    """
-    paths = [folder / name for name in names]
-    if not follow_links:
-        for path in (*{path.parent for path in paths}, *filter(Path.is_symlink, paths)):
-            check_inside(path, Path(os.path.realpath(folder)))
-    missing = [path for path in paths if not path.is_file()]
-    empty = [path for path in paths if not missing and not path.stat().st_size]
-    for what, files in (("missing", missing), ("empty", empty)):
-        if files:
-            raise UserError(f"{min(files)}: image file is {what} ({len(files)} such in all); restore or download it")
-
-
 def check_inside(path: Path, root: Path) -> None:
     """Refuse a link that leads out of an image folder.
 

@@ -1,25 +1,31 @@
 """Masks in COCO's three forms: polygons, run lengths as a list, run lengths as a compressed string."""
 
-import math
+import reprlib
 from collections.abc import Sequence
+from math import dist
+from operator import mul
+from typing import Any
 
 import torch
+from faster_coco_eval import mask_api_new_cpp as mask_api
 from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 
-# Rasterising walks along every edge, so a wild coordinate would take all memory.
+# Rasterising walks along every edge, so wild coordinates would take all memory.
 FARTHEST_COORDINATE = 100_000.0
+LONGEST_OUTLINE = 5_000_000.0
+NUMBERS = {int, float}
 
 
 def usable_segmentation(segmentation: object, height: int, width: int) -> list | dict | None:
-    """Check a `segmentation` field and bring it to a form that `decode_masks` takes.
+    """Check a `segmentation` field and bring it to a form that `run_lengths` takes.
 
     Args:
         segmentation: from the annotation file.
         height, width: of the image, in pixels.
 
     Returns:
-        Polygons of at least three points; run lengths compressed; None where no area is left
+        Polygons of at least three points; run lengths compressed; None where no pixel of the image is covered
         or a coordinate is not a finite number of pixels near the image.
 
     Raises:
@@ -28,51 +34,79 @@ def usable_segmentation(segmentation: object, height: int, width: int) -> list |
     if isinstance(segmentation, dict):
         return _usable_runs(segmentation, height, width)
     if isinstance(segmentation, list):
-        return _usable_polygons(segmentation)
+        return _usable_polygons(segmentation, height, width)
     raise ValueError("must be a list of polygons or a run-length object with 'size' and 'counts'")
 
 
-def decode_masks(segmentations: Sequence[list | dict], height: int, width: int) -> Tensor:
-    """Masks of one image: uint8 0 or 1, shape (N, height, width), from what `usable_segmentation` returned.
+def run_lengths(segmentation: list | dict | None, height: int, width: int) -> dict:
+    """Compressed run lengths of what `usable_segmentation` returned; None is the mask without a pixel."""
+    return coco_mask.segmToRle(segmentation or {"size": [height, width], "counts": [height * width]}, width, height)
 
-    Raises:
-        ValueError: a compressed string ends early, which only decoding shows.
-    """
+
+def decode_masks(segmentations: Sequence[list | dict | None], height: int, width: int) -> Tensor:
+    """Masks of one image: uint8 0 or 1, shape (N, height, width), from what `usable_segmentation` returned."""
     if not segmentations:
         return torch.zeros((0, height, width), dtype=torch.uint8)
-    runs = [s if isinstance(s, dict) else coco_mask.segmToRle(s, width, height) for s in segmentations]
+    runs = [run_lengths(segmentation, height, width) for segmentation in segmentations]
     columns_first = coco_mask.decode(runs).transpose(2, 1, 0)  # (N, width, height), as the runs are ordered
     return torch.from_numpy(columns_first).transpose(1, 2).contiguous()
 
 
+def mask_area(segmentation: list | dict | None, height: int, width: int) -> int:
+    """Pixels that the mask covers."""
+    return int(coco_mask.area(run_lengths(segmentation, height, width)))
+
+
+def box_run_lengths(box: tuple[float, float, float, float], height: int, width: int) -> dict:
+    """Compressed run lengths of the pixels in a box x1, y1, x2, y2."""
+    x1, y1, x2, y2 = box
+    return run_lengths([[x1, y1, x2, y1, x2, y2, x1, y2]], height, width)
+
+
+def mask_box(segmentation: list | dict, height: int, width: int) -> list[float]:
+    """The smallest box around the mask: [x, y, width, height] in pixels."""
+    return coco_mask.toBbox(run_lengths(segmentation, height, width)).tolist()
+
+
 def _usable_runs(segmentation: dict, height: int, width: int) -> dict | None:
     if segmentation.get("size") != [height, width]:
-        raise ValueError(f"has size {segmentation.get('size')}, its image is [{height}, {width}]")
-    counts = segmentation.get("counts")
+        raise ValueError(f"has size {reprlib.repr(segmentation.get('size'))}, its image is [{height}, {width}]")
+    counts: Any = segmentation.get("counts")
     try:
-        complete = not isinstance(counts, list) or sum(counts) == height * width
-        runs = coco_mask.segmToRle(segmentation, width, height)
-        area = coco_mask.area(runs)
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        complete = False
-    if not complete:
-        raise ValueError(f"has 'counts' that are no run lengths of {height} x {width} pixels")
-    return runs if area > 0 else None
+        if isinstance(counts, str):
+            (plain,) = mask_api.toUncompressedRLE([{"size": [height, width], "counts": counts}])
+            counts = plain["counts"]
+        if set(map(type, counts)) != {int} or min(counts) < 0 or sum(counts) != height * width:
+            raise ValueError("other lengths")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"has 'counts' that are no run lengths of {height} x {width} pixels") from error
+    return run_lengths({"size": [height, width], "counts": counts}, height, width) if any(counts[1::2]) else None
 
 
-def _usable_polygons(polygons: list) -> list | None:
+def _usable_polygons(polygons: list, height: int, width: int) -> list | None:
     kept = []
+    sure = False
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise ValueError("must hold polygons, each a list [x1, y1, x2, y2, ...] of an even length")
+        if not isinstance(polygon, list) or len(polygon) % 2 or not set(map(type, polygon)) <= NUMBERS:
+            raise ValueError("must hold polygons, each a list of numbers [x1, y1, x2, y2, ...] of an even length")
         if len(polygon) < 6:
             continue
-        try:
-            finite = math.isfinite(sum(polygon))
-            near = max(polygon) < FARTHEST_COORDINATE and min(polygon) > -FARTHEST_COORDINATE
-        except TypeError as error:
-            raise ValueError("must hold polygons of numbers") from error
-        if not (finite and near):
+        left, right = min(polygon[0::2]), max(polygon[0::2])
+        top, bottom = min(polygon[1::2]), max(polygon[1::2])
+        if not (-FARTHEST_COORDINATE < min(left, top) <= max(right, bottom) < FARTHEST_COORDINATE):
+            return None
+        area, outline = _area_and_outline(polygon)
+        if not outline < LONGEST_OUTLINE:  # also where a coordinate is not a number
             return None
         kept.append(polygon)
-    return kept or None
+        # Some point inside is at least area / outline away from the outline: at 1 pixel, a pixel is covered.
+        sure = sure or (area > outline and min(left, top) >= 0 and right <= width and bottom <= height)
+    return kept if sure or (kept and mask_area(kept, height, width)) else None
+
+
+def _area_and_outline(polygon: list) -> tuple[float, float]:
+    """Area in square pixels, and the length of the outline in pixels."""
+    x, y = polygon[0::2], polygon[1::2]
+    points = list(zip(x, y, strict=True))
+    doubled = sum(map(mul, x, y[1:] + y[:1])) - sum(map(mul, y, x[1:] + x[:1]))
+    return abs(doubled) / 2, sum(map(dist, points, points[1:] + points[:1]))

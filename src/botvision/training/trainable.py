@@ -47,6 +47,9 @@ class Trainable(ABC):
     images: int
     """Number of training images."""
 
+    def announce(self, folder: Path) -> None:  # noqa: B027 (optional)
+        """Say at the start of a run in this folder what it trains on. Only the first process calls it."""
+
     @abstractmethod
     def make_model(self) -> nn.Module:
         """The network with random weights."""

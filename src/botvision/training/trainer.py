@@ -109,6 +109,8 @@ def fit(state: RunState) -> Outcome:
         UserError: the memory is too small, the disk is full, or images cannot be read.
         KeyboardInterrupt: a second signal.
     """
+    if state.fabric.is_global_zero:
+        state.task.announce(state.folder)
     signals = StopSignals()
     try:
         with signals, state.reporter:

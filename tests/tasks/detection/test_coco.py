@@ -1,4 +1,4 @@
-"""COCO's numbers against pycocotools, on real annotations."""
+"""COCO's numbers against pycocotools, on real annotations and generated ones."""
 
 import json
 from pathlib import Path
@@ -9,22 +9,35 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from botvision.tasks.detection.coco import METRICS, coco_scores
+from botvision.data import CocoDetection
+from botvision.tasks.detection.coco import class_names, coco_scores, metrics, scores_table
 
 COCO_MINI = Path(__file__).parents[3].parent / "shared" / "data" / "coco-mini"
-CASES = Path(__file__).parents[3].parent / "shared" / "cases"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
 KINDS = {"box": "bbox", "mask": "segm"}
 
 
-@pytest.fixture(scope="module", params=["train", "val"])
-def truth(request) -> COCO:
-    file = COCO_MINI / "annotations" / f"instances_{request.param}2017.json"
-    if not file.is_file():
-        pytest.skip(f"needs COCO's annotations at {file}")
-    oracle = COCO(file)
-    oracle.file = file
+@pytest.fixture(scope="module", params=["train", "val", "generated"])
+def folder_and_split(request, shapes) -> tuple[Path, str]:
+    if request.param == "generated":
+        return shapes, "train"
+    if not COCO_MINI.is_dir():
+        pytest.skip(f"needs COCO's annotations at {COCO_MINI}")
+    return COCO_MINI, request.param
+
+
+@pytest.fixture(scope="module")
+def dataset(folder_and_split) -> CocoDetection:
+    return CocoDetection(*folder_and_split)
+
+
+@pytest.fixture(scope="module")
+def truth(dataset) -> COCO:
+    """The file as pycocotools reads it; sizes are those of masks, as the file says them for a half of the objects."""
+    oracle = COCO(dataset.annotation_file)
+    for annotation in oracle.anns.values():
+        annotation["area"] = float(coco_mask.area(oracle.annToRLE(annotation)))
     return oracle
 
 
@@ -65,8 +78,7 @@ def made_up(truth) -> list[dict]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_pycocotools(truth, made_up, kind):
-    assert any(annotation["iscrowd"] for annotation in truth.anns.values())
+def test_scores_are_pycocotools(dataset, truth, made_up, kind):
     # As detectron2 and others do, masks are scored without boxes: their size is then the mask's, not the box's.
     entries = [{name: found[name] for name in found if kind == "box" or name != "bbox"} for found in made_up]
     evaluation = COCOeval(truth, truth.loadRes(entries), KINDS[kind])
@@ -74,103 +86,133 @@ def test_scores_are_pycocotools(truth, made_up, kind):
     evaluation.accumulate()
     evaluation.summarize()
 
-    scores = coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))
-    assert list(scores[kind]) == list(METRICS)
-    assert list(scores[kind].values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-6)
+    scores = coco_scores(dataset, made_up, list(KINDS))
+    assert list(scores[kind]) == list(metrics(100))
+    assert [-1 if value is None else value for value in scores[kind].values()] == pytest.approx(
+        evaluation.stats.tolist(), abs=1e-6
+    )
     assert 0.05 < scores[kind]["ap"] < 0.95
     precision = evaluation.eval["precision"][:, :, :, 0, 2]
     for index, category in enumerate(evaluation.params.catIds):
         own = precision[:, :, index]
-        expected = own[own > -1].mean() if (own > -1).any() else -1
-        assert scores["classes"][kind][truth.cats[category]["name"]] == pytest.approx(expected, abs=1e-6)
+        expected = pytest.approx(own[own > -1].mean(), abs=1e-6) if (own > -1).any() else None
+        assert scores["classes"][kind][truth.cats[category]["name"]] == expected
 
 
-def test_scoring_leaves_the_results_as_they_are(truth, made_up):
+def test_scoring_leaves_the_results_as_they_are(dataset, made_up):
     before = json.dumps(made_up)
-    coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))
+    coco_scores(dataset, made_up, list(KINDS))
     assert json.dumps(made_up) == before
 
 
-def test_only_the_images_asked_for_count(truth, made_up):
-    first = list(truth.imgs)[:3]
-    alone = [found for found in made_up if found["image_id"] in first]
-    everything = coco_scores(truth.file, made_up, first, list(KINDS))
-    assert everything == coco_scores(truth.file, alone, first, list(KINDS))
-    assert everything["box"] != coco_scores(truth.file, made_up, list(truth.imgs), list(KINDS))["box"]
+def test_perfect_detections_score_one_and_none_zero(dataset, truth):
+    objects = [annotation for annotation in truth.anns.values() if not annotation["iscrowd"]]
+    perfect = [result(a, truth.annToMask(a), 0.9) | {"bbox": a["bbox"]} for a in objects]
+    for results, share in ((perfect, 1.0), ([], 0.0)):
+        scores = coco_scores(dataset, results, list(KINDS))
+        for kind in KINDS:
+            assert {scores[kind][name] for name in ("ap", "ap50", "ap75", "ap_small", "ap_large")} <= {share, None}
+            assert scores[kind]["ap"] == scores[kind]["ar100"] == share
+            assert set(scores["classes"][kind].values()) <= {share, None}
 
 
-def test_perfect_detections_score_one(truth):
-    perfect = [result(a, truth.annToMask(a), 1) for a in truth.anns.values() if not a["iscrowd"]]
-    for entry, annotation in zip(perfect, (a for a in truth.anns.values() if not a["iscrowd"]), strict=True):
-        entry["bbox"] = annotation["bbox"]
-    scores = coco_scores(truth.file, perfect, list(truth.imgs), list(KINDS))
+# --- small data sets ---
+
+
+def square(x: int, y: int, side: int, **fields) -> dict:
+    """An annotation of a square; fields that are None are left out."""
+    corners = [x, y, x + side, y, x + side, y + side, x, y + side]
+    annotation = {"image_id": 1, "category_id": 1, "bbox": [x, y, side, side], "segmentation": [corners], **fields}
+    return {name: value for name, value in annotation.items() if value is not None}
+
+
+def detection(annotation: dict, score: float = 0.9) -> dict:
+    """What a perfect detector finds."""
+    x, y, width, height = annotation["bbox"]
+    mask = np.zeros((200, 200))
+    mask[y : y + height, x : x + width] = 1
+    return result(annotation, mask, score)
+
+
+def test_an_object_without_a_mask_is_neither_found_nor_missed_by_masks(write_squares):
+    known, unknown, not_found = square(0, 0, 40), square(50, 50, 40, segmentation=[]), square(100, 100, 40)
+    dataset = write_squares([known, unknown, not_found])
+    assert dataset.changed == {"box without mask": 1}
+    part = detection(square(55, 55, 20), score=1.0)  # of the unknown one
+    scores = coco_scores(dataset, [detection(known), part, detection(square(50, 50, 40))], list(KINDS))
+    assert scores["mask"]["ar100"] == 0.5
+    assert scores["mask"]["ap"] == pytest.approx(51 / 101)
+    assert scores["box"]["ar100"] == pytest.approx(2 / 3)
+    everything = [detection(known), detection(square(50, 50, 40)), detection(not_found)]
+    boxes_alone = [{name: row[name] for name in row if name != "segmentation"} for row in everything[1:2]]
+    scores = coco_scores(dataset, [everything[0], *boxes_alone, everything[2]], list(KINDS))
+    assert scores["mask"]["ap"] == scores["box"]["ap"] == 1.0
+
+
+def test_an_empty_mask_is_wrong_but_where_the_mask_is_not_known(write_squares):
+    known, unknown = square(0, 0, 40), square(50, 50, 40, segmentation=[])
+    dataset = write_squares([known, unknown])
+    empty = coco_mask.encode(np.zeros((200, 200), np.uint8, order="F"))
+    for box, share in (([52, 50, 40, 40], 1.0), ([100, 100, 40, 40], 0.5)):
+        nothing = {"image_id": 1, "category_id": 1, "bbox": box, "score": 1.0, "segmentation": empty}
+        assert coco_scores(dataset, [detection(known), nothing], ["mask"])["mask"]["ap"] == pytest.approx(share)
+
+
+def test_a_crowd_hides_what_is_found_in_it(write_squares):
+    dataset = write_squares([square(0, 0, 40), square(100, 100, 60, iscrowd="1")])
+    found = [
+        detection(square(0, 0, 40), 0.5),
+        detection(square(110, 110, 20), 0.9),
+        detection(square(130, 130, 20), 0.9),
+    ]
+    scores = coco_scores(dataset, found, list(KINDS))
+    assert scores["box"]["ap"] == scores["mask"]["ap"] == 1.0
+    assert coco_scores(dataset, [*found, detection(square(60, 60, 20), 0.9)], list(KINDS))["mask"]["ap"] < 1
+
+
+@pytest.mark.parametrize("area", ["missing", None, 0, float("nan"), -1, 1e9, "large"])
+def test_sizes_are_those_of_masks_whatever_the_file_says(write_squares, area):
+    thin = {"segmentation": [[10, 10, 13, 10, 60, 60, 57, 60]], "bbox": [10, 10, 50, 50]}
+    annotation = square(0, 0, 1) | thin | ({} if area == "missing" else {"area": area})
+    for masks in (True, False):
+        scores = coco_scores(write_squares([annotation], masks=masks), [detection(annotation)], ["box"])
+        assert scores["box"]["ap_small"] == 1.0
+        assert scores["box"]["ap_medium"] is None
+
+
+def test_without_masks_sizes_are_those_of_boxes(write_squares):
+    dataset = write_squares([square(0, 0, 40, segmentation=None)], masks=False)
+    scores = coco_scores(dataset, [detection(square(0, 0, 40))], ["box"])
+    assert (scores["box"]["ap_small"], scores["box"]["ap_medium"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize(("most", "found"), [(300, 1.0), (100, 100 / 150), (10, 10 / 150), (7, 7 / 150), (1, 1 / 150)])
+def test_as_many_detections_count_as_the_detector_gives(write_squares, most, found):
+    objects = [square(x, y, 10) for x in range(0, 180, 12) for y in range(0, 120, 12)]
+    assert len(objects) == 150
+    scores = coco_scores(write_squares(objects), [detection(entry) for entry in objects], list(KINDS), detections=most)
     for kind in KINDS:
-        assert {scores[kind][name] for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")} == {1.0}
-        assert set(scores["classes"][kind].values()) <= {1.0, -1.0}
+        assert scores[kind][f"ar{most}"] == pytest.approx(found)
+        assert scores[kind]["ap"] == pytest.approx(round(found * 100 + 0.5) / 101, abs=0.01)
+    assert f"{most} detections" in scores_table(scores).caption
 
 
-def test_no_detections_score_zero(truth):
-    scores = coco_scores(truth.file, [], list(truth.imgs), list(KINDS))
-    for kind in KINDS:
-        assert set(scores[kind].values()) == {0.0}
-        assert set(scores["classes"][kind].values()) <= {0.0, -1.0}
+def test_classes_of_one_name_are_told_apart(write_squares):
+    dataset = write_squares([square(0, 0, 40), square(50, 50, 40, category_id=2)], names=["thing", "thing", "other"])
+    scores = coco_scores(dataset, [detection(square(0, 0, 40))], ["box"])
+    assert scores["classes"]["box"] == {"thing (id 1)": 1.0, "thing (id 2)": 0.0, "other": None}
+    assert class_names(dataset.categories) == list(scores["classes"]["box"])
 
 
-def test_annotations_without_area_and_iscrowd_can_be_scored(shapes, tmp_path):
-    content = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())
-    results = []
-    for annotation in content["annotations"]:
-        del annotation["area"], annotation["iscrowd"]
-        results.append({**annotation, "score": 1.0})
-        del results[-1]["segmentation"]
-    file = tmp_path / "instances.json"
-    file.write_text(json.dumps(content))
-    scores = coco_scores(file, results, [image["id"] for image in content["images"]], kinds=["box"])
-    assert scores["box"]["ap"] == pytest.approx(1.0)
+def test_without_an_object_there_is_no_score(write_squares):
+    scores = coco_scores(write_squares([]), [detection(square(0, 0, 40))], list(KINDS))
+    assert {value for kind in KINDS for value in scores[kind].values()} == {None}
+    column = scores_table(scores).columns[1]
+    assert set(column.cells) == {"-"}
 
 
-def test_annotations_that_are_left_out_are_neither_found_nor_missed(shapes):
-    file = shapes / "annotations" / "instances_val2017.json"
-    content = json.loads(file.read_text())
-    first, *others = content["annotations"]
-    results = [{name: a[name] for name in ("image_id", "category_id", "bbox")} | {"score": 1.0} for a in others]
-    images = [image["id"] for image in content["images"]]
-    assert coco_scores(file, results, images, kinds=["box"])["box"]["ar100"] < 1
-    assert coco_scores(file, results, images, kinds=["box"], leave_out={first["id"]})["box"]["ar100"] == 1
-
-
-IDS = {
-    "from 0": range,
-    "over 64 bits": lambda count: [2**70 + number for number in range(count)],
-    "negative": lambda count: [-number for number in range(count)],
-    "texts": lambda count: [f"{number:032x}" for number in range(count)],
-    "all alike": lambda count: [5] * count,
-}
-
-
-@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
-def test_perfect_detections_score_one_whatever_the_ids_of_annotations(shapes, tmp_path, ids):
-    content = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())
-    annotations = content["annotations"]
-    for annotation, number in zip(annotations, ids(len(annotations)), strict=True):
-        annotation["id"] = number
-    file = tmp_path / "instances.json"
-    file.write_text(json.dumps(content))
-    assert perfect_score(file) == {"box": pytest.approx(1.0), "mask": pytest.approx(1.0)}
-
-
-@pytest.mark.parametrize("case", ["ann-id-0", "ann-id-uuid"])
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_perfect_detections_score_one_on_the_ids_of_other_tools(case, split):
-    file = CASES / case / "data" / "annotations" / f"instances_{split}.json"
-    if not file.is_file():
-        pytest.skip(f"needs {file}")
-    assert perfect_score(file) == {"box": pytest.approx(1.0), "mask": pytest.approx(1.0)}
-
-
-def perfect_score(file: Path) -> dict[str, float]:
-    """AP of the truth itself."""
-    truth = COCO(file)
-    results = [result(a, truth.annToMask(a), 0.9) | {"bbox": a["bbox"]} for a in truth.dataset["annotations"]]
-    scores = coco_scores(file, results, [image["id"] for image in truth.dataset["images"]], list(KINDS))
-    return {kind: scores[kind]["ap"] for kind in KINDS}
+@pytest.mark.parametrize("value", [3, "c9", 2**80])
+def test_results_name_images_and_classes_by_the_ids_of_the_file(write_squares, value):
+    dataset = write_squares([square(0, 0, 40, image_id=value, category_id=value)], ids=value)
+    found = detection(square(0, 0, 40, image_id=value, category_id=value))
+    assert coco_scores(dataset, [found], list(KINDS))["mask"]["ap"] == 1.0

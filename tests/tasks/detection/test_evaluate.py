@@ -57,8 +57,7 @@ class Reordered:
 
     def __init__(self, dataset: CocoDetection, order: tuple[int, ...]) -> None:
         self.dataset, self.order = dataset, order
-        self.categories, self.annotation_file = dataset.categories, dataset.annotation_file
-        self.dropped_ids = dataset.dropped_ids
+        self.categories, self.annotated = dataset.categories, dataset.annotated
         self.images = [dataset.images[index] for index in order]
 
     def __len__(self) -> int:
@@ -67,11 +66,14 @@ class Reordered:
     def __getitem__(self, index: int):
         return self.dataset[self.order[index]]
 
+    def instances(self, index: int):
+        return self.dataset.instances(self.order[index])
+
 
 def test_scores_are_those_of_the_results_and_boxes_lie_in_the_original_images(lively_model, images):
     evaluation = evaluate_detector(lively_model, images, batch_size=4)
-    results, image_ids = evaluation.results, [image.id for image in images.images]
-    assert evaluation.scores == coco_scores(images.annotation_file, results, image_ids, ["box", "mask"])
+    results = evaluation.results
+    assert evaluation.scores == coco_scores(images, results, ["box", "mask"], detections=100)
     assert evaluation.best == evaluation.scores["mask"]["ap"] == evaluation.columns["val_mask_ap"]
     assert len({image.height for image in images.images} | {image.width for image in images.images}) > 1
     for image, target in images:

@@ -175,6 +175,26 @@ def test_mask_loss_is_the_cross_entropy_of_the_objects_own_class():
     assert found["mask"].item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_an_object_whose_mask_is_not_known_teaches_class_and_box_alone():
+    heads = region_heads(roi_samples=1000)
+    known, unknown = torch.tensor([[8.0, 8.0, 40.0, 40.0]]).double(), torch.tensor([[44.0, 4.0, 60.0, 60.0]]).double()
+    target = a_target(torch.cat([known, unknown]), [2, 3])
+    target["masks"][1] = 0
+    target["has_mask"] = torch.tensor([True, False])
+    nobody = {**no_objects(), "has_mask": torch.zeros(0, dtype=torch.bool)}
+    found = heads.losses(a_pyramid(2), [target["boxes"], random_boxes(3, seed=0).double()], [target, nobody])
+    alone = heads.losses(a_pyramid(2), [known, random_boxes(3, seed=0).double()], [a_target(known, [2]), no_objects()])
+    assert found["mask"].item() == pytest.approx(alone["mask"].item(), rel=1e-9)
+    both = heads.losses(
+        a_pyramid(2),
+        [target["boxes"], random_boxes(3, seed=0).double()],
+        [{name: target[name] for name in ("boxes", "labels", "masks")}, no_objects()],
+    )
+    assert found["class"].item() == both["class"].item()
+    assert found["box"].item() == both["box"].item()
+    assert found["mask"].item() != both["mask"].item()
+
+
 def test_without_an_object_box_and_mask_losses_are_zero_and_have_gradients():
     heads = region_heads()
     losses = heads.losses(a_pyramid(1), [random_boxes(5, seed=0).double()], [no_objects()])

@@ -182,3 +182,17 @@ def test_images_of_a_data_set_stay_consistent(shapes, jitter):
         check_square(image, target, 160)
         kept += len(target["labels"])
     assert kept > len(dataset)
+
+
+def test_an_object_whose_mask_is_not_known_stays():
+    boxes = tv_tensors.BoundingBoxes(
+        torch.tensor([[2.0, 2, 30, 30], [4, 4, 20, 20], [8, 8, 8.5, 20]]), format="XYXY", canvas_size=(40, 40)
+    )
+    masks = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    target = {"boxes": boxes, "labels": torch.arange(1, 4), "masks": tv_tensors.Mask(masks)}
+    target["has_mask"] = torch.tensor([False, True, False])
+    image = tv_tensors.Image(torch.zeros(3, 40, 40, dtype=torch.uint8))
+    _, kept = train_transform(40, (1.0, 1.0), flip=0.0)(image, target)
+    assert kept["labels"].tolist() == [1]  # the second became invisible, the third is too narrow
+    assert kept["has_mask"].tolist() == [False]
+    assert kept["masks"].shape == (1, 40, 40)

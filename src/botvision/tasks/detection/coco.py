@@ -1,106 +1,148 @@
 """COCO's 12 numbers for boxes and for masks."""
 
-import json
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as coco_mask
 from rich.table import Table
 
-METRICS = (
-    "ap",
-    "ap50",
-    "ap75",
-    "ap_small",
-    "ap_medium",
-    "ap_large",
-    "ar1",
-    "ar10",
-    "ar100",
-    "ar_small",
-    "ar_medium",
-    "ar_large",
-)
-"""COCO's names in COCO's order: average precision over IoU 0.50:0.95, at 0.50, at 0.75, by size of object; average
-recall with 1, 10 and 100 detections an image, by size of object."""
+from botvision.data import Category, CocoDetection, ImageRecord
+from botvision.data.annotations import Instance
+from botvision.data.masks import box_run_lengths, mask_area, run_lengths
 
 KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 
+PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+METRICS = (*PRECISIONS, "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
+"""COCO's names in COCO's order: average precision over IoU 0.50:0.95, at 0.50, at 0.75, by size of object; average
+recall with 1, 10 and 100 detections an image, by size of object."""
+
+
+def metrics(detections: int) -> list[str]:
+    """:data:`METRICS` where not 100 but ``detections`` of an image count, such as "ar300"."""
+    return [*PRECISIONS, *(f"ar{limit}" for limit in limits(detections)), *METRICS[9:]]
+
+
+def limits(detections: int) -> list[int]:
+    """Numbers of detections an image that recall is measured at."""
+    return [limit for limit in (1, 10) if limit < detections] + [detections]
+
+
 def coco_scores(
-    annotation_file: Path,
-    results: Sequence[dict[str, Any]],
-    image_ids: Iterable[int],
-    kinds: Sequence[str],
-    *,
-    leave_out: Collection[int] = (),
+    dataset: CocoDetection, results: Sequence[dict[str, Any]], kinds: Sequence[str], *, detections: int = 100
 ) -> dict[str, Any]:
-    """Score detections against COCO annotations.
+    """Score detections against a data set.
 
     Args:
-        annotation_file: COCO instances JSON.
+        dataset: its checked annotations are the truth, its images are those that count.
         results: detections in COCO's results format, in pixels of the original images.
-        image_ids: the images to score, also those without a detection.
         kinds: "box", "mask" or both.
-        leave_out: ids of annotations that do not count, such as boxes without area.
+        detections: the most detections of an image that count, the best ones.
 
     Returns:
-        For each kind the 12 numbers of :data:`METRICS`, between 0 and 1, or -1 where no object of that size exists;
-        and "classes": for each kind {class name: AP}.
+        For each kind the numbers of :func:`metrics`, between 0 and 1, or None where no object of that size exists; and
+        "classes": for each kind {class: AP or None}, see :func:`class_names`.
     """
-    truth = COCO(ground_truth(annotation_file, leave_out))
+    annotations = [
+        _truth(instance, image, number)
+        for number, image in enumerate(dataset.images, start=1)
+        for instance in dataset.instances(number - 1)
+    ]
+    numbers = {image.id: number for number, image in enumerate(dataset.images, start=1)}
+    labels = {category.id: label for label, category in enumerate(dataset.categories, start=1)}
+    results = [
+        {**result, "image_id": numbers[result["image_id"]], "category_id": labels[result["category_id"]]}
+        for result in results
+    ]
     scores: dict[str, Any] = {"classes": {}}
     for kind in kinds:
-        found = load_results(truth, results, kind)
-        evaluation = COCOeval_faster(truth, found, KINDS[kind])
-        evaluation.params.imgIds = sorted(image_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        scores[kind] = dict(zip(METRICS, map(float, evaluation.stats[: len(METRICS)]), strict=True))
-        scores["classes"][kind] = class_precision(evaluation, truth)
+        truth = COCO(
+            {
+                "images": [
+                    {"id": numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images
+                ],
+                "categories": [{"id": label} for label in labels.values()],
+                # Ids from 1 on: the metric takes an object of id 0 for unmatched.
+                "annotations": [{"id": n, **row, "iscrowd": row[kind]} for n, row in enumerate(annotations, start=1)],
+            }
+        )
+        scored = scorable_masks(results, annotations) if kind == "mask" else results
+        evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
+        evaluation.params.maxDets = limits(detections)
+        evaluation.run()
+        names = metrics(detections)
+        scores[kind] = {name: share(value) for name, value in zip(names, evaluation.stats[: len(names)], strict=True)}
+        scores["classes"][kind] = dict(zip(class_names(dataset.categories), class_precision(evaluation), strict=True))
     return scores
+
+
+def _truth(instance: Instance, image: ImageRecord, number: int) -> dict[str, Any]:
+    """An object as the metric wants it; under the names of the kinds, 1 where it is neither found nor missed.
+
+    This is so of crowds, and of the masks of objects whose mask is not known: there the box is the region.
+    """
+    size = (image.height, image.width)
+    x1, y1, x2, y2 = instance.box
+    area = mask_area(instance.segmentation, *size)
+    return {
+        "image_id": number,
+        "category_id": instance.label,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "segmentation": run_lengths(instance.segmentation, *size) if area else box_run_lengths(instance.box, *size),
+        "area": area or (x2 - x1) * (y2 - y1),
+        "box": int(instance.crowd),
+        "mask": int(instance.crowd or not area),
+    }
+
+
+def scorable_masks(results: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results without the empty masks that were found for objects whose own mask is not known, going by the boxes."""
+    unknown = [row for row in annotations if row["mask"] > row["box"]]
+
+    def is_ignored(result: dict[str, Any]) -> bool:
+        if "segmentation" not in result or coco_mask.area(result["segmentation"]):
+            return False
+        same = [row["bbox"] for row in unknown if all(row[n] == result[n] for n in ("image_id", "category_id"))]
+        return bool(same) and bool((np.asarray(coco_mask.iou([result["bbox"]], same, [0] * len(same))) >= 0.5).any())
+
+    return [result for result in results if not is_ignored(result)] if unknown else results
 
 
 def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCO:
     """Results as the metric reads them. A mask comes without its box, so that its size is its own and not the box's."""
-    if not results:
-        return COCO({**truth.dataset, "annotations": []})
-    left_out = "bbox" if kind == "mask" else "segmentation"
-    return truth.loadRes([{name: result[name] for name in result if name != left_out} for result in results])
+    needed, left_out = ("segmentation", "bbox") if kind == "mask" else ("bbox", "segmentation")
+    return truth.loadRes([{name: row[name] for name in row if name != left_out} for row in results if needed in row])
 
 
-def ground_truth(annotation_file: Path, leave_out: Collection[int]) -> dict[str, Any]:
-    """Read annotations, with the fields that COCO's metric needs and other tools leave out.
-
-    Annotations get the ids 1, 2, ...: the metric takes an object of id 0 for unmatched, and ids of over 64 bits, or
-    texts, do not fit its arrays.
-    """
-    content = json.loads(annotation_file.read_text(encoding="utf-8"))
-    counted = [entry for entry in content["annotations"] if entry["id"] not in leave_out]
-    content["annotations"] = [{**entry, "id": number} for number, entry in enumerate(counted, start=1)]
-    for annotation in content["annotations"]:
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    return content
-
-
-def class_precision(evaluation: COCOeval_faster, truth: COCO) -> dict[str, float]:
-    """AP of each class over IoU 0.50:0.95, all sizes, 100 detections; -1 where the class has no object."""
+def class_precision(evaluation: COCOeval_faster) -> list[float | None]:
+    """AP of each class over IoU 0.50:0.95, all sizes, most detections; None where the class has no object."""
     # precision: IoU thresholds x recalls x classes x sizes x detections an image
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-    names = [truth.cats[category]["name"] for category in evaluation.params.catIds]
-    by_class = (precision[:, :, index] for index in range(len(names)))
-    return {name: float(p[p > -1].mean()) if (p > -1).any() else -1.0 for name, p in zip(names, by_class, strict=True)}
+    return [share(precision[:, :, index].mean()) for index in range(precision.shape[2])]
+
+
+def class_names(categories: Sequence[Category]) -> list[str]:
+    """Names of classes, with COCO's id where several have the same."""
+    count = Counter(category.name for category in categories)
+    return [c.name if count[c.name] == 1 else f"{c.name} (id {c.id})" for c in categories]
+
+
+def share(value: float) -> float | None:
+    """A number of the metric, which writes -1 where there was nothing to measure."""
+    return None if value < 0 else float(value)
 
 
 def scores_table(scores: dict[str, Any]) -> Table:
     """The 12 numbers as a table, in percent."""
     kinds = [kind for kind in KINDS if kind in scores]
-    table = Table("", *(f"{kind} (%)" for kind in kinds))
-    for metric in METRICS:
+    names = list(scores[kinds[0]])
+    most = names[-4].removeprefix("ar")
+    table = Table("", *(f"{kind} (%)" for kind in kinds), caption=f"at most {most} detections an image")
+    for metric in names:
         table.add_row(metric, *(percent(scores[kind][metric]) for kind in kinds))
     return table
 
@@ -114,6 +156,6 @@ def class_table(scores: dict[str, Any]) -> Table:
     return table
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """A share as a percentage, or a dash where there was nothing to measure."""
-    return "-" if share < 0 else f"{100 * share:.1f}"
+    return "-" if share is None else f"{100 * share:.1f}"

@@ -98,7 +98,8 @@ class DetectionData(Config):
     """What a detector is trained and evaluated on."""
 
     data: Path | None = None
-    """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val."""
+    """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val; or in Roboflow's
+    or CVAT's."""
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
@@ -107,6 +108,8 @@ class DetectionData(Config):
     """Train on the first so many images alone."""
     val_images: Count | None = None
     """Evaluate on the first so many images alone."""
+    follow_links: bool = False
+    """Read images that are links to files outside the image folder."""
     jitter: tuple[Positive, Positive] = (0.8, 1.25)
     """Smallest and largest random factor on an image that just fits the input (paper, Section 4.2)."""
     flip: Share = 0.5

@@ -1,6 +1,7 @@
 """Run a detector over a data set and score it on the original images."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.results import coco_results, in_original
 from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, OnImage
+
+logger = logging.getLogger("botvision")
 
 
 def evaluate_detector(
@@ -39,16 +42,27 @@ def evaluate_detector(
 
     Returns:
         The scores of :func:`~botvision.tasks.detection.coco.coco_scores`, of all that the detector predicts, with the
-        detections in COCO's results format. The AP of the last thing that it predicts decides which checkpoint is best.
+        detections in COCO's results format; no scores of a data set without annotations. The AP of the last thing that
+        it predicts and that can be measured decides which checkpoint is best.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
     shares = gather_or_raise(lambda: detect_all(model, dataset, loader, on_image))
     results = [result for share in shares for result in share]
-    image_ids = [image.id for image in dataset.images]
-    scores = coco_scores(dataset.annotation_file, results, image_ids, model.predicts, leave_out=dataset.dropped_ids)
-    columns = {f"val_{kind}_{metric}": scores[kind][metric] for kind in model.predicts for metric in ("ap", "ap50")}
-    words = [f"{kind} AP {scores[kind]['ap']:.3f} (AP50 {scores[kind]['ap50']:.3f})" for kind in model.predicts]
-    return Evaluation(scores, columns, scores[model.predicts[-1]]["ap"], ", ".join(words), results)
+    scores: dict[str, Any] = {}
+    if dataset.annotated:
+        scores = coco_scores(dataset, results, model.predicts, detections=model.config.detections)
+    else:
+        logger.warning("%s: has no 'annotations': detections are written, but not scored", dataset.annotation_file)
+    found = {kind: scores.get(kind, {}) for kind in model.predicts}
+    columns = {f"val_{kind}_{name}": found[kind].get(name) for kind in found for name in ("ap", "ap50")}
+    words = [f"{kind} AP {decimals(own.get('ap'))} (AP50 {decimals(own.get('ap50'))})" for kind, own in found.items()]
+    measured = [own["ap"] for own in found.values() if own.get("ap") is not None]
+    return Evaluation(scores, columns, measured[-1] if measured else float("-inf"), ", ".join(words), results)
+
+
+def decimals(share: float | None) -> str:
+    """A share with three decimals, or a dash where there was nothing to measure."""
+    return "-" if share is None else f"{share:.3f}"
 
 
 @torch.no_grad()

@@ -94,8 +94,8 @@ class RegionHeads(RoIHeads):
             features: the pyramid p2 to p6.
             proposals: (P, 4) of each image, in pixels.
             image_shapes: (height, width) of each image inside its padding, in pixels.
-            targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, H, W) of each image; needed in
-                training.
+            targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, H, W) of each image, and
+                optionally "has_mask" (N,) bool; needed in training.
 
         Returns:
             In test, for each image "boxes" (D, 4), "labels" (D,), "scores" (D,) and, from a mask head, "masks"
@@ -145,11 +145,16 @@ class RegionHeads(RoIHeads):
             features: the pyramid p2 to p6.
             regions, matched, labels: (R, 4), (R,) and (R,) of each image: sampled regions, the object that each of them
                 is matched with, and its label, 0 for background.
-            targets: "labels" and "masks" of each image.
+            targets: "labels", "masks" and, where some masks are not known, "has_mask" (N,) of each image.
         """
-        objects = [label > 0 for label in labels]
-        boxes = [region[keep] for region, keep in zip(regions, objects, strict=True)]
-        matched_objects = [match[keep] for match, keep in zip(matched, objects, strict=True)]
+        objects = [label.nonzero()[:, 0] for label in labels]
+        # Objects whose mask is not known teach boxes and classes alone.
+        objects = [
+            own[target["has_mask"][match[own]]] if "has_mask" in target else own
+            for own, match, target in zip(objects, matched, targets, strict=True)
+        ]
+        boxes = [region[own] for region, own in zip(regions, objects, strict=True)]
+        matched_objects = [match[own] for match, own in zip(matched, objects, strict=True)]
         gt_masks = [target["masks"] for target in targets]
         gt_labels = [target["labels"] for target in targets]
         return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, matched_objects)

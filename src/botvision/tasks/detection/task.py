@@ -1,5 +1,6 @@
 """Detection as a task: two-stage detectors on images and annotations in COCO's layout."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,24 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection
 from botvision.data.loading import Batch
 from botvision.device import pick_device
-from botvision.errors import UserError
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
 from botvision.tasks.detection.checkpoint import TASK, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
+from botvision.tasks.detection.datasets import (
+    changes,
+    check_trainable,
+    contents,
+    open_coco,
+    use_categories,
+    warn_of_missing_objects,
+)
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
@@ -27,6 +34,8 @@ from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.trainable import Evaluation, OnImage
+
+logger = logging.getLogger("botvision")
 
 DRAWN_IMAGES, DRAWN_SIDE = 4, 1600
 """Validation images that are drawn after each evaluation of a run, and the most pixels a side of these pictures."""
@@ -41,6 +50,8 @@ class DetectionEvalOptions(EvalOptions):
     """Draw the first so many images, what was found beside the truth."""
     threshold: Share = 0.5
     """Detections that score less are not drawn; the scores count them all."""
+    follow_links: bool = False
+    """Read images that are links to files outside the image folder."""
 
 
 class DetectionPredictOptions(PredictOptions):
@@ -76,15 +87,13 @@ class DetectionTask(Task):
         self.experiment = experiment.replace(data=experiment.data.replace(data=folder))
         data, size = self.experiment.data, experiment.model.input_size
         detector = DETECTORS[experiment.model.detector]
-        augmentation = train_transform(size, data.jitter, data.flip)
-        self.train_set = open_coco(folder, data.train_split, augmentation, data.train_images, detector)
-        self.val_set = open_coco(folder, data.val_split, eval_transform(size), data.val_images, detector)
-        if not len(self.train_set):
-            raise UserError(f"{self.train_set.annotation_file}: has no image to train on")
-        if self.train_set.categories != self.val_set.categories:
-            raise UserError(
-                f"{self.val_set.annotation_file}: its categories differ from those of {self.train_set.annotation_file}"
-            )
+        train = {"transform": train_transform(size, data.jitter, data.flip), "limit": data.train_images}
+        val = {"transform": eval_transform(size), "limit": data.val_images}
+        self.train_set = open_coco(folder, data.train_split, detector, follow_links=data.follow_links, **train)
+        check_trainable(self.train_set)
+        self.val_set = open_coco(folder, data.val_split, detector, follow_links=data.follow_links, **val)
+        use_categories(self.val_set, self.train_set.categories, self.train_set.annotation_file)
+        warn_of_missing_objects(self.val_set)
         self.images = len(self.train_set)
         self.columns = ("loss", *detector.loss_names, "proposal_recall")
         self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
@@ -92,6 +101,12 @@ class DetectionTask(Task):
     def describe(self) -> dict[str, Any]:
         """The detector as data, and its categories."""
         return describe(self.experiment.model, self.train_set.categories)
+
+    def announce(self, folder: Path) -> None:
+        """Say what the run trains on, what of it was changed or left out, and where the run is."""
+        logger.info("training on %s; evaluating on %s", contents(self.train_set), contents(self.val_set))
+        logger.info("in training %s; in evaluation %s", changes(self.train_set), changes(self.val_set))
+        logger.info("run folder: %s", folder)
 
     def make_model(self) -> RCNN:
         """The detector with random weights."""
@@ -149,9 +164,11 @@ class DetectionTask(Task):
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
         detector = load_detector(checkpoint, pick_device(options.device))
         transform = eval_transform(detector.model.config.input_size)
-        dataset = open_coco(Path(data), options.split, transform, options.images, type(detector.model))
-        if dataset.categories != detector.categories:
-            raise UserError(f"{dataset.annotation_file}: its categories differ from those of {detector.path}")
+        opened = {"transform": transform, "limit": options.images, "follow_links": options.follow_links}
+        dataset = open_coco(Path(data), options.split, type(detector.model), **opened)
+        use_categories(dataset, detector.categories, detector.path)
+        warn_of_missing_objects(dataset)
+        logger.info("evaluating on %s; %s", contents(dataset), changes(dataset))
         batch_size = options.batch_size or 4
         evaluation = evaluate_detector(
             detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
@@ -175,6 +192,8 @@ class DetectionTask(Task):
     @staticmethod
     def tables(scores: dict[str, Any], options: DetectionEvalOptions | None = None) -> list[Table]:
         """COCO's 12 numbers, and AP class by class where asked for."""
+        if not scores:  # of a split without annotations
+            return []
         return [scores_table(scores)] + ([class_table(scores)] if options and options.classes else [])
 
     @classmethod
@@ -182,10 +201,3 @@ class DetectionTask(Task):
         """The backbone; its images have the input size on the longer side."""
         model = load_detector(checkpoint, device).model
         return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True)
-
-
-def open_coco(
-    folder: Path, split: str, transform: v2.Transform, limit: int | None, detector: type[RCNN]
-) -> CocoDetection:
-    """Open a split of a data set; only a detector of masks needs masks in it."""
-    return CocoDetection(folder, split, transform, limit=limit, masks="mask" in detector.predicts)

@@ -101,18 +101,19 @@ class ScaleAndCrop(v2.Transform):
 
 
 class RemoveInvisible(v2.Transform):
-    """Remove instances with a box under one pixel wide or high, or an empty mask."""
+    """Remove instances with a box under one pixel wide or high, or a mask that is known and has become empty."""
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
-        """`boxes` (N, 4), `labels` (N,) and, where present, `masks` (N, h, w) keep the same instances."""
+        """`boxes` (N, 4), `labels` (N,) and, where present, `masks` (N, h, w) and `has_mask` (N,) keep the same."""
         sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
         keep = (sides >= 1).all(dim=1).as_subclass(Tensor)
         if "masks" in target:
-            keep &= target["masks"].as_subclass(Tensor).amax(dim=(1, 2)) > 0
+            visible = target["masks"].as_subclass(Tensor).amax(dim=(1, 2)) > 0
+            keep &= visible | ~target["has_mask"] if "has_mask" in target else visible
         if keep.all():  # the usual case; copying masks takes long
             return image, target
         kept = dict(target)
-        for name in {"boxes", "labels", "masks"} & target.keys():
+        for name in {"boxes", "labels", "masks", "has_mask"} & target.keys():
             kept[name] = tv_tensors.wrap(target[name][keep], like=target[name])
         return image, kept
 

@@ -1,0 +1,102 @@
+"""The data sets of a detector: opened, compared, and refused where nothing can be learnt from them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from botvision.configuration import FieldError
+from botvision.data import Category, CocoDetection
+from botvision.errors import UserError
+from botvision.tasks.detection.rcnn import RCNN
+
+logger = logging.getLogger("botvision")
+
+
+def open_coco(folder: Path, split: str, detector: type[RCNN], **options: Any) -> CocoDetection:  # noqa: ANN401
+    """Open a split of a data set; only a detector of masks needs masks in it. The options are CocoDetection's."""
+    return CocoDetection(folder, split, masks="mask" in detector.predicts, **options)
+
+
+def check_trainable(dataset: CocoDetection) -> None:
+    """Refuse a training split without an object that the detector can learn.
+
+    Raises:
+        UserError: with the counts, and the likely reason.
+    """
+    file = dataset.annotation_file
+    if dataset.objects and dataset.masks and not dataset.objects_with_mask:
+        raise FieldError(
+            ("model", "detector"),
+            f"should be faster_rcnn, which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
+            f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
+        )
+    if not dataset.objects:
+        total = sum(dataset.dropped.values())
+        reason = "none of them can be used"
+        if not total:
+            reason = "'annotations' is empty or missing; export the labels again"
+        elif dataset.dropped.get("crowd") == total:
+            reason = "all are crowds, as CVAT exports masks; set their 'iscrowd' to 0"
+        raise UserError(
+            f"{file}: has no object to train on in {len(dataset)} images with {total} annotations (left out: "
+            f"{counts(dataset.dropped)}): {reason}"
+        )
+
+
+def warn_of_missing_objects(dataset: CocoDetection) -> None:
+    """Say which scores of a validation split cannot be measured."""
+    if dataset.annotated and not dataset.objects:
+        logger.warning("%s: has no object, so that nothing can be scored", dataset.annotation_file)
+    elif dataset.objects and dataset.masks and not dataset.objects_with_mask:
+        logger.warning("%s: has no mask, so that boxes alone are scored", dataset.annotation_file)
+
+
+def use_categories(dataset: CocoDetection, categories: list[Category], source: Path) -> None:
+    """Evaluate with the categories of another file, which may have more of them.
+
+    Args:
+        dataset: changed where it has fewer categories.
+        categories: those that the detector knows.
+        source: where they come from.
+
+    Raises:
+        UserError: the data set has a category that the detector does not know.
+    """
+    if dataset.annotation_file == source:
+        logger.warning("%s: is trained on and evaluated on: the scores say nothing about other images", source)
+    unknown = [category for category in dataset.categories if category not in categories]
+    if unknown:
+        raise UserError(
+            f"{dataset.annotation_file}: its categories differ from those of {source}: {named(unknown)} "
+            f"is not among {named(categories)}"
+        )
+    missing = [category for category in categories if category not in dataset.categories]
+    if missing:
+        logger.warning("%s: lacks categories of %s: %s", dataset.annotation_file, source, named(missing))
+        dataset.use_categories(categories)
+
+
+def named(categories: list[Category], most: int = 5) -> str:
+    """The first few categories, for a message."""
+    more = [f"and {len(categories) - most} more"] if len(categories) > most else []
+    return ", ".join([f"{category.name[:60]!r} (id {category.id!s:.40})" for category in categories[:most]] + more)
+
+
+def counts(reasons: dict[str, int]) -> str:
+    """Reasons and how often each was met, in words."""
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
+
+
+def contents(dataset: CocoDetection) -> str:
+    """What a data set holds, in a few words."""
+    return (
+        f"{len(dataset)} images, {dataset.objects} objects, {len(dataset.categories)} classes "
+        f"({dataset.annotation_file})"
+    )
+
+
+def changes(dataset: CocoDetection) -> str:
+    """What is not as the file has it, in a few words."""
+    total = sum(dataset.dropped.values())
+    left_out = f"left out {total} annotations: {counts(dataset.dropped)}" if total else "nothing left out"
+    return f"{left_out}; {'changed: ' + counts(dataset.changed) if dataset.changed else 'nothing changed'}"
