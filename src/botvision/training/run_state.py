@@ -13,6 +13,7 @@ from botvision.data.loading import Batch
 from botvision.errors import NotFiniteError, UserError
 from botvision.progress import Reporter
 from botvision.training.checkpoint import Checkpoints
+from botvision.training.curves import draw_curves
 from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
 from botvision.training.sharing import on_first_process
@@ -156,6 +157,7 @@ class RunState:
             pictures = self.task.draw_results(self.folder / "pictures" / f"step-{self.step}", evaluation)
             self.metrics.show_pictures(self.step, pictures)
             self.metrics.write_scores(self.step, evaluation.columns, time.perf_counter() - started)
+            draw_curves(self.folder)
             self.task.write_results(self.folder / "eval", evaluation, self.step)  # last: now it is complete
             self.console.print(f"step {self.step}: {evaluation.text}", highlight=False, soft_wrap=True)
 
