@@ -12,7 +12,7 @@ from botvision.data import write_generated_coco
 from botvision.tasks.detection.config import DetectionData, DetectionExperiment, DetectionOptimizer, DetectorConfig
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.tasks.detection.task import DetectionTask
-from botvision.training import trainer
+from botvision.training import memory, trainer
 from botvision.training.config import RunConfig
 
 POOLING_OF_OPEN_SIZE = (2, 13)
@@ -42,6 +42,12 @@ def pytest_runtest_setup(item):
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     if item.get_closest_marker("pools_open_sizes") and version < POOLING_OF_OPEN_SIZE:
         pytest.skip("PyTorch before 2.13 compiles a pooling once for every parity of its size")
+
+
+@pytest.fixture(autouse=True)
+def unknown_memory(monkeypatch):
+    """The memory is not looked at before a run, so that tests can count what their task sees."""
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
 
 
 @pytest.fixture

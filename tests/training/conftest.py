@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from botvision.training import memory
 from botvision.training.config import RunConfig
 
 spec = importlib.util.spec_from_file_location("linear_task", Path(__file__).with_name("linear_task.py"))
@@ -18,12 +17,6 @@ linear_task = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(linear_task)
 
 RUN = RunConfig(steps=5, batch_size=8, precision="float32", device="cpu", eval_every=3, save_every=2, log_every=1)
-
-
-@pytest.fixture(autouse=True)
-def unknown_memory(monkeypatch):
-    """The memory is not looked at, so that these tests see every batch that their task sees."""
-    monkeypatch.setattr(memory, "free_memory", lambda: None)
 
 
 @pytest.fixture

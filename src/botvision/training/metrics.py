@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from botvision.errors import printable
 from botvision.files import room_for, whole_file
 from botvision.training.trainable import Trainable
 
@@ -84,7 +85,7 @@ class Metrics:
             return
         for file in pictures:
             with Image.open(file) as picture:
-                self.writer.add_image(file.stem, np.asarray(picture), step, dataformats="HWC")
+                self.writer.add_image(printable(file.stem), np.asarray(picture), step, dataformats="HWC")
 
     def write(self, table: Path, step: int, values: Mapping[str, float | None]) -> None:
         """One line of a table, and one point of each curve."""

@@ -52,8 +52,10 @@ def test_of_a_run_folder_the_best_one(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     saved(tmp_path / "checkpoints" / "last.ckpt")
     assert load_classifier(tmp_path).path.name == "last.ckpt"
-    saved(tmp_path / "checkpoints" / "best.ckpt")
+    saved(tmp_path / "checkpoints" / "best.ckpt", best=0.5)
     assert load_classifier(tmp_path).path.name == "best.ckpt"
+    saved(tmp_path / "checkpoints" / "best.ckpt", best=0.005)
+    assert load_classifier(tmp_path).path.name == "last.ckpt"
 
 
 def test_a_checkpoint_of_another_task_is_refused_by_both_names(tmp_path, finished_run):

@@ -94,7 +94,7 @@ def test_a_run_says_what_it_trains_on_what_is_left_out_and_where_it_is(task_of, 
 def test_a_validation_split_without_an_object_is_warned_of_and_scores_nothing(task_of, caplog, tmp_path, val, columns):
     outcome = start(task_of([square(0)], val), "tiny", Console(stderr=True))
     assert any("instances_val.json" in r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    with (outcome.folder / "metrics.csv").open(newline="") as file:
+    with (outcome.folder / "evaluations.csv").open(newline="") as file:
         assert {row[name] for row in csv.DictReader(file) for name in row if name.startswith("val_")} == {columns}
     metrics = json.loads((outcome.folder / "eval" / "metrics.json").read_text())
     assert "-1" not in json.dumps(metrics)
