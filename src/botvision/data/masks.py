@@ -57,12 +57,6 @@ def mask_area(segmentation: list | dict | None, height: int, width: int) -> int:
     return int(coco_mask.area(run_lengths(segmentation, height, width)))
 
 
-def box_run_lengths(box: tuple[float, float, float, float], height: int, width: int) -> dict:
-    """Compressed run lengths of the pixels in a box x1, y1, x2, y2."""
-    x1, y1, x2, y2 = box
-    return run_lengths([[x1, y1, x2, y1, x2, y2, x1, y2]], height, width)
-
-
 def mask_box(segmentation: list | dict, height: int, width: int) -> list[float]:
     """The smallest box around the mask: [x, y, width, height] in pixels."""
     return coco_mask.toBbox(run_lengths(segmentation, height, width)).tolist()
