@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """A full disk, a file over the limit of its size, a user's share of the disk used up."""
@@ -78,8 +78,7 @@ def what_is_in(folder: Path) -> str:
     """The first entries of a folder, for a message; hidden ones are left out."""
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
     visible = [name for name in names if not name.startswith(".")]
-    more = f" and {len(visible) - NAMED} more" if len(visible) > NAMED else ""
-    return f"{', '.join(visible[:NAMED]) or 'nothing'}{more}"
+    return first_few(visible, NAMED) or "nothing"
 
 
 def why_unreadable(error: Exception) -> str:

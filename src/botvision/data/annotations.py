@@ -1,15 +1,16 @@
 """Reading a COCO annotation file, and checking every record before training starts."""
 
+import gc
 import json
-import reprlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from botvision.data.masks import mask_box, usable_segmentation
-from botvision.errors import UserError
+from botvision.data.masks import NUMBERS, mask_box, usable_segmentation
+from botvision.errors import UserError, short
 
 FARTHEST = 1e9
 """Boxes with a larger number are taken for infinite, in pixels."""
@@ -20,8 +21,8 @@ CROWD: dict[object, bool] = {None: False, 0: False, "0": False, 1: True, "1": Tr
 """What tools write as 'iscrowd'; False and True are equal to 0 and 1."""
 NO_BOX = "box missing"
 
-
 Id = int | str
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,19 @@ class Annotations(NamedTuple):
     changed: dict[str, int]  # how, and how many objects are not as the file has them
 
 
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """A file makes millions of lists, none in a circle: to look for circles among them would double the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@no_garbage_collection()
 def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limit: int | None = None) -> Annotations:
     """Read and check a COCO `instances` file, the one time that it is read.
 
@@ -80,14 +94,11 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limi
         UserError: anything else that is wrong; names the file, the record and the field.
     """
     content = _load(file)
-    categories = sorted(
-        (
-            Category(record["id"], _text(record, "name", where))
-            for record, where in _records(content, "categories", file)
-        ),
-        key=lambda category: (isinstance(category.id, str), category.id),
+    categories = list(
+        _records(content, "categories", file, lambda record: Category(record["id"], _text(record, "name")))
     )
-    images = [_image(record, where, image_folder) for record, where in _records(content, "images", file)]
+    categories.sort(key=lambda category: (isinstance(category.id, str), category.id))
+    images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
     for name, found in (("categories", categories), ("images", images)):
         if not found:
             raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
@@ -97,17 +108,22 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limi
     instances: list[list[Instance]] = [[] for _ in images]
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
-    annotated = "annotations" in content
-    for record, where in _records(content, "annotations", file) if annotated else ():
-        number, label = _known(numbers, record, "image_id", where), _known(labels, record, "category_id", where)
+
+    def read(record: dict) -> None:
+        number, label = _known(numbers, record, "image_id"), _known(labels, record, "category_id")
         if number >= len(images):
-            continue
-        instance = _instance(record, where, images[number], label, masks, changed)
+            return
+        instance = _instance(record, images[number], label, masks, changed)
         if isinstance(instance, str):
             dropped[instance] += 1
         else:
             dropped["crowd"] += instance.crowd
             instances[number].append(instance)
+
+    annotated = "annotations" in content
+    if annotated:
+        for _ in _records(content, "annotations", file, read):
+            pass
     return Annotations(categories, images, instances, annotated, dict(+dropped), dict(changed))
 
 
@@ -130,62 +146,63 @@ def _load(file: Path) -> dict:
     return content
 
 
-def _records(content: dict, key: str, file: Path) -> Iterator[tuple[dict, str]]:
-    """Every record under `key`, its id checked, with its name for messages."""
+def _records(content: dict, key: str, file: Path, read: Callable[[dict], T]) -> Iterator[T]:
+    """What `read` makes of every record under `key`, whose id is checked first; errors name the record."""
     records = content.get(key)
     if not isinstance(records, list):
         raise UserError(f"{file}: '{key}' must be a list, as in COCO's instances files; {_found(content, key)}")
     seen = set()
     for position, record in enumerate(records):
-        where = f"{file}: {key}[{position}]"
-        if not isinstance(record, dict):
-            raise UserError(f"{where} must be a JSON object, not {_short(record)}")
-        record["id"] = identity = _id(record, "id", where)
-        where += f" (id {identity if type(identity) is int and 0 <= identity < 2**64 else _short(identity)})"
-        if identity in seen:
-            raise UserError(f"{where}: a second record has this id; ids must be unique")
-        seen.add(identity)
-        yield record, where
+        try:
+            if not isinstance(record, dict):
+                raise ValueError(f"must be a JSON object, not {short(record)}")
+            record["id"] = identity = _id(record, "id")
+            if identity in seen:
+                raise ValueError("a second record has this id; ids must be unique")
+            seen.add(identity)
+            made = read(record)
+        except ValueError as error:
+            about = f" (id {short(record['id'])})" if isinstance(record, dict) and "id" in record else ""
+            raise UserError(f"{file}: {key}[{position}]{about}: {error}") from error
+        yield made
 
 
-def _image(record: dict, where: str, folder: Path) -> ImageRecord:
-    name = _text(record, "file_name", where)
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
-    if absolute or ".." in PureWindowsPath(name).parts:
-        raise UserError(f"{where}: 'file_name' {_short(name)} must be a path inside {folder}, without '..'")
-    height, width = _whole(record, "height", where), _whole(record, "width", where)
+def _image(record: dict, folder: Path) -> ImageRecord:
+    name = _text(record, "file_name")
+    windows = PureWindowsPath(name)
+    if PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts:
+        raise ValueError(f"'file_name' {short(name)} must be a path inside {folder}, without '..'")
+    height, width = _whole(record, "height"), _whole(record, "width")
     if height < 1 or width < 1 or height * width >= MOST_PIXELS:
-        raise UserError(
-            f"{where}: 'height' and 'width' must be at least 1 pixel and their product below {MOST_PIXELS}, not "
-            f"{_short(height)} and {_short(width)}"
+        raise ValueError(
+            f"'height' and 'width' must be at least 1 pixel and their product below {MOST_PIXELS}, not "
+            f"{short(height)} and {short(width)}"
         )
     return ImageRecord(record["id"], folder / name, height, width)
 
 
-def _instance(
-    record: dict, where: str, image: ImageRecord, label: int, masks: bool, changed: Counter[str]
-) -> Instance | str:
+def _instance(record: dict, image: ImageRecord, label: int, masks: bool, changed: Counter[str]) -> Instance | str:
     """The annotation, or the reason why it is left out; counts in `changed` what was not as it should be."""
-    segmentation = _segmentation(record, where, image, masks)
-    box = _clipped_box(record.get("bbox"), where, image)
+    segmentation = _segmentation(record, image, masks)
+    box = _clipped_box(record.get("bbox"), image)
     if box == NO_BOX and segmentation is not None:
         x, y, width, height = mask_box(segmentation, image.height, image.width)
         if width and height:
             changed["box from the mask"] += 1
             box = x, y, x + width, y + height
     elif box == NO_BOX and not record.get("segmentation"):
-        raise UserError(f"{where}: 'bbox' must be four numbers [x, y, width, height], {_found(record, 'bbox')}")
+        raise ValueError(f"'bbox' must be four numbers [x, y, width, height], {_found(record, 'bbox')}")
     if isinstance(box, str):
         return box
     crowd = record.get("iscrowd")
     if isinstance(crowd, list | dict) or crowd not in CROWD:
-        raise UserError(f"{where}: 'iscrowd' must be 0 or 1, not {_short(crowd)}")
+        raise ValueError(f"'iscrowd' must be 0 or 1, not {short(crowd)}")
     if masks and segmentation is None and not CROWD[crowd]:
         changed["mask without pixels" if record.get("segmentation") else "box without mask"] += 1
     return Instance(label, box, segmentation, CROWD[crowd])
 
 
-def _segmentation(record: dict, where: str, image: ImageRecord, masks: bool) -> list | dict | None:
+def _segmentation(record: dict, image: ImageRecord, masks: bool) -> list | dict | None:
     if record.get("segmentation") is None:
         return None
     try:
@@ -193,49 +210,49 @@ def _segmentation(record: dict, where: str, image: ImageRecord, masks: bool) -> 
     except ValueError as error:
         if not masks:
             return None
-        raise UserError(f"{where}: 'segmentation' {error}") from error
+        raise ValueError(f"'segmentation' {error}") from error
 
 
-def _clipped_box(box: object, where: str, image: ImageRecord) -> tuple[float, float, float, float] | str:
+def _clipped_box(box: object, image: ImageRecord) -> tuple[float, float, float, float] | str:
     """`bbox` (x, y, width, height) as x1, y1, x2, y2 inside the image, or the reason why it cannot be used."""
     if box is None or box == []:
         return NO_BOX
-    if not isinstance(box, list) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
-        raise UserError(f"{where}: 'bbox' must be four numbers [x, y, width, height], not {_short(box)}")
-    if not all(abs(value) < FARTHEST for value in box):
-        return "box not finite"
+    if not isinstance(box, list) or len(box) != 4 or not NUMBERS.issuperset(map(type, box)):
+        raise ValueError(f"'bbox' must be four numbers [x, y, width, height], not {short(box)}")
     x, y, width, height = box
+    if not (abs(x) < FARTHEST and abs(y) < FARTHEST and abs(width) < FARTHEST and abs(height) < FARTHEST):
+        return "box not finite"
     if width <= 0 or height <= 0:
         return "box without area"
     x1, y1, x2, y2 = max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else "box outside its image"
 
 
-def _known(table: dict[Id, int], record: dict, field: str, where: str) -> int:
-    identity = _id(record, field, where)
+def _known(table: dict[Id, int], record: dict, field: str) -> int:
+    identity = _id(record, field)
     if identity not in table:
-        raise UserError(f"{where}: '{field}' is {_short(identity)}, which the file does not define")
+        raise ValueError(f"'{field}' is {short(identity)}, which the file does not define")
     return table[identity]
 
 
-def _id(record: dict, field: str, where: str) -> Id:
+def _id(record: dict, field: str) -> Id:
     value = record.get(field)
-    return value if isinstance(value, str) and value else _whole(record, field, where, "a whole number or a text")
+    return value if isinstance(value, str) and value else _whole(record, field, "a whole number or a text")
 
 
-def _whole(record: dict, field: str, where: str, wanted: str = "a whole number") -> int:
+def _whole(record: dict, field: str, wanted: str = "a whole number") -> int:
     value = record.get(field)
     if type(value) is float and value.is_integer():  # as tables write whole numbers beside missing ones
         return int(value)
     if type(value) is not int:
-        raise UserError(f"{where}: '{field}' must be {wanted}, {_found(record, field)}")
+        raise ValueError(f"'{field}' must be {wanted}, {_found(record, field)}")
     return value
 
 
-def _text(record: dict, field: str, where: str) -> str:
+def _text(record: dict, field: str) -> str:
     value = record.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not _writable(value):
-        raise UserError(f"{where}: '{field}' must be a text of 1 to {LONGEST_NAME} characters, {_found(record, field)}")
+        raise ValueError(f"'{field}' must be a text of 1 to {LONGEST_NAME} characters, {_found(record, field)}")
     return value
 
 
@@ -248,8 +265,4 @@ def _writable(text: str) -> bool:
 
 
 def _found(record: dict, field: str) -> str:
-    return f"found {_short(record[field])}" if field in record else "and is missing"
-
-
-def _short(value: object) -> str:
-    return reprlib.repr(value)
+    return f"found {short(record[field])}" if field in record else "and is missing"

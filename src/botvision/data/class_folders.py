@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,48 +19,27 @@ NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
 """Files beside the splits, in which each line is a class, a blank and a name for people to read."""
 
 
-class ClassFolders:
-    """The images of a folder with a folder for each class: an `ImageStore` whose classes are those folders, sorted."""
+class ImageFiles:
+    """Image files with their labels: an `ImageStore`."""
 
     groups: np.ndarray | None = None
     """Every order of reading is equally fast."""
 
-    def __init__(self, folder: Path, root: Path, *, follow_links: bool = False) -> None:
-        """List the images of one split; see `ImageFolder` for what is an image.
-
-        Args:
-            folder: holds one folder for each class, or ImageNet's validation images side by side.
-            root: holds the splits, and the files about them.
-            follow_links: whether links may lead out of `folder`.
-
-        Raises:
-            UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
-        """
-        self.source: str | Path = folder
+    def __init__(
+        self,
+        source: Path,
+        files: Iterable[str],
+        labels: np.ndarray,
+        classes: Sequence[str],
+        class_names: Sequence[str],
+        *,
+        folder: Path = Path(),
+    ) -> None:
+        """See `ImageStore`; `files` are relative to `folder`."""
+        self.source: str | Path = source
+        self.labels = labels
+        self.classes, self.class_names = list(classes), list(class_names)
         self._folder = folder
-        found = ImageFolder(folder, follow_links=follow_links)
-        files = found.images
-        if found.folders:
-            files = [file for file in files if "/" in file]
-            found.left_out["images in no class folder"] += len(found.images) - len(files)
-        found.report()
-        if found.folders:
-            self.classes = sorted(map(class_name, found.folders))
-            place = {name: number for number, name in enumerate(self.classes)}
-            label_of = {name: place[class_name(name)] for name in found.folders}
-            labels = np.array([label_of[file.partition("/")[0]] for file in files], dtype=np.int64)
-            self._refuse_bad_classes(label_of, np.bincount(labels, minlength=len(self.classes)))
-            files = [files[index] for index in np.argsort(labels, kind="stable")]
-            self.labels = np.sort(labels)
-            self.class_names = class_names(root, self.classes)
-        elif files:
-            self.classes, self.labels, called = flat_labels(root, folder, files)
-            self.class_names = called or class_names(root, self.classes)
-        else:
-            raise UserError(
-                f"{folder}: holds neither class folders nor images (it holds {what_is_in(folder)}); "
-                "give one folder for each class"
-            )
         # One block of memory, which worker processes share; they would each copy a million small texts.
         self._files = np.array([os.fsencode(file) for file in files])
 
@@ -79,23 +59,65 @@ class ClassFolders:
         except OSError as error:
             raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
 
-    def _refuse_bad_classes(self, label_of: dict[str, int], images: np.ndarray) -> None:
-        """Refuse class folders without images, and two of one name.
+
+class ClassFolders(ImageFiles):
+    """The images of a folder with a folder for each class, sorted; or ImageNet's validation images, side by side."""
+
+    def __init__(self, folder: Path, root: Path, *, follow_links: bool = False) -> None:
+        """List the images of one split; see `ImageFolder` for what is an image.
 
         Args:
-            label_of: folders.
-            images: how many each label has.
+            folder: holds one folder for each class, or ImageNet's validation images side by side.
+            root: holds the splits, and the files about them.
+            follow_links: whether links may lead out of `folder`.
+
+        Raises:
+            UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
         """
-        empty = sorted(name for name, label in label_of.items() if not images[label])
-        if empty:
-            folder = self._folder / empty[0]
-            more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
+        found = ImageFolder(folder, follow_links=follow_links)
+        files = found.images
+        called = None
+        if found.folders:
+            files = [file for file in files if "/" in file]
+            found.left_out["images in no class folder"] += len(found.images) - len(files)
+        found.report()
+        if found.folders:
+            classes = sorted(map(class_name, found.folders))
+            place = {name: number for number, name in enumerate(classes)}
+            label_of = {name: place[class_name(name)] for name in found.folders}
+            labels = np.array([label_of[file.partition("/")[0]] for file in files], dtype=np.int64)
+            _refuse_bad_classes(folder, classes, label_of, set(labels.tolist()))
+            files = [files[index] for index in np.argsort(labels, kind="stable")]
+            labels.sort()
+        elif files:
+            classes, labels, called = flat_labels(root, folder, files)
+        else:
             raise UserError(
-                f"{folder}: holds no image{more} (it holds {what_is_in(folder)}); fill the class folder or remove it"
+                f"{folder}: holds neither class folders nor images (it holds {what_is_in(folder)}); "
+                "give one folder for each class"
             )
-        for one, other in itertools.pairwise(self.classes):
-            if one == other:
-                raise UserError(f"{self._folder}: has two class folders of the name {short(one)}; put them together")
+        super().__init__(folder, files, labels, classes, called or class_names(root, classes), folder=folder)
+
+
+def _refuse_bad_classes(folder: Path, classes: list[str], label_of: dict[str, int], used: set[int]) -> None:
+    """Refuse class folders without images, and two of one name.
+
+    Args:
+        folder: holds the class folders.
+        classes: their names, sorted.
+        label_of: the label of each class folder.
+        used: labels that have images.
+    """
+    empty = sorted(name for name, label in label_of.items() if label not in used)
+    if empty:
+        more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
+        raise UserError(
+            f"{folder / empty[0]}: holds no image{more} (it holds {what_is_in(folder / empty[0])}); "
+            "fill the class folder or remove it"
+        )
+    for one, other in itertools.pairwise(classes):
+        if one == other:
+            raise UserError(f"{folder}: has two class folders of the name {short(one)}; put them together")
 
 
 def folder_names(split: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_image
 from botvision.data.shard_index import has_shards
 from botvision.data.shards import ImageShards
-from botvision.errors import UserError, short
+from botvision.errors import UserError, first_few, short
 
 MIXED_GROUPS = 16
 """Number of shards from which images that are read one after the other come."""
@@ -170,14 +170,13 @@ def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:
     if train.classes == val.classes:
         return
     lacks, adds = sorted(set(train.classes) - set(val.classes)), sorted(set(val.classes) - set(train.classes))
-    words = [f"{what} {_some(names)}" for what, names in (("lacks", lacks), ("adds", adds)) if names]
+    words = [
+        f"{what} {first_few(list(map(short, names)), NAMED_IN_MESSAGES)}"
+        for what, names in (("lacks", lacks), ("adds", adds))
+        if names
+    ]
     difference = " and ".join(words) or "has them in another order"
     raise UserError(f"{val.source}: its classes are not those of {train.source}: it {difference}")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_IN_MESSAGES} more" if len(names) > NAMED_IN_MESSAGES else ""
-    return ", ".join(map(short, names[:NAMED_IN_MESSAGES])) + more
 
 
 def _first_of_each_class(labels: np.ndarray, classes: int, limit: int | None) -> np.ndarray:

@@ -76,7 +76,11 @@ class CocoDetection(Dataset):
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]
         self.objects = len(learnt)
         self.objects_with_mask = sum(instance.segmentation is not None for instance in learnt)
-        self._instances = _PackedInstances(found.instances)
+        # One block of memory, which worker processes share; they would each copy millions of small objects.
+        packed = [pickle.dumps(image) for image in found.instances]
+        self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, packed)])
+        self._labels: Sequence[int] = range(len(self.categories) + 1)  # the label of each label in the file
 
     def __len__(self) -> int:
         """Number of images."""
@@ -91,7 +95,7 @@ class CocoDetection(Dataset):
         record = self.images[index]
         size = (record.height, record.width)
         image = tv_tensors.Image(read_image(record.path, size))
-        learnt = [instance for instance in self._instances[index] if not instance.crowd]
+        learnt = [instance for instance in self.instances(index) if not instance.crowd]
         boxes = torch.tensor([instance.box for instance in learnt], dtype=torch.float32).reshape(-1, 4)
         target: Target = {
             "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
@@ -107,41 +111,12 @@ class CocoDetection(Dataset):
 
     def instances(self, index: int) -> list[Instance]:
         """All that the file says of an image, crowds too, checked."""
-        return self._instances[index]
+        start, end = self._ends[index % len(self) :][:2]
+        found: list[Instance] = pickle.loads(self._packed[start:end].data)
+        return [instance._replace(label=self._labels[instance.label]) for instance in found]
 
     def use_categories(self, categories: list[Category]) -> None:
         """Count labels by another list of categories, which holds all of this data set's own."""
-        labels = np.array([0, *(categories.index(category) + 1 for category in self.categories)])
-        self._instances.labels = labels[self._instances.labels]
+        own = {label: categories.index(category) + 1 for label, category in enumerate(self.categories, start=1)}
+        self._labels = [own.get(label, label) for label in self._labels]
         self.categories = categories
-
-
-class _PackedInstances:
-    """The instances of every image in a few flat arrays.
-
-    Worker processes get three blocks of memory to copy or share, not millions of small Python objects.
-    """
-
-    def __init__(self, images: Sequence[Sequence[Instance]]) -> None:
-        instances = [instance for image in images for instance in image]
-        packed = [pickle.dumps([instance.segmentation for instance in image]) for image in images]
-        self.labels = np.array([instance.label for instance in instances], dtype=np.int64)
-        self.boxes = np.array([instance.box for instance in instances], dtype=np.float64).reshape(-1, 4)
-        self.crowds = np.array([instance.crowd for instance in instances], dtype=bool)
-        self.segmentations = np.frombuffer(b"".join(packed), dtype=np.uint8)
-        self.instance_ends = np.cumsum([0, *map(len, images)])
-        self.segmentation_ends = np.cumsum([0, *map(len, packed)])
-
-    def __getitem__(self, index: int) -> list[Instance]:
-        """The instances of one image."""
-        index %= len(self.instance_ends) - 1
-        own = slice(*self.instance_ends[index : index + 2])
-        start, end = self.segmentation_ends[index : index + 2]
-        segmentations = pickle.loads(self.segmentations[start:end].data)
-        columns = (
-            self.labels[own].tolist(),
-            map(tuple, self.boxes[own].tolist()),
-            segmentations,
-            self.crowds[own].tolist(),
-        )
-        return [Instance(*row) for row in zip(*columns, strict=True)]

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+from faster_coco_eval import mask_api_new_cpp as mask_api
 from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
 
@@ -104,7 +105,7 @@ def _annotation(shape: Shape, number: int, image_id: int) -> dict:
         runs = coco_mask.segmToRle(segmentation, width, height)
     else:
         runs = coco_mask.encode(np.asfortranarray(shape.visible.astype(np.uint8)))
-        counts = runs["counts"].decode() if number % 2 else _run_lengths(shape.visible)
+        counts = runs["counts"].decode() if number % 2 else mask_api.toUncompressedRLE([runs])[0]["counts"]
         segmentation = {"size": [height, width], "counts": counts}
     return {
         "id": number,
@@ -115,10 +116,3 @@ def _annotation(shape: Shape, number: int, image_id: int) -> dict:
         "bbox": [float(value) for value in coco_mask.toBbox(runs)],
         "iscrowd": 0,
     }
-
-
-def _run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs of equal pixels, column by column, the first one of zeros (perhaps none)."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat, prepend=False)).tolist()
-    return np.diff([0, *edges, flat.size]).tolist()

@@ -89,12 +89,10 @@ def _read(file: Path, axes: int) -> np.ndarray:
             size = math.prod(shape)
             if size > LARGEST:
                 raise ValueError(f"its header says {size} bytes, more than {LARGEST}")
-            content = np.empty(size, dtype=np.uint8)
-            place = 0
-            while count := stream.readinto(content.data[place:]):
-                place += count
-            if place < size or stream.read(1):
-                raise ValueError(f"it holds {'fewer' if place < size else 'more'} than the {size} bytes of its header")
+            content = stream.read(size + 1)
+            if len(content) != size:
+                fewer = "fewer" if len(content) < size else "more"
+                raise ValueError(f"it holds {fewer} than the {size} bytes of its header")
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{file}: cannot be read as an idx file ({error}); copy it again") from error
-    return content.reshape(shape)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from botvision.configuration import FieldError
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 from botvision.files import what_is_in
 
 logger = logging.getLogger("botvision")
@@ -78,9 +78,8 @@ class ImageFolder:
         """Say in one line how many files are left out, and why."""
         reasons = [f"{count} {reason}" for reason, count in (+self.left_out).most_common()]
         if reasons:
-            more = f" and {len(reasons) - REASONS_NAMED} other kinds" if len(reasons) > REASONS_NAMED else ""
             total = self.left_out.total()
-            logger.warning("%s: left out %d files: %s%s", self.folder, total, ", ".join(reasons[:REASONS_NAMED]), more)
+            logger.warning("%s: left out %d files: %s", self.folder, total, first_few(reasons, REASONS_NAMED))
 
     def _visible(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         with os.scandir(folder) as entries:

@@ -5,7 +5,6 @@ import re
 import unicodedata
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.io import loadmat
@@ -18,16 +17,7 @@ DEVKIT = Path("ILSVRC2012_devkit_t12") / "data"
 TRUTH_FILE = "ILSVRC2012_validation_ground_truth.txt"
 LABEL_LISTS = ("val.txt", "LOC_val_solution.csv")
 
-
-class FlatLabels(NamedTuple):
-    """The labels of images that lie side by side."""
-
-    classes: list[str]
-    """Sorted."""
-    labels: np.ndarray
-    """int64 (N,), in the order of the files."""
-    class_names: list[str] | None
-    """Readable names of the classes, where the source of the labels has them."""
+FlatLabels = tuple[list[str], np.ndarray, list[str] | None]
 
 
 def flat_labels(root: Path, folder: Path, files: list[str]) -> FlatLabels:
@@ -42,6 +32,10 @@ def flat_labels(root: Path, folder: Path, files: list[str]) -> FlatLabels:
         root: holds the splits, and one of these.
         folder: holds the images.
         files: their names.
+
+    Returns:
+        The classes, sorted; the label of each file, int64 (N,); and the classes' names for people to read, where the
+        source of the labels has them.
 
     Raises:
         UserError: none of these is there, or it does not fit the images.
@@ -81,7 +75,7 @@ def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
         labels.append(label_of_line[int(found[1]) - 1])
     _report_missing(folder, len(files), truth_file, len(lines))
     words = dict(synsets.values())
-    return FlatLabels(classes, np.array(labels), [words[wnid].split(",")[0] for wnid in classes])
+    return classes, np.array(labels), [words[wnid].split(",")[0] for wnid in classes]
 
 
 def _leaf_synsets(file: Path) -> dict[int, tuple[str, str]]:
@@ -116,7 +110,7 @@ def _from_list(file: Path, train: Path, folder: Path, files: list[str]) -> FlatL
             raise UserError(
                 f"{file}: line {number} has class {short(label)}, which is none of the {len(place)} of {train}"
             )
-    return FlatLabels(_class_folders(train) or sorted(place), np.array([place[label] for label, _ in listed]), None)
+    return _class_folders(train) or sorted(place), np.array([place[label] for label, _ in listed]), None
 
 
 def _places(train: Path, given: set[str], file: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from botvision.data.annotations import ImageRecord
 from botvision.data.image_files import check_inside
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 
 logger = logging.getLogger("botvision")
 
@@ -19,6 +19,8 @@ OTHER_NAMES = {"val": ("val", "valid"), "train": ("train", "default")}
 """What Roboflow calls the validation split, and CVAT the only one."""
 
 ROBOFLOW = "_annotations.coco.json"
+NAMED = 12
+"""Entries of a folder that a message names."""
 
 
 class CocoSplit(NamedTuple):
@@ -88,7 +90,7 @@ def _beside_images(folder: Path, pattern: str) -> list[CocoSplit]:
     return [CocoSplit(files[0], images if images.is_dir() else folder)] if len(files) == 1 else []
 
 
-def _contents(folder: Path, most: int = 12) -> str:
+def _contents(folder: Path) -> str:
     """The folders and JSON files in a folder and one level below, for messages."""
     entries = [*folder.glob("*"), *folder.glob("*/*")]
     names = sorted(
@@ -96,8 +98,7 @@ def _contents(folder: Path, most: int = 12) -> str:
         for entry in entries
         if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".json")
     )
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join(names[:most] + more) or "no folder and no JSON file"
+    return first_few(names, NAMED) or "no folder and no JSON file"
 
 
 def find_image_files(folder: Path, images: list[ImageRecord], *, follow_links: bool = False) -> list[ImageRecord]:

@@ -57,12 +57,6 @@ def mask_area(segmentation: list | dict | None, height: int, width: int) -> int:
     return int(coco_mask.area(run_lengths(segmentation, height, width)))
 
 
-def box_run_lengths(box: tuple[float, float, float, float], height: int, width: int) -> dict:
-    """Compressed run lengths of the pixels in a box x1, y1, x2, y2."""
-    x1, y1, x2, y2 = box
-    return run_lengths([[x1, y1, x2, y1, x2, y2, x1, y2]], height, width)
-
-
 def mask_box(segmentation: list | dict, height: int, width: int) -> list[float]:
     """The smallest box around the mask: [x, y, width, height] in pixels."""
     return coco_mask.toBbox(run_lengths(segmentation, height, width)).tolist()
@@ -91,11 +85,11 @@ def _usable_polygons(polygons: list, height: int, width: int) -> list | None:
             raise ValueError("must hold polygons, each a list of numbers [x1, y1, x2, y2, ...] of an even length")
         if len(polygon) < 6:
             continue
-        left, right = min(polygon[0::2]), max(polygon[0::2])
-        top, bottom = min(polygon[1::2]), max(polygon[1::2])
+        x, y = polygon[0::2], polygon[1::2]
+        left, right, top, bottom = min(x), max(x), min(y), max(y)
         if not (-FARTHEST_COORDINATE < min(left, top) <= max(right, bottom) < FARTHEST_COORDINATE):
             return None
-        area, outline = _area_and_outline(polygon)
+        area, outline = _area_and_outline(x, y)
         if not outline < LONGEST_OUTLINE:  # also where a coordinate is not a number
             return None
         kept.append(polygon)
@@ -104,9 +98,8 @@ def _usable_polygons(polygons: list, height: int, width: int) -> list | None:
     return kept if sure or (kept and mask_area(kept, height, width)) else None
 
 
-def _area_and_outline(polygon: list) -> tuple[float, float]:
+def _area_and_outline(x: list, y: list) -> tuple[float, float]:
     """Area in square pixels, and the length of the outline in pixels."""
-    x, y = polygon[0::2], polygon[1::2]
-    points = list(zip(x, y, strict=True))
     doubled = sum(map(mul, x, y[1:] + y[:1])) - sum(map(mul, y, x[1:] + x[:1]))
+    points = list(zip(x, y, strict=True))
     return abs(doubled) / 2, sum(map(dist, points, points[1:] + points[:1]))

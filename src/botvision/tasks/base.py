@@ -32,6 +32,8 @@ class EvalOptions(Config):
     """Evaluate on so many images alone."""
     batch_size: Count | None = None
     """Images at once."""
+    follow_links: bool = False
+    """Read images that are links to files elsewhere, as caches and DVC make them."""
     workers: CountOrZero = 1
     """Processes that read images; 0 reads them in the evaluating process."""
 

@@ -2,11 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from botvision.configuration import Config, Count, FieldError, Positive, ShareBelow1
+from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
 
 SEEDS = 2**32
 """NumPy's generators take seeds below this."""
@@ -70,6 +70,49 @@ class RunConfig(Config):
                 f"got {self.batch_size}",
             )
         return images
+
+
+class DataConfig(Config):
+    """What every task asks of its data."""
+
+    data: Path | str | None = None
+    """Where the data set is."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    train_images: Count | None = None
+    """Train on the first so many images alone."""
+    val_images: Count | None = None
+    """Evaluate on the first so many images alone."""
+    follow_links: bool = False
+    """Read images that are links to files elsewhere, as caches and DVC make them."""
+    flip: Share = 0.5
+    """Probability of a horizontal flip."""
+    workers: CountOrZero = 4
+    """Processes that read and augment images; 0 does it in the training process."""
+    ranges: ClassVar[tuple[str, ...]]
+    """Fields with two numbers, the smaller one first."""
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """The smaller number of a range comes first."""
+        for name in self.ranges:
+            smaller, larger = getattr(self, name)
+            if smaller > larger:
+                raise FieldError((name,), f"should be two numbers, the smaller one first, got {(smaller, larger)}")
+        return self
+
+
+class OptimizerConfig(Config):
+    """SGD."""
+
+    lr: Positive
+    """Learning rate for the task's reference batch; another batch size scales it linearly."""
+    momentum: ShareBelow1 = 0.9
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 1e-4
+    """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
 
 
 class ExperimentConfig(Config):

@@ -1,13 +1,13 @@
 """The settings of a classification experiment."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.configuration import Config, Count, FieldError, NotNegative, Positive, ShareBelow1
 from botvision.models import NetworkConfig, model_config
 from botvision.models.config import SpatialLayers
-from botvision.training.config import ExperimentConfig
+from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 Magnitude = Annotated[int, Field(ge=0, le=30)]
 """Of RandAugment, on the scale of the paper's authors: 10 is full strength, and 15 is the largest that they used."""
@@ -51,57 +51,31 @@ class ClassifierConfig(Config):
         return size if isinstance(size, int) else max(size)
 
 
-class ClassificationData(Config):
+class ClassificationData(DataConfig):
     """What a classifier is trained and evaluated on, and how the images are varied."""
 
     data: str | None = None
     """Folder with train/ and val/, in each a folder of images for every class; or shards, in a folder or at a URL."""
-    train_split: str = "train"
-    """Split to train on."""
-    val_split: str = "val"
-    """Split to evaluate on."""
-    follow_links: bool = False
-    """Read links in class folders that lead to files elsewhere, as caches and DVC make them."""
-    train_images: Count | None = None
-    """Train on the first so many images alone."""
-    val_images: Count | None = None
-    """Evaluate on the first so many images alone."""
     crop_scale: tuple[PositiveShare, PositiveShare] = (0.08, 1.0)
     """Smallest and largest share of an image's area in a random crop (Szegedy et al. 2015)."""
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Smallest and largest width over height of a random crop."""
-    flip: Share = 0.5
-    """Probability of a horizontal flip."""
     randaugment: tuple[Count, Magnitude] | None = None
     """RandAugment's layers and magnitude, such as 2 10 where 10 is full strength; none leaves it out."""
     mixup: NotNegative = 0.0
     """Alpha of mixup (Zhang et al. 2018), 0 leaves it out; where cutmix is on too, each batch draws one of the two."""
     cutmix: NotNegative = 0.0
     """Alpha of cutmix (Yun et al. 2019), 0 leaves it out."""
-    workers: CountOrZero = 4
-    """Processes that read and augment images; 0 does it in the training process."""
-
-    @model_validator(mode="after")
-    def check_order(self) -> Self:
-        """The smaller number of a range comes first."""
-        for name in ("crop_scale", "crop_ratio"):
-            smaller, larger = getattr(self, name)
-            if smaller > larger:
-                raise FieldError((name,), f"should be two numbers, the smaller one first, got {(smaller, larger)}")
-        return self
+    ranges: ClassVar[tuple[str, ...]] = ("crop_scale", "crop_ratio")
 
 
-class ClassificationOptimizer(Config):
-    """SGD for classification, with a learning rate that warms up and falls as a cosine to 0."""
+class ClassificationOptimizer(OptimizerConfig):
+    """SGD with Nesterov's momentum, with a learning rate that warms up and falls as a cosine to 0."""
 
     lr: Positive = 0.1
     """Learning rate for a batch of 256 images; another batch size scales it linearly."""
     warmup_epochs: NotNegative = 5
     """Passes over the training images during which the learning rate rises linearly from 0."""
-    momentum: ShareBelow1 = 0.9
-    """Nesterov momentum of SGD."""
-    weight_decay: NotNegative = 1e-4
-    """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
     label_smoothing: ShareBelow1 = 0.0
     """Share of a label's weight that is spread over all classes."""
 

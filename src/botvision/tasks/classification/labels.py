@@ -15,10 +15,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from botvision.configuration import FieldError
-from botvision.data.class_folders import ClassFolders, find_split_folder, folder_names
+from botvision.data.class_folders import ClassFolders, ImageFiles, find_split_folder, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.image_files import find_images
-from botvision.data.images import UnreadableImage
 from botvision.errors import UserError, first_few
 from botvision.tasks.classification.evaluate import RightLabels
 
@@ -28,35 +27,6 @@ Label = Annotated[int, Field(strict=True, ge=0)]
 REAL_LABELS = TypeAdapter(Annotated[list[list[Label]], Field(min_length=REAL_IMAGES, max_length=REAL_IMAGES)])
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 CLASSES_SHOWN = 5
-
-
-class ListedImages:
-    """Image files that a label file names, as :class:`~botvision.data.classification.ImageClasses` takes them.
-
-    ``right`` has at least one right label for each image file; ``classes`` and ``class_names`` are those of the model.
-    """
-
-    groups: np.ndarray | None = None
-
-    def __init__(
-        self, source: str | Path, right: dict[str, list[int]], classes: Sequence[str], class_names: Sequence[str]
-    ) -> None:
-        self.source = source
-        self.classes, self.class_names = list(classes), list(class_names)
-        self.files = list(right)
-        self.labels = np.array([labels[0] for labels in right.values()], dtype=np.int64)
-
-    def name(self, index: int) -> str:
-        """Path of an image."""
-        return self.files[index]
-
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        """The bytes of an image file, and its suffix; an UnreadableImage where they cannot be read."""
-        path = Path(self.files[index])
-        try:
-            return path.read_bytes(), path.suffix
-        except OSError as error:
-            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def open_labelled(
@@ -87,7 +57,8 @@ def open_labelled(
     """
     if labels is not None:
         right = read_labels(labels, Path(root), split, classes)
-        listed = ListedImages(labels, right, classes, class_names)
+        first = np.array([own[0] for own in right.values()], dtype=np.int64)
+        listed = ImageFiles(labels, right, first, classes, class_names)
         return ImageClasses(listed, transform, limit=limit), lambda target: right[target["path"]]
     dataset = ImageClasses(own_images(root, split, classes, follow_links), transform, limit=limit)
     places = class_places(dataset.classes, classes)

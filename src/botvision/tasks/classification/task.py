@@ -44,8 +44,6 @@ class ClassificationEvalOptions(EvalOptions):
     """Take the average of the weights, where the run keeps one, and not those of the last step."""
     labels: Path | None = None
     """Labels that count instead: ImageNet-ReaL's JSON, or lines of a path and a label."""
-    follow_links: bool = False
-    """Read links in class folders that lead to files elsewhere."""
 
 
 class ClassificationPredictOptions(PredictOptions):

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from botvision.data import Category, CocoDetection, ImageRecord
 from botvision.data.annotations import Instance
-from botvision.data.masks import box_run_lengths, mask_area, run_lengths
+from botvision.data.masks import run_lengths
 
 KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
@@ -87,12 +87,13 @@ def _truth(instance: Instance, image: ImageRecord, number: int) -> dict[str, Any
     """
     size = (image.height, image.width)
     x1, y1, x2, y2 = instance.box
-    area = mask_area(instance.segmentation, *size)
+    runs = run_lengths(instance.segmentation, *size)
+    area = int(coco_mask.area(runs))
     return {
         "image_id": number,
         "category_id": instance.label,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "segmentation": run_lengths(instance.segmentation, *size) if area else box_run_lengths(instance.box, *size),
+        "segmentation": runs if area else run_lengths([[x1, y1, x2, y1, x2, y2, x1, y2]], *size),
         "area": area or (x2 - x1) * (y2 - y1),
         "box": int(instance.crowd),
         "mask": int(instance.crowd or not area),

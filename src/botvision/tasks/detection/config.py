@@ -4,13 +4,13 @@ That code is github.com/tensorflow/tpu, models/official/detection.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share
 from botvision.models.config import SpatialLayers
-from botvision.training.config import ExperimentConfig
+from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 
 class DetectorConfig(Config):
@@ -94,38 +94,18 @@ class DetectorConfig(Config):
         return self
 
 
-class DetectionData(Config):
+class DetectionData(DataConfig):
     """What a detector is trained and evaluated on."""
 
     data: Path | None = None
     """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val; or in Roboflow's
     or CVAT's."""
-    train_split: str = "train"
-    """Split to train on."""
-    val_split: str = "val"
-    """Split to evaluate on."""
-    train_images: Count | None = None
-    """Train on the first so many images alone."""
-    val_images: Count | None = None
-    """Evaluate on the first so many images alone."""
-    follow_links: bool = False
-    """Read images that are links to files outside the image folder."""
     jitter: tuple[Positive, Positive] = (0.8, 1.25)
     """Smallest and largest random factor on an image that just fits the input (paper, Section 4.2)."""
-    flip: Share = 0.5
-    """Probability of a horizontal flip."""
-    workers: CountOrZero = 4
-    """Processes that read and augment images; 0 does it in the training process."""
-
-    @model_validator(mode="after")
-    def check_order(self) -> Self:
-        """The smaller factor comes first."""
-        if self.jitter[0] > self.jitter[1]:
-            raise FieldError(("jitter",), f"should be two factors, the smaller one first, got {self.jitter}")
-        return self
+    ranges: ClassVar[tuple[str, ...]] = ("jitter",)
 
 
-class DetectionOptimizer(Config):
+class DetectionOptimizer(OptimizerConfig):
     """SGD for detection, and a learning rate that warms up and falls in steps."""
 
     lr: Positive = 0.08
@@ -136,10 +116,6 @@ class DetectionOptimizer(Config):
     """Steps over which the learning rate rises linearly."""
     decay_at: tuple[Share, ...] = (2 / 3, 8 / 9)
     """Shares of the run after which the learning rate is divided by 10."""
-    momentum: ShareBelow1 = 0.9
-    """Momentum of SGD."""
-    weight_decay: NotNegative = 1e-4
-    """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
 
 
 class DetectionExperiment(ExperimentConfig):

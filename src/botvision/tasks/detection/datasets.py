@@ -6,10 +6,13 @@ from typing import Any
 
 from botvision.configuration import FieldError
 from botvision.data import Category, CocoDetection
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 from botvision.tasks.detection.rcnn import RCNN
 
 logger = logging.getLogger("botvision")
+
+NAMED = 5
+"""Categories that a message names."""
 
 
 def open_coco(folder: Path, split: str, detector: type[RCNN], **options: Any) -> CocoDetection:  # noqa: ANN401
@@ -76,10 +79,9 @@ def use_categories(dataset: CocoDetection, categories: list[Category], source: P
         dataset.use_categories(categories)
 
 
-def named(categories: list[Category], most: int = 5) -> str:
+def named(categories: list[Category]) -> str:
     """The first few categories, for a message."""
-    more = [f"and {len(categories) - most} more"] if len(categories) > most else []
-    return ", ".join([f"{category.name[:60]!r} (id {category.id!s:.40})" for category in categories[:most]] + more)
+    return first_few([f"{category.name[:60]!r} (id {category.id!s:.40})" for category in categories], NAMED)
 
 
 def counts(reasons: dict[str, int]) -> str:

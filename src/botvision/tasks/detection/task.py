@@ -50,8 +50,6 @@ class DetectionEvalOptions(EvalOptions):
     """Draw the first so many images, what was found beside the truth."""
     threshold: Share = 0.5
     """Detections that score less are not drawn; the scores count them all."""
-    follow_links: bool = False
-    """Read images that are links to files outside the image folder."""
 
 
 class DetectionPredictOptions(PredictOptions):
