@@ -90,6 +90,7 @@ def test_no_temporary_file_is_left(finished):
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "config.yaml",
+        "curves.png",
         "environment.json",
         "eval/metrics.json",
         "evaluations.csv",

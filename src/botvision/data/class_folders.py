@@ -100,14 +100,7 @@ class ClassFolders(ImageFiles):
 
 
 def _refuse_bad_classes(folder: Path, classes: list[str], label_of: dict[str, int], used: set[int]) -> None:
-    """Refuse class folders without images, and two of one name.
-
-    Args:
-        folder: holds the class folders.
-        classes: their names, sorted.
-        label_of: the label of each class folder.
-        used: labels that have images.
-    """
+    """Refuse class folders without images, whose label is not used, and two of one name; `classes` are sorted."""
     empty = sorted(name for name, label in label_of.items() if label not in used)
     if empty:
         more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""

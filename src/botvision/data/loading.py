@@ -54,8 +54,8 @@ class RunBatches(Sampler[list[tuple[int, int]]]):
         epoch, order = -1, torch.empty(0)
         for batch in range(self.start, self.batches):
             chosen = []
-            for i in range(self.batch_size):
-                place = (batch * self.batch_size + i) * self.world + self.rank
+            for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                place = sample * self.world + self.rank
                 if place // self.dataset_size != epoch:
                     epoch = place // self.dataset_size
                     order = draw(generator(self.seed, epoch))

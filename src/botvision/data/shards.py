@@ -27,12 +27,9 @@ LONGEST_LABEL = 20
 class Members(NamedTuple):
     """Where the images of a shard are."""
 
-    names: np.ndarray
-    """File names in the archive, as bytes."""
-    offsets: np.ndarray
-    """int64, in bytes."""
-    sizes: np.ndarray
-    """int64, in bytes."""
+    names: np.ndarray  # file names in the archive, as bytes
+    offsets: np.ndarray  # int64, in bytes
+    sizes: np.ndarray  # int64, in bytes
 
 
 class ImageShards:
@@ -171,13 +168,10 @@ def list_members(path: Path, labels: list[int]) -> Members:
         raise UserError(f"{path}: ends early, {last} ({whole} of {len(labels)}); copy or write it again")
     if len(images) != len(labels) or len(found) != len(labels):
         raise UserError(f"{path}: holds {len(images)} images, the list of shards says {len(labels)}; copy it again")
-    for (image, _, _), (name, label), expected in zip(images, found, labels, strict=True):
+    names, offsets, sizes = zip(*images, strict=True) if images else ((), (), ())
+    for image, (name, label), expected in zip(names, found, labels, strict=True):
         if PurePosixPath(image).stem != PurePosixPath(name).stem or label != str(expected):
             raise UserError(
                 f"{path}: sample {image} has label {printable(label)} in {name}, the list of shards says {expected}"
             )
-    return Members(
-        np.array([os.fsencode(name) for name, _, _ in images]),
-        np.array([offset for _, offset, _ in images]),
-        np.array([size for _, _, size in images]),
-    )
+    return Members(np.array([os.fsencode(name) for name in names]), np.array(offsets), np.array(sizes))

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from botvision.configuration import FieldError
-from botvision.data.class_folders import ClassFolders, ImageFiles, find_split_folder, folder_names
+from botvision.data.class_folders import ClassFolders, ImageFiles, folder_names
 from botvision.data.classification import ImageClasses, ImageStore, open_images
 from botvision.data.image_files import find_images
 from botvision.errors import UserError, first_few
@@ -71,9 +71,9 @@ def open_labelled(
 def own_images(root: str, split: str, classes: Sequence[str], follow_links: bool) -> ImageStore:
     """The images of a split, or of a folder that holds nothing but folders of the model's classes."""
     folder = Path(root)
-    inside = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    is_split = bool(class_places([name for name in inside if not name.startswith(".")], classes))
-    if is_split:
+    entries = folder.iterdir() if folder.is_dir() else ()
+    inside = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    if class_places(inside, classes):
         return ClassFolders(folder, folder, follow_links=follow_links)
     return open_images(root, split, follow_links=follow_links)
 
@@ -109,8 +109,7 @@ def read_labels(file: Path, root: Path, split: str, classes: Sequence[str]) -> d
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; labels of a file go with a folder of images")
-    has_split = any((root / name).is_dir() for name in folder_names(split))
-    folder = find_split_folder(root, split) if has_split else root
+    folder = next((root / name for name in folder_names(split) if (root / name).is_dir()), root)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,6 @@ from botvision.data.masks import run_lengths
 
 KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
-
 PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 METRICS = (*PRECISIONS, "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
 """COCO's names in COCO's order: average precision over IoU 0.50:0.95, at 0.50, at 0.75, by size of object; average
@@ -47,29 +46,23 @@ def coco_scores(
         For each kind the numbers of :func:`metrics`, between 0 and 1, or None where no object of that size exists; and
         "classes": for each kind {class: AP or None}, see :func:`class_names`.
     """
-    annotations = [
-        _truth(instance, image, number)
-        for number, image in enumerate(dataset.images, start=1)
-        for instance in dataset.instances(number - 1)
-    ]
     numbers = {image.id: number for number, image in enumerate(dataset.images, start=1)}
     labels = {category.id: label for label, category in enumerate(dataset.categories, start=1)}
     results = [
         {**result, "image_id": numbers[result["image_id"]], "category_id": labels[result["category_id"]]}
         for result in results
     ]
+    images = [{"id": numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images]
+    categories = [{"id": label} for label in labels.values()]
+    rows = (
+        _truth(own, image, numbers[image.id]) for n, image in enumerate(dataset.images) for own in dataset.instances(n)
+    )
+    # Ids from 1 on: the metric takes an object of id 0 for unmatched.
+    annotations = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
     scores: dict[str, Any] = {"classes": {}}
     for kind in kinds:
-        truth = COCO(
-            {
-                "images": [
-                    {"id": numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images
-                ],
-                "categories": [{"id": label} for label in labels.values()],
-                # Ids from 1 on: the metric takes an object of id 0 for unmatched.
-                "annotations": [{"id": n, **row, "iscrowd": row[kind]} for n, row in enumerate(annotations, start=1)],
-            }
-        )
+        own = [{**row, "iscrowd": row[kind]} for row in annotations]
+        truth = COCO({"images": images, "categories": categories, "annotations": own})
         scored = scorable_masks(results, annotations) if kind == "mask" else results
         evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
         evaluation.params.maxDets = limits(detections)
@@ -123,7 +116,7 @@ def class_precision(evaluation: COCOeval_faster) -> list[float | None]:
     """AP of each class over IoU 0.50:0.95, all sizes, most detections; None where the class has no object."""
     # precision: IoU thresholds x recalls x classes x sizes x detections an image
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-    return [share(precision[:, :, index].mean()) for index in range(precision.shape[2])]
+    return [share(value) for value in precision.mean(axis=(0, 1))]
 
 
 def class_names(categories: Sequence[Category]) -> list[str]:

@@ -147,17 +147,16 @@ class RegionHeads(RoIHeads):
                 is matched with, and its label, 0 for background.
             targets: "labels", "masks" and, where some masks are not known, "has_mask" (N,) of each image.
         """
-        objects = [label.nonzero()[:, 0] for label in labels]
-        # Objects whose mask is not known teach boxes and classes alone.
-        objects = [
-            own[target["has_mask"][match[own]]] if "has_mask" in target else own
-            for own, match, target in zip(objects, matched, targets, strict=True)
-        ]
-        boxes = [region[own] for region, own in zip(regions, objects, strict=True)]
-        matched_objects = [match[own] for match, own in zip(matched, objects, strict=True)]
+        boxes, objects = [], []
+        for region, match, label, target in zip(regions, matched, labels, targets, strict=True):
+            own = label.nonzero()[:, 0]
+            if "has_mask" in target:  # objects whose mask is not known teach boxes and classes alone
+                own = own[target["has_mask"][match[own]]]
+            boxes.append(region[own])
+            objects.append(match[own])
         gt_masks = [target["masks"] for target in targets]
         gt_labels = [target["labels"] for target in targets]
-        return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, matched_objects)
+        return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, objects)
 
     def classify(self, features: dict[str, Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, 4 * (K + 1)) of all regions of the batch, in float32."""

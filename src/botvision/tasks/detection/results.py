@@ -19,16 +19,9 @@ MASK_THRESHOLD = 0.5
 def in_original(
     detections: dict[str, Tensor], content_size: tuple[int, int], original_size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """Move detections from the network's input to the image that it was made from.
+    """Move the "boxes" of one image's detections from the network's input to the image; see :func:`to_original`.
 
-    Args:
-        detections: of one image, as :class:`~botvision.tasks.detection.rcnn.RCNN` gives them.
-        content_size: (height, width) that the image had in the input, in pixels.
-        original_size: (height, width) of the image, in pixels.
-
-    Returns:
-        The same with "boxes" (D, 4) as x1, y1, x2, y2 in pixels of the image. "masks" stay (D, 1, 28, 28),
-        probabilities inside the box: 100 masks of the size of a photograph would take gigabytes.
+    "masks" stay (D, 1, 28, 28), probabilities inside the box: 100 masks as large as a photograph would take gigabytes.
     """
     return {**detections, "boxes": to_original(detections["boxes"], content_size, original_size)}
 
