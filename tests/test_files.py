@@ -50,3 +50,12 @@ def test_a_table_is_continued_after_a_step(tmp_path):
     continue_table(table, ("step", "loss"), 2)
     with table.open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", [b"step,loss\n\xff,1\n", b"step,loss\none,1\n", b"loss\n1\n", b"step\n\x00\n"])
+def test_a_damaged_table_is_named(tmp_path, content):
+    table = tmp_path / "metrics.csv"
+    table.write_bytes(content)
+    with pytest.raises(UserError, match=str(table)):
+        continue_table(table, ("step", "loss"), 2)
+    assert table.read_bytes() == content

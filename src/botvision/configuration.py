@@ -7,13 +7,18 @@ from pydantic_core import ErrorDetails
 
 from botvision.errors import UserError, printable, short
 
-Count = Annotated[int, Field(ge=1)]
+LARGEST_COUNT = 2**31 - 1
+"""Of the libraries in C++ that take such numbers."""
+LARGEST = 1e30
+"""Larger numbers overflow in float32, the precision of weights and losses."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 """A whole number, at least 1."""
-CountOrZero = Annotated[int, Field(ge=0)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 """A whole number, at least 0."""
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 """A finite number above 0."""
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 """A finite number, at least 0."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number between 0 and 1, both included."""

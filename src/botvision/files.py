@@ -42,9 +42,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     The folder is created if needed. The temporary name keeps the suffix, which tells writers the format.
 
     Raises:
-        UserError: no space is left for the file.
+        UserError: no space is left for the file, or its folder is a file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path.parent} cannot be made, a file has this name; choose another folder") from error
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         with room_for(path):

@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from botvision.cli.messages import message_of
+
 # --- words ---
 
 
@@ -122,6 +124,8 @@ SETTINGS = [
     "--decay-at 2",
     "--seed -1",
     "--epochs inf",
+    "--detections 1000000000000",
+    "--lr 1e300",
 ]
 
 
@@ -169,6 +173,16 @@ def test_what_the_system_refuses_is_one_line_too(refusal, finished_run, shapes, 
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "out"
     assert str(tmp_path / "file") in refusal("eval", finished_run, "--data", shapes, "--out", out, "--images", 1)
+    image = shapes / "val2017" / "000000000009.jpg"
+    line = refusal("predict", finished_run, image, "--out", tmp_path / "file")
+    assert str(tmp_path / "file") in line
+    assert "choose another folder" in line
+
+
+def test_what_no_memory_holds_is_one_line():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert "memory" in message_of(caught.value)
 
 
 # --- checkpoints ---

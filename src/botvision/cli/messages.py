@@ -12,6 +12,9 @@ from botvision.errors import UserError
 FIELD_NAME = re.compile(r"(?<![\w./'\"-])[a-z]+(?:_[a-z]+)+(?![\w./'\"-])")
 """The name of a field inside a sentence, such as batch_size; no part of a file name and no quoted value."""
 
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory")
+"""As PyTorch says it of a processor's and of a GPU's."""
+
 NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
 
 
@@ -24,6 +27,8 @@ def message_of(error: Exception) -> str | None:
         text = f"{flag_of(error.path[-1])}: {problem}" if error.path else problem
     elif isinstance(error, UserError | OSError):  # the system's own errors name the file and what is wrong
         text = str(error)
+    elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
+        text = "the memory is too small for this; choose a smaller model, smaller images, or fewer of them at once"
     elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # so PyTorch says it
         text = (
             "a process that reads images was killed, most likely because memory or /dev/shm was full; "
@@ -39,6 +44,8 @@ def message_of_flags(error: cyclopts.CycloptsError) -> str:
     match error, error.__cause__:
         case cyclopts.UnusedCliTokensError(), _:
             return f"unexpected {', '.join(map(repr, error.unused_tokens or []))}; see --help"
+        case cyclopts.MissingArgumentError(argument=wanted, unused_tokens=None | []), _ if wanted and not wanted.tokens:
+            return f"{wanted.name} is missing; see --help"
         case cyclopts.CoercionError(), _ if error.token and error.argument and error.target_type in NUMBERS:
             return f"{error.argument.name}: should be {NUMBERS[error.target_type]}, got {error.token.value!r}"
         case cyclopts.ValidationError(), pydantic.ValidationError() as cause if error.argument:

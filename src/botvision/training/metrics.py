@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from botvision.errors import printable
+from botvision.errors import UserError, printable
 from botvision.files import room_for, whole_file
 from botvision.training.trainable import Trainable
 
@@ -114,11 +114,18 @@ def add_row(table: Path, columns: Sequence[str], values: Mapping[str, Any]) -> N
 
 
 def continue_table(table: Path, columns: Sequence[str], step: int) -> None:
-    """Start the table with its header, or keep the lines up to ``step`` of an existing one."""
+    """Start the table with its header, or keep the lines up to ``step`` of an existing one.
+
+    Raises:
+        UserError: the existing one is damaged.
+    """
     kept: list[dict[str, str]] = []
     if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        try:
+            with table.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        except (ValueError, LookupError, TypeError, csv.Error) as error:
+            raise UserError(f"{table} is damaged; remove it, and the run goes on without its lines") from error
     with whole_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
