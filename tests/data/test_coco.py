@@ -258,6 +258,18 @@ def test_boxes_are_clipped_to_the_image(write_coco, content):
     dataset = CocoDetection(write_coco(), "train")
     assert dataset[0][1]["boxes"][0].tolist() == [0, 0, 20, 2.5]
     assert dataset.dropped == {}
+    assert dataset.changed == {"box cut at the edge of its image": 1}
+
+
+def test_a_box_that_reaches_out_by_rounding_is_no_change(write_coco, content):
+    content["annotations"][0]["bbox"] = [-0.5, -1, 21, 5]
+    assert CocoDetection(write_coco(), "train").changed == {}
+
+
+def test_a_name_that_would_steer_a_terminal_is_read_with_its_codes_written_out(write_coco, content):
+    content["categories"][0]["name"] = "a\x1b[31mred"
+    names = [category.name for category in CocoDetection(write_coco(), "train").categories]
+    assert "a\\x1b[31mred" in names
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, TypeVar
 
 from botvision.data.masks import NUMBERS, mask_box, usable_segmentation
-from botvision.errors import UserError, short
+from botvision.errors import UserError, printable, short
 
 FARTHEST = 1e9
 """Boxes with a larger number are taken for infinite, in pixels."""
@@ -19,6 +19,8 @@ MOST_PIXELS = 2**31
 """Run lengths and files of images end there."""
 CROWD: dict[object, bool] = {None: False, 0: False, "0": False, 1: True, "1": True}
 """What tools write as 'iscrowd'; False and True are equal to 0 and 1."""
+ROUNDING = 2.0
+"""Boxes that reach so many pixels out of their image are cut there without a word."""
 NO_BOX = "box missing"
 
 Id = int | str
@@ -95,7 +97,7 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limi
     """
     content = _load(file)
     categories = list(
-        _records(content, "categories", file, lambda record: Category(record["id"], _text(record, "name")))
+        _records(content, "categories", file, lambda record: Category(record["id"], printable(_text(record, "name"))))
     )
     categories.sort(key=lambda category: (isinstance(category.id, str), category.id))
     images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
@@ -184,7 +186,7 @@ def _image(record: dict, folder: Path) -> ImageRecord:
 def _instance(record: dict, image: ImageRecord, label: int, masks: bool, changed: Counter[str]) -> Instance | str:
     """The annotation, or the reason why it is left out; counts in `changed` what was not as it should be."""
     segmentation = _segmentation(record, image, masks)
-    box = _clipped_box(record.get("bbox"), image)
+    box = _clipped_box(record.get("bbox"), image, changed)
     if box == NO_BOX and segmentation is not None:
         x, y, width, height = mask_box(segmentation, image.height, image.width)
         if width and height:
@@ -213,7 +215,7 @@ def _segmentation(record: dict, image: ImageRecord, masks: bool) -> list | dict 
         raise ValueError(f"'segmentation' {error}") from error
 
 
-def _clipped_box(box: object, image: ImageRecord) -> tuple[float, float, float, float] | str:
+def _clipped_box(box: object, image: ImageRecord, changed: Counter[str]) -> tuple[float, float, float, float] | str:
     """`bbox` (x, y, width, height) as x1, y1, x2, y2 inside the image, or the reason why it cannot be used."""
     if box is None or box == []:
         return NO_BOX
@@ -225,7 +227,11 @@ def _clipped_box(box: object, image: ImageRecord) -> tuple[float, float, float, 
     if width <= 0 or height <= 0:
         return "box without area"
     x1, y1, x2, y2 = max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
-    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else "box outside its image"
+    if x1 >= x2 or y1 >= y2:
+        return "box outside its image"
+    if min(x, y) < -ROUNDING or x + width > image.width + ROUNDING or y + height > image.height + ROUNDING:
+        changed["box cut at the edge of its image"] += 1
+    return x1, y1, x2, y2
 
 
 def _known(table: dict[Id, int], record: dict, field: str) -> int:

@@ -36,8 +36,9 @@ class CocoDetection(Dataset):
         annotation_file: the file that was read.
         annotated: whether the file has annotations at all; test splits may have none.
         dropped: how many annotations are not learnt, by reason; crowds are among them.
-        changed: how many objects got a box from their mask, or have no usable mask, by what it is.
+        changed: how many objects got a box from their mask, had it cut, or have no usable mask, by what it is.
         objects: number of objects to learn.
+        farthest: largest coordinate of their boxes, in pixels.
         objects_with_mask: how many of them have a mask.
     """
 
@@ -75,6 +76,7 @@ class CocoDetection(Dataset):
         warn_of_rotation_marks(self.annotation_file, sizes)
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]
         self.objects = len(learnt)
+        self.farthest = max((max(instance.box) for instance in learnt), default=0.0)
         self.objects_with_mask = sum(instance.segmentation is not None for instance in learnt)
         # One block of memory, which worker processes share; they would each copy millions of small objects.
         packed = [pickle.dumps(image) for image in found.instances]

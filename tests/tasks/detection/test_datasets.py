@@ -74,6 +74,11 @@ def test_boxes_without_masks_are_for_another_detector(task_of, segmentation):
     assert task_of(train, train, detector="faster_rcnn").train_set.objects == 2
 
 
+def test_boxes_as_shares_of_the_image_are_no_objects(task_of):
+    with pytest.raises(UserError, match=r"instances_train.json.*pixels"):
+        task_of([square(0, bbox=[0.2, 0.2, 0.5, 0.3], **NO_MASK)], [square(0)], detector="faster_rcnn")
+
+
 def test_some_masks_are_enough(task_of):
     assert task_of([square(0), square(50, **NO_MASK)], [square(0)]).train_set.objects_with_mask == 1
 

@@ -33,6 +33,11 @@ def check_trainable(dataset: CocoDetection) -> None:
             f"should be faster_rcnn, which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
             f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
         )
+    if dataset.objects and dataset.farthest <= 1:
+        raise UserError(
+            f"{file}: no box reaches farther than 1 pixel from the corner of its image; 'bbox' must be x, y, width and "
+            "height in pixels, not as shares of the image"
+        )
     if not dataset.objects:
         total = sum(dataset.dropped.values())
         reason = "none of them can be used"
