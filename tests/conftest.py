@@ -35,6 +35,7 @@ TINY = DetectorConfig(
     box_head_width=32,
     mask_head_width=16,
     mask_head_depth=1,
+    score_threshold=0.0,
 )
 
 

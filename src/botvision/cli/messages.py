@@ -29,6 +29,8 @@ def message_of(error: Exception) -> str | None:
         text = str(error)
     elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
         text = "the memory is too small for this; choose a smaller model, smaller images, or fewer of them at once"
+    elif isinstance(error, ValueError) and str(error).startswith("Expected more than 1 value per channel"):
+        text = "--images-per-device: batch norm needs several values of a channel; take larger images, or two at once"
     elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # so PyTorch says it
         text = (
             "a process that reads images was killed, most likely because memory or /dev/shm was full; "

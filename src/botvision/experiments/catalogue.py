@@ -31,6 +31,7 @@ SMALL = DetectionExperiment(
         roi_samples=64,
         box_head_width=256,
         mask_head_width=64,
+        score_threshold=0.0,  # the first guesses of a short run score less than 0.05
     ),
     data=DetectionData(workers=1),
     optimizer=DetectionOptimizer(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95)),
@@ -52,16 +53,15 @@ DEMO = SMALL.replace(
 
 FINETUNE = DetectionExperiment(
     # For 30 to 500 photographs: everything that weights of torchvision's ResNet-50 or Mask R-CNN hold is used, so the
-    # FPN has no norm, the anchors have torchvision's order, and norms its epsilon. Batch norm follows in tens of steps.
+    # variant, the order of anchors and the epsilon are torchvision's. Batch norm follows in tens of steps.
     model=DetectorConfig(
         backbone="resnet50",
         input_size=512,
         freeze_stem=True,
-        norm="none",
+        variant="torchvision",
         norm_epsilon=1e-5,
         norm_momentum=0.1,
         anchor_ratios=(0.5, 1.0, 2.0),
-        score_threshold=0.05,
     ),
     data=DetectionData(workers=1),
     optimizer=DetectionOptimizer(warmup_steps=100, decay_at=(0.75, 0.92)),

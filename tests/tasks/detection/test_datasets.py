@@ -38,7 +38,7 @@ def task_of(write_squares, tiny_experiment, tmp_path):
             tiny_experiment.replace(
                 model=tiny_experiment.model.replace(**model),
                 data=tiny_experiment.data.replace(data=tmp_path),
-                run=tiny_experiment.run.replace(out=tmp_path / "run", steps=2, batch_size=1, eval_every=1),
+                run=tiny_experiment.run.replace(out=tmp_path / "run", steps=2, batch_size=2, eval_every=1),
             )
         )
 

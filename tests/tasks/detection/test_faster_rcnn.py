@@ -16,7 +16,7 @@ from botvision.training.trainer import start
 
 def test_it_has_the_parts_of_torchvisions():
     theirs = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=8)
-    ours = FasterRCNN(DetectorConfig(detector="faster_rcnn", backbone="resnet50", norm="none"), 7)
+    ours = FasterRCNN(DetectorConfig(detector="faster_rcnn", backbone="resnet50", variant="torchvision"), 7)
     shapes = {name: value.shape for name, value in theirs.state_dict().items() if "num_batches_tracked" not in name}
     own = {name: value.shape for name, value in ours.state_dict().items() if "num_batches_tracked" not in name}
     assert own == shapes

@@ -98,7 +98,7 @@ CLASSES = 3
 def region_heads(**settings) -> RegionHeads:
     torch.manual_seed(0)
     config = DetectorConfig(
-        norm="none", fpn_channels=8, box_head_width=16, mask_head_width=8, mask_head_depth=1, **settings
+        variant="torchvision", fpn_channels=8, box_head_width=16, mask_head_width=8, mask_head_depth=1, **settings
     )
     heads = RegionHeads(
         config,

@@ -160,10 +160,10 @@ def test_as_many_detections_as_objects_are_drawn_without_a_threshold(detector, s
 def test_where_nothing_is_found_the_best_score_and_the_threshold_are_named(detector, tmp_path, caplog):
     file = save_image(tmp_path / "a.png")
     best = detect(detector, read_image(file))["scores"].max().item()
-    assert detect_files(detector, [file], tmp_path / "out", threshold=0.99) == []
+    assert detect_files(detector, [file], tmp_path / "out", threshold=1.0) == []
     (record,) = caplog.records
     assert record.msg.path == ("threshold",)
-    assert "0.99" in record.getMessage()
+    assert "1.0 or more" in record.getMessage()
     assert f"{best:.3g}" in record.getMessage()
     caplog.clear()
     assert detect_files(detector, [file], tmp_path / "out", threshold=best / 2)

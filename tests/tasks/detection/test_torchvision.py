@@ -19,10 +19,9 @@ KINDS = [Category(number, f"kind {number}") for number in range(1, CLASSES + 1)]
 CONTENT_SIZES = [(128, 160), (160, 101)]
 AS_TORCHVISION = DetectorConfig(
     backbone="resnet50",
-    norm="none",
+    variant="torchvision",
     norm_epsilon=1e-5,
     anchor_ratios=(0.5, 1.0, 2.0),
-    score_threshold=0.05,
     proposals_before_nms=(2000, 1000),
     proposals=(2000, 1000),
 )

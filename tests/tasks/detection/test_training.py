@@ -30,6 +30,10 @@ def train(model: MaskRCNN, batch, steps: int, lr: float = 0.1) -> None:
         optimizer.step()
 
 
+IDLE = {f"backbone.fpn.extra_blocks.{name}" for name in ("p6.bias", "norms.4.weight", "norms.4.bias")}
+"""A norm takes the bias before it off again; anchors of p6 are much larger than these images, so that none is drawn."""
+
+
 def changed_by_training(config: DetectorConfig, batch) -> tuple[set[str], set[str]]:
     """Names of the tensors, running statistics included, that training changed and that it left as they were."""
     torch.manual_seed(0)
@@ -42,21 +46,21 @@ def changed_by_training(config: DetectorConfig, batch) -> tuple[set[str], set[st
 
 def test_freeze_stem_keeps_stem_and_c2_and_their_statistics_bit_for_bit_and_moves_all_else(tiny, batch):
     changed, same = changed_by_training(tiny.replace(freeze_stem=True), batch)
-    assert {name.split(".")[2] for name in same} == {"conv1", "bn1", "layer1"}
+    assert {name.split(".")[2] for name in same - IDLE} == {"conv1", "bn1", "layer1"}
     assert not {name for name in changed if name.startswith(("backbone.body.layer1", "backbone.body.bn1"))}
     assert "backbone.body.layer2.0.bn1.running_mean" in changed
 
 
 def test_without_freeze_stem_everything_moves(tiny, batch):
-    assert changed_by_training(tiny, batch)[1] == set()
+    assert changed_by_training(tiny, batch)[1] <= IDLE
 
 
 def test_every_batch_norm_has_the_momentum_and_epsilon_of_the_detector(tiny):
-    model = MaskRCNN(tiny.replace(norm_momentum=0.25, norm_epsilon=0.5), 6)
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    model = MaskRCNN(tiny.replace(norm_momentum=0.25, norm_epsilon=0.5, head_norm=True), 6)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
     assert {(norm.momentum, norm.eps) for norm in norms} == {(0.25, 0.5)}
     parts = {name.split(".")[0] for name, module in model.named_modules() if module in norms}
-    assert parts == {"backbone", "roi_heads"}
+    assert parts == {"backbone", "rpn", "roi_heads"}
 
 
 def test_under_bfloat16_losses_are_finite_and_in_float32(tiny, batch):

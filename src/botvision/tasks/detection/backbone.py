@@ -1,12 +1,11 @@
 """A backbone of the catalogue with a feature pyramid on top: the features of every detector."""
 
 from collections import OrderedDict
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 
 from botvision.models import create_model
 from botvision.tasks.detection.config import DetectorConfig
@@ -15,12 +14,12 @@ from botvision.tasks.detection.config import DetectorConfig
 class PyramidBackbone(nn.Module):
     """Images to the maps p2 to p6 (Lin et al. 2017, FPN; paper, footnote 7).
 
-    ``body`` gives c2 to c5, ``fpn`` turns them into maps of equal width; p6 is p5 with every second pixel. Names are
-    torchvision's (``backbone.body``, ``backbone.fpn``), so that its detectors' weights load. ``strides`` are those of
-    the five maps against the image.
+    ``body`` gives c2 to c5, ``fpn`` turns them into maps of equal width. Names are torchvision's (``backbone.body``,
+    ``backbone.fpn``), so that its detectors' weights load. ``strides`` are those of the five maps against the image.
 
     Shape:
-        images (B, 3, H, W) -> {"p2": (B, fpn_channels, H/4, W/4), ..., "p5": stride 32, "pool": stride 64}.
+        images (B, 3, H, W) -> {"p2": (B, fpn_channels, H/4, W/4), ..., "p5": stride 32, "p6": stride 64}; torchvision's
+        variant calls the last one "pool".
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -32,9 +31,12 @@ class PyramidBackbone(nn.Module):
         self.fpn = FeaturePyramidNetwork(
             list(self.body.config.channels),
             config.fpn_channels,
-            extra_blocks=LastLevelMaxPool(),
-            norm_layer=batch_norm(config) if config.norm == "batch" else None,
+            extra_blocks=AuthorsLevels(config.fpn_channels) if config.variant == "authors" else LastLevelMaxPool(),
         )
+        if config.variant == "authors":
+            for layer in self.fpn.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.xavier_uniform_(layer.weight)  # torchvision starts the biases at 0, as the authors do
         self.out_channels = config.fpn_channels
         reductions = self.body.config.reductions
         self.strides = (*reductions, 2 * reductions[-1])
@@ -45,6 +47,18 @@ class PyramidBackbone(nn.Module):
         return self.fpn(OrderedDict(zip(("p2", "p3", "p4", "p5"), maps, strict=True)))
 
 
-def batch_norm(config: DetectorConfig) -> partial[nn.BatchNorm2d]:
-    """Batch norm with the detector's momentum and epsilon."""
-    return partial(nn.BatchNorm2d, eps=config.norm_epsilon, momentum=config.norm_momentum)
+class AuthorsLevels(ExtraFPNBlock):
+    """The end of the authors' FPN: p6, a strided convolution of p5, and then a batch norm on each of the five levels.
+
+    Source: github.com/tensorflow/tpu, models/official/detection/modeling/architecture/fpn.py.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(5))
+
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Maps p2 to p5 and their names -> p2 to p6, and theirs; the maps of the backbone, ``x``, are not used."""
+        levels = [*results, self.p6(results[-1])]
+        return [norm(level) for norm, level in zip(self.norms, levels, strict=True)], [*names, "p6"]

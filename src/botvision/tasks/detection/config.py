@@ -31,8 +31,12 @@ class DetectorConfig(Config):
     input_size: Count = 1024
     """Height and width, in pixels, that images are scaled, cropped and padded to."""
 
-    norm: Literal["batch", "none"] = "batch"
-    """Normalisation in the FPN and the mask head: batch norm, or none as in torchvision's first Mask R-CNN."""
+    variant: Literal["authors", "torchvision"] = "authors"
+    """Whose FPN, anchors and RoI pooling: the authors' (p6 by a strided convolution, batch norm on each level, anchors
+    around the centres of cells, one sample a pooled cell), or torchvision's (p6 by pooling, no norm, anchors of whole
+    pixels around the corners of cells, four samples), whose weights load then."""
+    head_norm: bool = False
+    """Batch norm in the RPN, the box head and the mask head, an option of the authors' code."""
     norm_momentum: Share = 0.003
     """Share of a step's statistics in the running ones, in every batch norm; short runs need more, such as 0.1."""
     norm_epsilon: Positive = 1e-4
@@ -76,7 +80,7 @@ class DetectorConfig(Config):
     mask_head_depth: CountOrZero = 4
     """3x3 convolutions of the mask head, before the one that doubles 14 x 14 to 28 x 28."""
 
-    score_threshold: Share = 0.0
+    score_threshold: Share = 0.05
     """Detections that score no more than this are dropped in test."""
     detection_nms: Share = 0.5
     """Overlap above which the weaker of two detections of a class is dropped."""
@@ -100,6 +104,8 @@ class DetectionData(DataConfig):
     data: Path | None = None
     """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val; or in Roboflow's
     or CVAT's."""
+    objects: Count = 100
+    """Most objects of a training image, the first ones of the file; the others are left out."""
     jitter: tuple[Positive, Positive] = (0.8, 1.25)
     """Smallest and largest random factor on an image that just fits the input (paper, Section 4.2)."""
     ranges: ClassVar[tuple[str, ...]] = ("jitter",)

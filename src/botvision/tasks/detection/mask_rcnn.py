@@ -5,7 +5,6 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from botvision.tasks.detection.backbone import batch_norm
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.rcnn import RCNN
 
@@ -18,7 +17,7 @@ class MaskRCNN(RCNN):
 
     def further_heads(self, config: DetectorConfig, num_classes: int) -> dict[str, nn.Module]:
         """The mask head."""
-        norm = batch_norm(config) if config.norm == "batch" else None
+        norm = nn.BatchNorm2d if config.head_norm else None
         width = config.mask_head_width
         return {
             "mask_head": MaskRCNNHeads(

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
@@ -20,13 +20,14 @@ class ProposalNetwork(RegionProposalNetwork):
     """
 
     def __init__(self, config: DetectorConfig, strides: tuple[int, ...]) -> None:
-        anchors = AnchorGenerator(
-            sizes=tuple((config.anchor_scale * stride,) for stride in strides),
-            aspect_ratios=(config.anchor_ratios,) * len(strides),
-        )
+        sizes = tuple((config.anchor_scale * stride,) for stride in strides)
+        anchors = AnchorGenerator(sizes, (config.anchor_ratios,) * len(strides))
+        if config.variant == "authors":
+            anchors = CentredAnchors(config, strides)
+        head = NormedRPNHead if config.head_norm else RPNHead
         super().__init__(
             anchors,
-            RPNHead(config.fpn_channels, len(config.anchor_ratios)),
+            head(config.fpn_channels, len(config.anchor_ratios)),
             fg_iou_thresh=config.rpn_foreground_iou,
             bg_iou_thresh=config.rpn_background_iou,
             batch_size_per_image=config.rpn_samples,
@@ -106,6 +107,49 @@ class ProposalNetwork(RegionProposalNetwork):
             if chosen.any():
                 box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
         return {"objectness": objectness, "proposal_box": self.box_weight * box}
+
+
+class CentredAnchors(nn.Module):
+    """Anchors around the centre of each cell, one of each ratio, as the authors' code places them.
+
+    Source: github.com/tensorflow/tpu, models/official/detection/dataloader/anchor.py.
+    """
+
+    cell: Tensor
+
+    def __init__(self, config: DetectorConfig, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        ratios = torch.tensor(config.anchor_ratios)
+        sides = torch.stack([ratios.rsqrt(), ratios.sqrt()], dim=1) * config.anchor_scale  # width and height, in cells
+        self.register_buffer("cell", torch.cat([0.5 - sides / 2, 0.5 + sides / 2], dim=1), persistent=False)
+        self.strides = strides
+
+    def num_anchors_per_location(self) -> list[int]:
+        """Of each level."""
+        return [len(self.cell)] * len(self.strides)
+
+    def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        """(A, 4) of each image, in pixels: level after level, row after row, the anchors of a cell in turn."""
+        levels = []
+        for stride, (height, width) in zip(self.strides, (level.shape[-2:] for level in maps), strict=True):
+            y, x = (torch.arange(side, device=self.cell.device, dtype=self.cell.dtype) for side in (height, width))
+            corners = torch.cartesian_prod(y, x).flip(1).repeat(1, 2)
+            levels.append((corners[:, None] + self.cell).view(-1, 4) * stride)
+        return [torch.cat(levels)] * len(images.image_sizes)
+
+
+class NormedRPNHead(RPNHead):
+    """The proposal network's layers, shared by the levels, with a batch norm for each level behind the first one."""
+
+    def __init__(self, channels: int, anchors: int) -> None:
+        super().__init__(channels, anchors)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(5))
+
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores (B, anchors, h, w) and box deltas (B, 4 * anchors, h, w) of each level."""
+        convolution = self.conv[0][0]
+        hidden = [F.relu(norm(convolution(level))) for norm, level in zip(self.norms, maps, strict=True)]
+        return [self.cls_logits(level) for level in hidden], [self.bbox_pred(level) for level in hidden]
 
 
 def proposal_recall(proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:

@@ -40,7 +40,7 @@ class RCNN(PixelModel):
             config, **box_heads(config, num_classes), **self.further_heads(config, num_classes)
         )
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.momentum, module.eps = config.norm_momentum, config.norm_epsilon
         self.freeze("c2" if config.freeze_stem else "none")
         self.to(memory_format=torch.channels_last)

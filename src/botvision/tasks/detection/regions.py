@@ -1,5 +1,6 @@
 """The heads on regions: class and box of each proposal, and its mask where there is a mask head."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,10 +23,24 @@ def box_heads(config: DetectorConfig, num_classes: int) -> dict[str, Any]:
         config: the detector as data.
         num_classes: K, without background.
     """
+    head = NormedBoxHead if config.head_norm else TwoMLPHead
     return {
-        "box_head": TwoMLPHead(config.fpn_channels * BOX_POOL**2, config.box_head_width),
+        "box_head": head(config.fpn_channels * BOX_POOL**2, config.box_head_width),
         "box_predictor": FastRCNNPredictor(config.box_head_width, num_classes + 1),
     }
+
+
+class NormedBoxHead(TwoMLPHead):
+    """The two fully connected layers with a batch norm behind each."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__(in_channels, width)
+        self.norm6, self.norm7 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Pooled regions (R, C, 7, 7) -> features (R, width)."""
+        hidden = F.relu(self.norm6(self.fc6(regions.flatten(start_dim=1))))
+        return F.relu(self.norm7(self.fc7(hidden)))
 
 
 class RegionHeads(RoIHeads):
@@ -52,9 +67,11 @@ class RegionHeads(RoIHeads):
         mask_head: nn.Module | None = None,
         mask_predictor: nn.Module | None = None,
     ) -> None:
-        levels = ["p2", "p3", "p4", "p5"]
+        # The authors' code takes one sample in the middle of each cell (ops/spatial_transform_ops.py).
+        samples = 1 if config.variant == "authors" else 2
+        pool = partial(MultiScaleRoIAlign, ["p2", "p3", "p4", "p5"], sampling_ratio=samples)
         super().__init__(
-            MultiScaleRoIAlign(levels, BOX_POOL, sampling_ratio=2),
+            pool(BOX_POOL),
             box_head,
             box_predictor,
             fg_iou_thresh=config.roi_iou,
@@ -65,7 +82,7 @@ class RegionHeads(RoIHeads):
             score_thresh=config.score_threshold,
             nms_thresh=config.detection_nms,
             detections_per_img=config.detections,
-            mask_roi_pool=MultiScaleRoIAlign(levels, MASK_POOL, sampling_ratio=2) if mask_head is not None else None,
+            mask_roi_pool=pool(MASK_POOL) if mask_head is not None else None,
             mask_head=mask_head,
             mask_predictor=mask_predictor,
         )
@@ -78,7 +95,7 @@ class RegionHeads(RoIHeads):
             nn.init.xavier_uniform_(layer.weight)
         for layer, std in ((self.box_predictor.cls_score, 0.01), (self.box_predictor.bbox_pred, 0.001)):
             nn.init.normal_(layer.weight, std=std)
-        for layer in (*self.box_head.children(), *self.box_predictor.children()):
+        for layer in (self.box_head.fc6, self.box_head.fc7, *self.box_predictor.children()):
             nn.init.zeros_(layer.bias)
 
     def forward(

@@ -85,7 +85,7 @@ class DetectionTask(Task):
         self.experiment = experiment.replace(data=experiment.data.replace(data=folder))
         data, size = self.experiment.data, experiment.model.input_size
         detector = DETECTORS[experiment.model.detector]
-        train = {"transform": train_transform(size, data.jitter, data.flip), "limit": data.train_images}
+        train = {"transform": train_transform(size, data.jitter, data.flip, data.objects), "limit": data.train_images}
         val = {"transform": eval_transform(size), "limit": data.val_images}
         self.train_set = open_coco(folder, data.train_split, detector, follow_links=data.follow_links, **train)
         check_trainable(self.train_set)

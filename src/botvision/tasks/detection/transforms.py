@@ -15,7 +15,9 @@ PADDING_COLOUR = (124.0, 116.0, 104.0)
 Target = dict[str, Any]
 
 
-def train_transform(input_size: int, jitter: tuple[float, float], flip: float = 0.5) -> v2.Transform:
+def train_transform(
+    input_size: int, jitter: tuple[float, float], flip: float = 0.5, objects: int = 100
+) -> v2.Transform:
     """Random flip, scale and crop to `(3, input_size, input_size)`, uint8, padded at the bottom and right.
 
     Instances that the crop leaves with a box under one pixel or an empty mask are removed. The target gains
@@ -25,12 +27,13 @@ def train_transform(input_size: int, jitter: tuple[float, float], flip: float = 
         input_size: side of the square, in pixels.
         jitter: smallest and largest scale, as multiples of the scale at which the whole image just fits.
         flip: probability of a horizontal flip.
+        objects: of the instances that are left, so many stay, the first ones.
     """
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(flip),  # first, where the image has the fewest pixels
             ScaleAndCrop(input_size, jitter),
-            RemoveInvisible(),
+            RemoveInvisible(objects),
             PadToSquare(input_size),
         ]
     )
@@ -101,7 +104,15 @@ class ScaleAndCrop(v2.Transform):
 
 
 class RemoveInvisible(v2.Transform):
-    """Remove instances with a box under one pixel wide or high, or a mask that is known and has become empty."""
+    """Remove instances with a box under one pixel wide or high, or a mask that is known and has become empty.
+
+    Of the others only the first ones stay, as many as are wanted.
+    """
+
+    def __init__(self, objects: int) -> None:
+        """See `train_transform`."""
+        super().__init__()
+        self.objects = objects
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
         """`boxes` (N, 4), `labels` (N,) and, where present, `masks` (N, h, w) and `has_mask` (N,) keep the same."""
@@ -110,6 +121,7 @@ class RemoveInvisible(v2.Transform):
         if "masks" in target:
             visible = target["masks"].as_subclass(Tensor).amax(dim=(1, 2)) > 0
             keep &= visible | ~target["has_mask"] if "has_mask" in target else visible
+        keep &= keep.cumsum(0) <= self.objects
         if keep.all():  # the usual case; copying masks takes long
             return image, target
         kept = dict(target)
