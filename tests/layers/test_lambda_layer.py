@@ -5,8 +5,6 @@ import timm.layers.lambda_layer
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch._dynamo.testing import CompileCounter
-from torch.export import Dim, export
 from torch.utils.flop_counter import FlopCounterMode
 
 from botvision.layers import Bottleneck
@@ -150,27 +148,6 @@ def test_weights_for_another_size_are_adapted():
     assert {name.rpartition(".")[2] for name in report.adapted} == {"rel_height", "rel_width"}
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(small(x), large(x))
-
-
-@pytest.mark.slow
-@pytest.mark.pools_open_sizes
-@pytest.mark.parametrize("spatial", LAMBDAS)
-def test_a_network_is_one_program_of_open_size(spatial):
-    torch.manual_seed(0)
-    model = wake(create_model("botnet50", spatial={"c5": spatial}, **SMALL))
-    torch._dynamo.reset()
-    counter = CompileCounter()
-    compiled = torch.compile(model, backend=counter, dynamic=True, fullgraph=True)
-    open_sides = {2: Dim("height", min=33, max=2048), 3: Dim("width", min=33, max=2048)}
-    program = export(model, (torch.randn(2, 3, 97, 130),), dynamic_shapes=(open_sides,)).module()
-    for size in [(97, 130), (65, 211), (300, 290)]:
-        x = torch.randn(2, 3, *size)
-        expected = model(x)
-        torch.testing.assert_close(program(x), expected, rtol=1e-3, atol=1e-3)
-        out = compiled(x)
-        torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-3)
-        out.sum().backward()
-    assert counter.frame_count == 1
 
 
 def test_what_cannot_be_built_is_refused():

@@ -7,7 +7,6 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from torch.export import Dim, export
 
-from botvision.layers import ATTENTION_KINDS
 from botvision.models import CATALOGUE, Network, NetworkConfig
 from botvision.models.config import STAGES
 
@@ -67,18 +66,6 @@ def test_every_kind_of_block_is_among_them():
         kinds = {tuple(name for name, _ in Network(config).named_modules()) for config in KINDS.values()}
     assert len(KINDS) == 8
     assert len(kinds) == 7  # BoTNet-S1 has the modules of BoTNet
-
-
-@pytest.mark.slow
-@pytest.mark.pools_open_sizes
-@pytest.mark.parametrize("kind", [kind for kind in ATTENTION_KINDS if kind != "qk+qr_relative"])
-def test_every_kind_of_attention_is_one_program(kind):
-    torch.manual_seed(0)
-    model = Network(
-        NetworkConfig(depths=(1, 1, 1, 1), attention_in=("c5",), attention=kind, width=8), num_classes=4
-    ).eval()
-    assert_one_program(model)
-    assert_exports(model)
 
 
 @pytest.mark.pools_open_sizes

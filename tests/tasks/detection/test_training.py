@@ -100,7 +100,7 @@ def test_a_small_detector_learns_four_images_by_heart(shapes):
     torch.manual_seed(0)
     model = MaskRCNN(config, 6).train()
     images = CocoDetection(shapes, "train", eval_transform(64), limit=4)
-    train(model, collate(list(images)), steps=250, lr=0.05)
+    train(model, collate(list(images)), steps=110, lr=0.05)
     scores = evaluate_detector(model, images, batch_size=4).scores
     assert scores["box"]["ap50"] > 0.9
     assert scores["mask"]["ap50"] > 0.8
