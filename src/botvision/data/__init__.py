@@ -1,6 +1,6 @@
 """Data sets for detection (COCO) and classification (folders, shards), and a generated data set."""
 
-from botvision.data.annotations import Category, ImageRecord
+from botvision.data.annotations import Category, ImageRecord, keypoint_names
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
 from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
@@ -22,6 +22,7 @@ __all__ = [
     "decode_image",
     "find_images",
     "find_split",
+    "keypoint_names",
     "open_classes",
     "read_image",
     "read_images",

@@ -3,12 +3,13 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, TypeVar
 
+from botvision.data.keypoints import names_and_skeleton, usable_keypoints
 from botvision.data.masks import NUMBERS, mask_box, usable_segmentation
 from botvision.errors import UserError, printable, short
 
@@ -29,10 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of object, with COCO's own id (ids may have gaps)."""
+    """A kind of object, with COCO's own id (ids may have gaps), and its keypoints, where these are read."""
 
     id: Id
     name: str
+    keypoints: tuple[str, ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """Pairs of keypoints to draw a line between, counted from 1."""
+
+
+def keypoint_names(categories: Sequence[Category]) -> tuple[str, ...]:
+    """The keypoints of the categories that have some; they are the same in all of these."""
+    return next((category.keypoints for category in categories if category.keypoints), ())
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class Instance(NamedTuple):
     segmentation: list | dict | None
     crowd: bool = False
     """A region of many objects at once: never learnt, and neither found nor missed in COCO's metric."""
+    keypoints: list[float] | None = None
+    """x, y in pixels and visibility of each keypoint of the category, one after the other, if any can be used."""
 
 
 class Annotations(NamedTuple):
@@ -79,31 +90,35 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 @no_garbage_collection()
-def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limit: int | None = None) -> Annotations:
-    """Read and check a COCO `instances` file, the one time that it is read.
+def read_annotations(
+    file: Path, image_folder: Path, *, masks: bool = True, keypoints: bool = False, limit: int | None = None
+) -> Annotations:
+    """Read and check a COCO `instances` or `person_keypoints` file, the one time that it is read.
 
     Boxes are clipped to their image; a missing box is made from the mask. Objects whose box cannot be used (of no area,
-    not finite, or outside its image) are left out and counted; crowds are counted too. Objects without a usable mask
-    stay, with None as their mask.
+    not finite, or outside its image) are left out and counted; crowds are counted too. Objects without a usable mask,
+    or without usable keypoints, stay, with None as their mask or keypoints.
 
     Args:
         file: COCO's JSON.
         image_folder: which the names of the images are relative to.
         masks: whether masks are wanted; if not, a wrong 'segmentation' counts as none.
+        keypoints: whether keypoints are wanted; if not, they are not looked at. All categories that have keypoints must
+            have the same ones.
         limit: number of images to take, the first ones of the file.
 
     Raises:
         UserError: anything else that is wrong; names the file, the record and the field.
     """
     content = _load(file)
-    categories = list(
-        _records(content, "categories", file, lambda record: Category(record["id"], printable(_text(record, "name"))))
-    )
+    categories = list(_records(content, "categories", file, lambda record: _category(record, keypoints)))
     categories.sort(key=lambda category: (isinstance(category.id, str), category.id))
     images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
     for name, found in (("categories", categories), ("images", images)):
         if not found:
             raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
+    if len({category.keypoints for category in categories if category.keypoints}) > 1:
+        raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
     numbers = {image.id: number for number, image in enumerate(images)}
     images = images[:limit]
@@ -115,7 +130,8 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limi
         number, label = _known(numbers, record, "image_id"), _known(labels, record, "category_id")
         if number >= len(images):
             return
-        instance = _instance(record, images[number], label, masks, changed)
+        count = len(categories[label - 1].keypoints)
+        instance = _instance(record, images[number], label, masks, count, changed)
         if isinstance(instance, str):
             dropped[instance] += 1
         else:
@@ -126,7 +142,7 @@ def read_annotations(file: Path, image_folder: Path, *, masks: bool = True, limi
     if annotated:
         for _ in _records(content, "annotations", file, read):
             pass
-    return Annotations(categories, images, instances, annotated, dict(+dropped), dict(changed))
+    return Annotations(categories, images, instances, annotated, dict(+dropped), dict(+changed))
 
 
 def _load(file: Path) -> dict:
@@ -169,6 +185,10 @@ def _records(content: dict, key: str, file: Path, read: Callable[[dict], T]) -> 
         yield made
 
 
+def _category(record: dict, keypoints: bool) -> Category:
+    return Category(record["id"], printable(_text(record, "name")), *(names_and_skeleton(record) if keypoints else ()))
+
+
 def _image(record: dict, folder: Path) -> ImageRecord:
     name = _text(record, "file_name")
     windows = PureWindowsPath(name)
@@ -183,7 +203,9 @@ def _image(record: dict, folder: Path) -> ImageRecord:
     return ImageRecord(record["id"], folder / name, height, width)
 
 
-def _instance(record: dict, image: ImageRecord, label: int, masks: bool, changed: Counter[str]) -> Instance | str:
+def _instance(
+    record: dict, image: ImageRecord, label: int, masks: bool, keypoints: int, changed: Counter[str]
+) -> Instance | str:
     """The annotation, or the reason why it is left out; counts in `changed` what was not as it should be."""
     segmentation = _segmentation(record, image, masks)
     box = _clipped_box(record.get("bbox"), image, changed)
@@ -201,7 +223,18 @@ def _instance(record: dict, image: ImageRecord, label: int, masks: bool, changed
         raise ValueError(f"'iscrowd' must be 0 or 1, not {short(crowd)}")
     if masks and segmentation is None and not CROWD[crowd]:
         changed["mask without pixels" if record.get("segmentation") else "box without mask"] += 1
-    return Instance(label, box, segmentation, CROWD[crowd])
+    points = _keypoints(record, keypoints)
+    if isinstance(points, str):
+        changed[points] += not CROWD[crowd]
+        points = None
+    return Instance(label, box, segmentation, CROWD[crowd], points)
+
+
+def _keypoints(record: dict, count: int) -> list[float] | str | None:
+    try:
+        return usable_keypoints(record.get("keypoints"), count) if count else None
+    except ValueError as error:
+        raise ValueError(f"'keypoints' {error}") from error
 
 
 def _segmentation(record: dict, image: ImageRecord, masks: bool) -> list | dict | None:

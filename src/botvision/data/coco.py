@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from botvision.data.annotations import Category, Instance, read_annotations
+from botvision.data.annotations import Category, Instance, keypoint_names, read_annotations
 from botvision.data.images import read_image, warn_of_rotation_marks
+from botvision.data.keypoints import mirrored
 from botvision.data.layouts import find_image_files, find_split
 from botvision.data.masks import decode_masks
 
@@ -27,6 +28,9 @@ class CocoDetection(Dataset):
     - `labels`: int64 (N,), 1..K in the order of COCO's ids; 0 is left for the background
     - `masks`: `tv_tensors.Mask`, uint8 (N, H, W); only where masks are read
     - `has_mask`: bool (N,), beside `masks`: whether the mask of the object is known; if not, its mask is empty
+    - `keypoints`: float32 (N, K, 3), x and y in pixels and the visibility, 0 to 2, all 0 for an object without; only
+      where they are read. 0.5 is added to the file's x and y, as a pixel spans from its index to the next one here
+    - `keypoint_mirror`: int64 (K,), beside `keypoints`: see `mirrored`
     - `image_id`: as in the file
     - `original_size`: (H, W) of the stored image
 
@@ -36,10 +40,11 @@ class CocoDetection(Dataset):
         annotation_file: the file that was read.
         annotated: whether the file has annotations at all; test splits may have none.
         dropped: how many annotations are not learnt, by reason; crowds are among them.
-        changed: how many objects got a box from their mask, had it cut, or have no usable mask, by what it is.
+        changed: how many objects got a box from their mask, had it cut, or have no usable mask or keypoints, by what it
+            is.
         objects: number of objects to learn.
         farthest: largest coordinate of their boxes, in pixels.
-        objects_with_mask: how many of them have a mask.
+        objects_with_mask, objects_with_keypoints: how many of them have a mask, and keypoints.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class CocoDetection(Dataset):
         *,
         limit: int | None = None,
         masks: bool = True,
+        keypoints: bool = False,
         follow_links: bool = False,
     ) -> None:
         """Read and check the annotations, and check that the image files are there.
@@ -60,15 +66,16 @@ class CocoDetection(Dataset):
             transform: takes and returns `(image, target)`.
             limit: number of images to take, the first ones of the file.
             masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
+            keypoints: whether to read keypoints, from COCO's own file of them where it is there.
             follow_links: whether links may lead out of the image folder.
 
         Raises:
             UserError: a file or folder is missing, or a record is wrong.
         """
-        self.annotation_file, image_folder = find_split(Path(folder), split)
-        found = read_annotations(self.annotation_file, image_folder, masks=masks, limit=limit)
+        self.annotation_file, image_folder = find_split(Path(folder), split, keypoints=keypoints)
+        found = read_annotations(self.annotation_file, image_folder, masks=masks, keypoints=keypoints, limit=limit)
         self.transform = transform
-        self.masks = masks
+        self.masks, self.keypoints = masks, keypoints
         self.categories = found.categories
         self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
         self.images = find_image_files(image_folder, found.images, follow_links=follow_links)
@@ -78,6 +85,7 @@ class CocoDetection(Dataset):
         self.objects = len(learnt)
         self.farthest = max((max(instance.box) for instance in learnt), default=0.0)
         self.objects_with_mask = sum(instance.segmentation is not None for instance in learnt)
+        self.objects_with_keypoints = sum(instance.keypoints is not None for instance in learnt)
         # One block of memory, which worker processes share; they would each copy millions of small objects.
         packed = [pickle.dumps(image) for image in found.instances]
         self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
@@ -109,6 +117,13 @@ class CocoDetection(Dataset):
             masks = decode_masks([instance.segmentation for instance in learnt], *size)
             target["masks"] = tv_tensors.Mask(masks)
             target["has_mask"] = masks.amax(dim=(1, 2)) > 0
+        if self.keypoints:
+            names = keypoint_names(self.categories)
+            nothing = [0.0] * 3 * len(names)
+            points = torch.tensor([instance.keypoints or nothing for instance in learnt], dtype=torch.float32)
+            points = points.reshape(len(learnt), len(names), 3)
+            target["keypoints"] = points + torch.tensor([0.5, 0.5, 0])
+            target["keypoint_mirror"] = torch.tensor(mirrored(names), dtype=torch.int64)
         return (image, target) if self.transform is None else self.transform(image, target)
 
     def instances(self, index: int) -> list[Instance]:

@@ -30,12 +30,13 @@ class CocoSplit(NamedTuple):
     image_folder: Path
 
 
-def find_split(folder: Path, split: str) -> CocoSplit:
+def find_split(folder: Path, split: str, *, keypoints: bool = False) -> CocoSplit:
     """Find the annotations and the images of a split.
 
     Known are COCO's layout (`annotations/instances_{split}2017.json` and `{split}2017/`, both also without the year),
     CVAT's (the same with the images in `images/{split}/`), Roboflow's (`{split}/_annotations.coco.json` beside the
-    images) and a folder with one JSON file beside its images or beside `images/`.
+    images) and a folder with one JSON file beside its images or beside `images/`. Where keypoints are wanted,
+    `person_keypoints_` in the place of `instances_` comes first.
 
     Raises:
         UserError: the folder, the annotations or the images are missing, or there are several; names what is there.
@@ -44,7 +45,8 @@ def find_split(folder: Path, split: str) -> CocoSplit:
         raise UserError(f"{folder}: no such folder; give the one that holds annotations/ and {split}2017/")
     for name in OTHER_NAMES.get(split, (split,)):
         years = [f"{name}2017", name]
-        found = [_in_annotations(folder, year) for year in years if _annotations(folder, year).is_file()]
+        own = {year: _annotations(folder, year, keypoints) for year in years}
+        found = [_in_annotations(folder, year, file) for year, file in own.items() if file.is_file()]
         found += _beside_images(folder / name, ROBOFLOW) or ([] if found else _beside_images(folder / name, "*.json"))
         if len(found) > 1:
             files = " and ".join(str(place.annotation_file) for place in found)
@@ -60,18 +62,18 @@ def find_split(folder: Path, split: str) -> CocoSplit:
         )
     (result,) = found
     name = result.image_folder.name
-    if result != CocoSplit(_annotations(folder, name), folder / name):  # not COCO's own
+    if result != CocoSplit(_annotations(folder, name, keypoints), folder / name):  # not COCO's own
         logger.info("%s: annotations %s, images in %s", split, result.annotation_file, result.image_folder)
     return result
 
 
-def _annotations(folder: Path, name: str) -> Path:
-    return folder / "annotations" / f"instances_{name}.json"
+def _annotations(folder: Path, name: str, keypoints: bool) -> Path:
+    instances, people = (folder / "annotations" / f"{kind}_{name}.json" for kind in ("instances", "person_keypoints"))
+    return people if keypoints and people.is_file() else instances
 
 
-def _in_annotations(folder: Path, name: str) -> CocoSplit:
+def _in_annotations(folder: Path, name: str, file: Path) -> CocoSplit:
     """COCO's and CVAT's layout."""
-    file = _annotations(folder, name)
     places = [folder / name, folder / "images" / name]
     found = [place for place in places if place.is_dir()] or [folder / "images"]
     if len(found) > 1:

@@ -1,7 +1,8 @@
-"""Object detection and instance segmentation on the backbones of the catalogue."""
+"""Object detection, instance segmentation and keypoints on the backbones of the catalogue."""
 
 from botvision.tasks.detection.config import DetectionExperiment, DetectorConfig
+from botvision.tasks.detection.keypoint_rcnn import KeypointRCNN
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
 from botvision.tasks.detection.rcnn import FasterRCNN
 
-__all__ = ["DetectionExperiment", "DetectorConfig", "FasterRCNN", "MaskRCNN"]
+__all__ = ["DetectionExperiment", "DetectorConfig", "FasterRCNN", "KeypointRCNN", "MaskRCNN"]

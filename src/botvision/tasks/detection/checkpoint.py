@@ -1,12 +1,13 @@
 """The description of a detector in its checkpoint, and a detector from a checkpoint."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from botvision.checkpoint import load_trained
-from botvision.data import Category
+from botvision.data import Category, keypoint_names
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.detectors import make_detector
 from botvision.tasks.detection.rcnn import RCNN
@@ -30,7 +31,7 @@ def describe(config: DetectorConfig, categories: list[Category]) -> dict[str, An
         "task": TASK,
         "version": __version__,
         "model": config.plain(),
-        "categories": [{"id": category.id, "name": category.name} for category in categories],
+        "categories": [asdict(category) for category in categories],
     }
 
 
@@ -39,6 +40,8 @@ def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetec
 
     def build(described: dict[str, Any]) -> tuple[RCNN, list[Category]]:
         categories = [Category(**category) for category in described["categories"]]
-        return make_detector(DetectorConfig(**described["model"]), len(categories)), categories
+        return make_detector(
+            DetectorConfig(**described["model"]), len(categories), len(keypoint_names(categories))
+        ), categories
 
     return LoadedDetector(*load_trained(path, TASK, build, device))

@@ -1,4 +1,4 @@
-"""COCO's 12 numbers for boxes and for masks."""
+"""COCO's numbers: 12 for boxes and for masks, 10 for keypoints."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,16 +9,28 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core import mask as coco_mask
 from rich.table import Table
 
-from botvision.data import Category, CocoDetection, ImageRecord
+from botvision.data import Category, CocoDetection, ImageRecord, keypoint_names
 from botvision.data.annotations import Instance
 from botvision.data.masks import run_lengths
 
-KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
+KINDS: dict[str, Literal["bbox", "segm", "keypoints"]] = {"box": "bbox", "mask": "segm", "keypoint": "keypoints"}
+FIELDS = {"box": "bbox", "mask": "segmentation", "keypoint": "keypoints"}
+"""Where the metric finds what it compares."""
 
 PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 METRICS = (*PRECISIONS, "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
 """COCO's names in COCO's order: average precision over IoU 0.50:0.95, at 0.50, at 0.75, by size of object; average
 recall with 1, 10 and 100 detections an image, by size of object."""
+
+
+KEYPOINT_METRICS = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75", "ar_medium", "ar_large")
+"""COCO's order for keypoints, with 20 detections an image; in the place of IoU is the similarity of keypoints (OKS)."""
+
+SIGMAS = {"nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107}
+SIGMAS |= {"knee": 0.087, "ankle": 0.089}
+OTHER_SIGMA = 0.05
+"""COCO's spread of each keypoint among annotators, as a share of the square root of the object's area, by the name
+without "left_" or "right_"; and that of keypoints with other names, a choice of this package."""
 
 
 def metrics(detections: int) -> list[str]:
@@ -39,12 +51,13 @@ def coco_scores(
     Args:
         dataset: its checked annotations are the truth, its images are those that count.
         results: detections in COCO's results format, in pixels of the original images.
-        kinds: "box", "mask" or both.
-        detections: the most detections of an image that count, the best ones.
+        kinds: of "box", "mask" and "keypoint". For keypoints the area of an object is that of its mask, or of its box
+            where it has none; objects without keypoints are neither found nor missed.
+        detections: the most detections of an image that count for boxes and masks, the best ones.
 
     Returns:
-        For each kind the numbers of :func:`metrics`, between 0 and 1, or None where no object of that size exists; and
-        "classes": for each kind {class: AP or None}, see :func:`class_names`.
+        For each kind the numbers of :func:`metrics` or :data:`KEYPOINT_METRICS`, between 0 and 1, or None where no
+        object of that size exists; and "classes": for each kind {class: AP or None}, see :func:`class_names`.
     """
     numbers = {image.id: number for number, image in enumerate(dataset.images, start=1)}
     labels = {category.id: label for label, category in enumerate(dataset.categories, start=1)}
@@ -54,8 +67,11 @@ def coco_scores(
     ]
     images = [{"id": numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images]
     categories = [{"id": label} for label in labels.values()]
+    names = keypoint_names(dataset.categories)
     rows = (
-        _truth(own, image, numbers[image.id]) for n, image in enumerate(dataset.images) for own in dataset.instances(n)
+        _truth(own, image, numbers[image.id], len(names))
+        for n, image in enumerate(dataset.images)
+        for own in dataset.instances(n)
     )
     # Ids from 1 on: the metric takes an object of id 0 for unmatched.
     annotations = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
@@ -65,18 +81,28 @@ def coco_scores(
         truth = COCO({"images": images, "categories": categories, "annotations": own})
         scored = scorable_masks(results, annotations) if kind == "mask" else results
         evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
-        evaluation.params.maxDets = limits(detections)
+        if kind == "keypoint":
+            evaluation.params.kpt_oks_sigmas = np.array([sigma(name) for name in names])
+        else:
+            evaluation.params.maxDets = limits(detections)
         evaluation.run()
-        names = metrics(detections)
-        scores[kind] = {name: share(value) for name, value in zip(names, evaluation.stats[: len(names)], strict=True)}
+        columns = KEYPOINT_METRICS if kind == "keypoint" else metrics(detections)
+        values = evaluation.stats[: len(columns)]
+        scores[kind] = {name: share(value) for name, value in zip(columns, values, strict=True)}
         scores["classes"][kind] = dict(zip(class_names(dataset.categories), class_precision(evaluation), strict=True))
     return scores
 
 
-def _truth(instance: Instance, image: ImageRecord, number: int) -> dict[str, Any]:
+def sigma(keypoint: str) -> float:
+    """How far off a keypoint of this name may be; see :data:`SIGMAS`."""
+    return SIGMAS.get(keypoint.removeprefix("left_").removeprefix("right_"), OTHER_SIGMA)
+
+
+def _truth(instance: Instance, image: ImageRecord, number: int, keypoints: int) -> dict[str, Any]:
     """An object as the metric wants it; under the names of the kinds, 1 where it is neither found nor missed.
 
-    This is so of crowds, and of the masks of objects whose mask is not known: there the box is the region.
+    This is so of crowds, and of the masks of objects whose mask is not known: there the box is the region. Of objects
+    without keypoints the metric itself knows it.
     """
     size = (image.height, image.width)
     x1, y1, x2, y2 = instance.box
@@ -90,6 +116,9 @@ def _truth(instance: Instance, image: ImageRecord, number: int) -> dict[str, Any
         "area": area or (x2 - x1) * (y2 - y1),
         "box": int(instance.crowd),
         "mask": int(instance.crowd or not area),
+        "keypoint": int(instance.crowd),
+        "keypoints": instance.keypoints or [0] * 3 * keypoints,
+        "num_keypoints": sum(visibility > 0 for visibility in (instance.keypoints or [])[2::3]),
     }
 
 
@@ -108,8 +137,9 @@ def scorable_masks(results: list[dict[str, Any]], annotations: list[dict[str, An
 
 def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCO:
     """Results as the metric reads them. A mask comes without its box, so that its size is its own and not the box's."""
-    needed, left_out = ("segmentation", "bbox") if kind == "mask" else ("bbox", "segmentation")
-    return truth.loadRes([{name: row[name] for name in row if name != left_out} for row in results if needed in row])
+    left_out = set(FIELDS.values()) - {FIELDS[kind]}
+    kept = [{name: row[name] for name in row if name not in left_out} for row in results if FIELDS[kind] in row]
+    return truth.loadRes(kept)
 
 
 def class_precision(evaluation: COCOeval_faster) -> list[float | None]:
@@ -131,13 +161,13 @@ def share(value: float) -> float | None:
 
 
 def scores_table(scores: dict[str, Any]) -> Table:
-    """The 12 numbers as a table, in percent."""
+    """The numbers as a table, in percent."""
     kinds = [kind for kind in KINDS if kind in scores]
-    names = list(scores[kinds[0]])
-    most = names[-4].removeprefix("ar")
-    table = Table("", *(f"{kind} (%)" for kind in kinds), caption=f"at most {most} detections an image")
-    for metric in names:
-        table.add_row(metric, *(percent(scores[kind][metric]) for kind in kinds))
+    most = list(scores[kinds[0]])[-4].removeprefix("ar")
+    caption = f"at most {most} detections an image" + (", 20 for keypoints" if "keypoint" in kinds else "")
+    table = Table("", *(f"{kind} (%)" for kind in kinds), caption=caption)
+    for metric in dict.fromkeys(name for kind in kinds for name in scores[kind]):
+        table.add_row(metric, *(percent(scores[kind].get(metric)) for kind in kinds))
     return table
 
 

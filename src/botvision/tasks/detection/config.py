@@ -16,8 +16,9 @@ from botvision.training.config import DataConfig, ExperimentConfig, OptimizerCon
 class DetectorConfig(Config):
     """A two-stage detector with FPN on a backbone of the catalogue (paper, Section 4)."""
 
-    detector: Literal["mask_rcnn", "faster_rcnn"] = "mask_rcnn"
-    """Mask R-CNN, or Faster R-CNN, which finds boxes alone and needs no masks in the data."""
+    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn"] = "mask_rcnn"
+    """Mask R-CNN; Faster R-CNN, which finds boxes alone and needs no masks in the data; or Keypoint R-CNN, which finds
+    boxes and keypoints."""
     backbone: str = "botnet50"
     """Name of a model in `botvision models`."""
     depths: tuple[Count, Count, Count, Count] | None = None
@@ -79,6 +80,10 @@ class DetectorConfig(Config):
     """Channels of the mask head's convolutions."""
     mask_head_depth: CountOrZero = 4
     """3x3 convolutions of the mask head, before the one that doubles 14 x 14 to 28 x 28."""
+    keypoint_head_width: Count = 512
+    """Channels of the keypoint head's convolutions (He et al. 2017)."""
+    keypoint_head_depth: Count = 8
+    """3x3 convolutions of the keypoint head, before the one that doubles 14 x 14 to 28 x 28."""
 
     score_threshold: Share = 0.05
     """Detections that score no more than this are dropped in test."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from botvision.configuration import FieldError
-from botvision.data import Category, CocoDetection
+from botvision.data import Category, CocoDetection, keypoint_names
 from botvision.errors import UserError, first_few
 from botvision.tasks.detection.rcnn import RCNN
 
@@ -16,8 +16,9 @@ NAMED = 5
 
 
 def open_coco(folder: Path, split: str, detector: type[RCNN], **options: Any) -> CocoDetection:  # noqa: ANN401
-    """Open a split of a data set; only a detector of masks needs masks in it. The options are CocoDetection's."""
-    return CocoDetection(folder, split, masks="mask" in detector.predicts, **options)
+    """Open a split of a data set, with what the detector learns of it. The options are CocoDetection's."""
+    options |= {"masks": "mask" in detector.predicts, "keypoints": "keypoint" in detector.predicts}
+    return CocoDetection(folder, split, **options)
 
 
 def check_trainable(dataset: CocoDetection) -> None:
@@ -32,6 +33,15 @@ def check_trainable(dataset: CocoDetection) -> None:
             ("model", "detector"),
             f"should be faster_rcnn, which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
             f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
+        )
+    if dataset.objects and dataset.keypoints and not dataset.objects_with_keypoints:
+        missing = "no category has 'keypoints', a list of names"
+        if keypoint_names(dataset.categories):
+            missing = f"each of the {dataset.objects} objects is a box without keypoints ({counts(dataset.changed)})"
+        raise FieldError(
+            ("model", "detector"),
+            f"should be mask_rcnn or faster_rcnn: {file} has no keypoints, {missing}; "
+            "COCO has them in person_keypoints_train2017.json beside instances_train2017.json",
         )
     if dataset.objects and dataset.farthest <= 1:
         raise UserError(
@@ -57,6 +67,8 @@ def warn_of_missing_objects(dataset: CocoDetection) -> None:
         logger.warning("%s: has no object, so that nothing can be scored", dataset.annotation_file)
     elif dataset.objects and dataset.masks and not dataset.objects_with_mask:
         logger.warning("%s: has no mask, so that boxes alone are scored", dataset.annotation_file)
+    elif dataset.objects and dataset.keypoints and not dataset.objects_with_keypoints:
+        logger.warning("%s: has no keypoints, so that boxes alone are scored", dataset.annotation_file)
 
 
 def use_categories(dataset: CocoDetection, categories: list[Category], source: Path) -> None:
@@ -86,7 +98,12 @@ def use_categories(dataset: CocoDetection, categories: list[Category], source: P
 
 def named(categories: list[Category]) -> str:
     """The first few categories, for a message."""
-    return first_few([f"{category.name[:60]!r} (id {category.id!s:.40})" for category in categories], NAMED)
+
+    def name(category: Category) -> str:
+        points = f", {len(category.keypoints)} keypoints: {first_few(category.keypoints, 3)}"
+        return f"{category.name[:60]!r} (id {category.id!s:.40}{points if category.keypoints else ''})"
+
+    return first_few([name(category) for category in categories], NAMED)
 
 
 def counts(reasons: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of detections: masks, boxes, class names and scores on the photograph."""
+"""Pictures of detections: masks, boxes, keypoints, class names and scores on the photograph."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -16,17 +16,20 @@ COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f
 """Far apart from each other, and dark enough for white letters; class i takes the i-th, modulo their number."""
 OPACITY = 115
 """Of masks, out of 255."""
+SURE_KEYPOINT = 0.05
+"""Keypoints that score less, or are not labelled, are not drawn."""
 
 
 def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categories: Sequence[Category]) -> Image.Image:
-    """Draw masks, boxes and names over an image, stronger detections over weaker ones.
+    """Draw masks, boxes, keypoints and names over an image, stronger detections over weaker ones.
 
     The plates with the names do not overlap: the strongest detection chooses its place first, and one for which no
     place is left beside its box or inside it stays without a name.
 
     Args:
         image: (3, H, W) uint8.
-        results: of this image in COCO's results format, strongest first; "score" and "segmentation" are optional.
+        results: of this image in COCO's results format, strongest first; "score", "segmentation" and "keypoints" are
+            optional.
         categories: where the names are; a category's place in it decides its colour.
 
     Returns:
@@ -47,6 +50,9 @@ def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categor
     draw = ImageDraw.Draw(picture)
     for box, colour in zip(reversed(boxes), reversed(colours), strict=True):
         draw.rectangle(box, outline=colour, width=max(2, max(picture.size) // 400))
+    for result in reversed(results):
+        if "keypoints" in result:
+            draw_keypoints(picture, result["keypoints"], categories[place[result["category_id"]]].skeleton, factor)
     taken = np.empty((0, 4))
     for result, box, colour in zip(results, boxes, colours, strict=True):
         score = f" {result['score']:.2f}" if "score" in result else ""
@@ -60,6 +66,23 @@ def blend_mask(picture: Image.Image, segmentation: Mapping[str, Any], colour: st
     mask = rle.decode(segmentation)[top : top + height, left : left + width]
     if mask.size:
         picture.paste(colour, (left, top), Image.fromarray(np.ascontiguousarray(mask) * np.uint8(OPACITY)))
+
+
+def draw_keypoints(
+    picture: Image.Image, keypoints: Sequence[float], skeleton: Sequence[tuple[int, int]], factor: int
+) -> None:
+    """Draw keypoints in COCO's format, and lines between those that the skeleton joins, each in its own colour."""
+    draw, radius = ImageDraw.Draw(picture), max(2, max(picture.size) // 250)
+    points = np.array(keypoints).reshape(-1, 3)
+    places = ((points[:, :2] + 0.5) * factor).tolist()
+    sure = points[:, 2] >= SURE_KEYPOINT
+    for line, (first, second) in enumerate(skeleton):
+        if sure[first - 1] and sure[second - 1]:
+            ends = (*places[first - 1], *places[second - 1])
+            draw.line(ends, fill=COLOURS[line % len(COLOURS)], width=radius)
+    for (x, y), drawn in zip(places, sure, strict=True):
+        if drawn:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="white", outline="black")
 
 
 def draw_name(picture: Image.Image, box: Sequence[float], name: str, colour: str, taken: np.ndarray) -> np.ndarray:

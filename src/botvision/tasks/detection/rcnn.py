@@ -66,13 +66,14 @@ class RCNN(PixelModel):
             images: (B, 3, H, W), 8-bit values (uint8, or float in 0..255), padding at the bottom and right.
             content_sizes: (height, width) of each image inside its padding, in pixels; the whole by default.
             targets: for each image "boxes" (N, 4) as x1, y1, x2, y2 in pixels, "labels" (N,) int64 in 1..K, and for a
-                detector with masks "masks" (N, H, W) uint8; needed in training.
+                detector with masks "masks" (N, H, W) uint8, with keypoints "keypoints" (N, K, 3), x, y in pixels and
+                visibility; needed in training.
 
         Returns:
             In training the losses that :attr:`loss_names` lists, and "proposal_recall", the share of the objects that
             a proposal overlaps by half. In test for each image "boxes" (D, 4) in pixels of the input, "labels" (D,),
-            "scores" (D,), best first, and of a detector with masks "masks" (D, 1, 28, 28), probabilities inside the
-            box.
+            "scores" (D,), best first; of a detector with masks "masks" (D, 1, 28, 28), probabilities inside the box;
+            with keypoints "keypoints" (D, K, 3), x, y in pixels and score.
 
         Raises:
             ValueError: training without targets.

@@ -1,4 +1,4 @@
-"""The heads on regions: class and box of each proposal, and its mask where there is a mask head."""
+"""The heads on regions: class and box of each proposal, and its mask and keypoints where there are heads for them."""
 
 from functools import partial
 from typing import Any
@@ -7,13 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
+from torchvision.models.detection.roi_heads import (
+    RoIHeads,
+    keypointrcnn_inference,
+    keypointrcnn_loss,
+    maskrcnn_inference,
+    maskrcnn_loss,
+)
 from torchvision.ops import MultiScaleRoIAlign
 
 from botvision.tasks.detection.config import DetectorConfig
 
 BOX_POOL, MASK_POOL = 7, 14
-"""Cells a side that a region is pooled to for the box head and for the mask head (He et al. 2017)."""
+"""Cells a side that a region is pooled to for the box head, and for the other heads (He et al. 2017)."""
 
 
 def box_heads(config: DetectorConfig, num_classes: int) -> dict[str, Any]:
@@ -44,11 +50,11 @@ class NormedBoxHead(TwoMLPHead):
 
 
 class RegionHeads(RoIHeads):
-    """Fast R-CNN's box head (Ren et al. 2015) and, where it is given, Mask R-CNN's mask head (He et al. 2017).
+    """Fast R-CNN's box head (Ren et al. 2015) and, where they are given, heads for masks and keypoints (He et al.).
 
-    Matching, sampling, pooling, decoding, NMS and the mask loss are torchvision's. It has a forward pass of ours for
-    two reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors' detection code
-    does, and boxes are decoded in float32 where the network runs in bfloat16.
+    Matching, sampling, pooling, decoding, NMS and the losses of masks and keypoints are torchvision's. It has a forward
+    pass of ours for two reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors'
+    detection code does, and boxes are decoded in float32 where the network runs in bfloat16.
 
     Args:
         config: the detector as data.
@@ -56,6 +62,8 @@ class RegionHeads(RoIHeads):
         box_predictor: from these to class logits (R, K + 1) and box deltas (R, 4 * (K + 1)).
         mask_head: from pooled regions (R, fpn_channels, 14, 14) to features; None for a detector without masks.
         mask_predictor: from these to mask logits (R, K + 1, 28, 28).
+        keypoint_head: from pooled regions (R, fpn_channels, 14, 14) to features; None for a detector without keypoints.
+        keypoint_predictor: from these to a heat map of logits for each keypoint, (R, keypoints, 56, 56).
     """
 
     def __init__(
@@ -66,6 +74,8 @@ class RegionHeads(RoIHeads):
         box_predictor: FastRCNNPredictor,
         mask_head: nn.Module | None = None,
         mask_predictor: nn.Module | None = None,
+        keypoint_head: nn.Module | None = None,
+        keypoint_predictor: nn.Module | None = None,
     ) -> None:
         # The authors' code takes one sample in the middle of each cell (ops/spatial_transform_ops.py).
         samples = 1 if config.variant == "authors" else 2
@@ -85,6 +95,9 @@ class RegionHeads(RoIHeads):
             mask_roi_pool=pool(MASK_POOL) if mask_head is not None else None,
             mask_head=mask_head,
             mask_predictor=mask_predictor,
+            keypoint_roi_pool=pool(MASK_POOL) if keypoint_head is not None else None,
+            keypoint_head=keypoint_head,
+            keypoint_predictor=keypoint_predictor,
         )
         self.huber_delta = config.roi_huber_delta
         self.reset_box_head()
@@ -112,12 +125,12 @@ class RegionHeads(RoIHeads):
             proposals: (P, 4) of each image, in pixels.
             image_shapes: (height, width) of each image inside its padding, in pixels.
             targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, H, W) of each image, and
-                optionally "has_mask" (N,) bool; needed in training.
+                optionally "has_mask" (N,) bool; for a keypoint head "keypoints" (N, K, 3); needed in training.
 
         Returns:
             In test, for each image "boxes" (D, 4), "labels" (D,), "scores" (D,) and, from a mask head, "masks"
-            (D, 1, 28, 28), probabilities inside the box; in training the losses "class", "box" and, of a mask head,
-            "mask". The other one is empty.
+            (D, 1, 28, 28), probabilities inside the box, from a keypoint head "keypoints" (D, K, 3); in training the
+            losses "class", "box" and, where there are the heads, "mask" and "keypoint". The other one is empty.
         """
         if self.training:
             return [], self.losses(features, proposals, targets)
@@ -126,6 +139,8 @@ class RegionHeads(RoIHeads):
         found = {"boxes": boxes, "labels": labels, "scores": scores}
         if self.has_mask():
             found["masks"] = maskrcnn_inference(self.segment(features, boxes), labels)
+        if self.has_keypoint():
+            found["keypoints"] = places(self.locate(features, boxes), boxes)
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)], {}
 
     def losses(
@@ -146,6 +161,12 @@ class RegionHeads(RoIHeads):
         losses = {"class": F.cross_entropy(logits, label), "box": box}
         if self.has_mask():
             losses["mask"] = self.mask_loss(features, regions, matched, labels, targets or [])
+        if self.has_keypoint():
+            # Objects without keypoints teach boxes and classes alone.
+            known = [(target["keypoints"][..., 2] > 0).any(dim=1) for target in targets or []]
+            boxes, objects = known_objects(regions, matched, labels, known)
+            points = [target["keypoints"] for target in targets or []]
+            losses["keypoint"] = keypointrcnn_loss(self.locate(features, boxes), boxes, points, objects)
         return losses
 
     def mask_loss(
@@ -164,13 +185,9 @@ class RegionHeads(RoIHeads):
                 is matched with, and its label, 0 for background.
             targets: "labels", "masks" and, where some masks are not known, "has_mask" (N,) of each image.
         """
-        boxes, objects = [], []
-        for region, match, label, target in zip(regions, matched, labels, targets, strict=True):
-            own = label.nonzero()[:, 0]
-            if "has_mask" in target:  # objects whose mask is not known teach boxes and classes alone
-                own = own[target["has_mask"][match[own]]]
-            boxes.append(region[own])
-            objects.append(match[own])
+        # Objects whose mask is not known teach boxes and classes alone.
+        known = [target.get("has_mask", torch.ones_like(target["labels"], dtype=torch.bool)) for target in targets]
+        boxes, objects = known_objects(regions, matched, labels, known)
         gt_masks = [target["masks"] for target in targets]
         gt_labels = [target["labels"] for target in targets]
         return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, objects)
@@ -185,6 +202,45 @@ class RegionHeads(RoIHeads):
         """Mask logits (R, K + 1, 28, 28) of all regions of the batch, in float32."""
         pooled = self.mask_roi_pool(features, regions, input_shapes(features))
         return self.mask_predictor(self.mask_head(pooled)).float()
+
+    def locate(self, features: dict[str, Tensor], regions: list[Tensor]) -> Tensor:
+        """Heat maps of the keypoints of all regions of the batch: logits (R, keypoints, 56, 56), in float32."""
+        pooled = self.keypoint_roi_pool(features, regions, input_shapes(features))
+        return self.keypoint_predictor(self.keypoint_head(pooled)).float().contiguous()  # as torchvision's loss needs
+
+
+def known_objects(
+    regions: list[Tensor], matched: list[Tensor], labels: list[Tensor], known: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The regions that are objects of which a head can learn, and the object of each.
+
+    Args:
+        regions, matched, labels: (R, 4), (R,) and (R,) of each image: sampled regions, the object that each of them
+            is matched with, and its label, 0 for background.
+        known: (N,) bool of each image: whether its object has what the head learns.
+    """
+    boxes, objects = [], []
+    for region, match, label, has in zip(regions, matched, labels, known, strict=True):
+        own = label.nonzero()[:, 0]
+        own = own[has[match[own]]]
+        boxes.append(region[own])
+        objects.append(match[own])
+    return boxes, objects
+
+
+def places(heat_maps: Tensor, boxes: list[Tensor]) -> list[Tensor]:
+    """Where the keypoints of the detections of each image are: (D, K, 3), x and y in pixels, and a score.
+
+    The place is the largest value of the heat map, scaled to the box; the score is the largest probability of a cell.
+
+    Args:
+        heat_maps: logits (R, K, 56, 56) of all detections of the batch.
+        boxes: (D, 4) of each image, in pixels.
+    """
+    found, _ = keypointrcnn_inference(heat_maps, boxes)
+    scores = heat_maps.flatten(start_dim=2).softmax(dim=2).amax(dim=2, keepdim=True)
+    in_images = scores.split([len(own) for own in boxes])
+    return [torch.cat([points[..., :2], own], dim=2) for points, own in zip(found, in_images, strict=True)]
 
 
 def input_shapes(features: dict[str, Tensor]) -> list[tuple[int, int]]:

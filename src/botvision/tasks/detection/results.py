@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from faster_coco_eval.core import mask as rle
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -11,7 +12,7 @@ from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 from torchvision.ops import box_convert
 
 from botvision.data import Category
-from botvision.tasks.detection.transforms import to_original
+from botvision.tasks.detection.transforms import points_to_original, to_original
 
 MASK_THRESHOLD = 0.5
 
@@ -19,11 +20,14 @@ MASK_THRESHOLD = 0.5
 def in_original(
     detections: dict[str, Tensor], content_size: tuple[int, int], original_size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """Move the "boxes" of one image's detections from the network's input to the image; see :func:`to_original`.
+    """Move the "boxes" and "keypoints" of an image's detections from the network's input to the image itself.
 
     "masks" stay (D, 1, 28, 28), probabilities inside the box: 100 masks as large as a photograph would take gigabytes.
     """
-    return {**detections, "boxes": to_original(detections["boxes"], content_size, original_size)}
+    moved = {**detections, "boxes": to_original(detections["boxes"], content_size, original_size)}
+    if "keypoints" in detections:
+        moved["keypoints"] = points_to_original(detections["keypoints"], content_size, original_size)
+    return moved
 
 
 def coco_results(
@@ -33,14 +37,17 @@ def coco_results(
 
     Args:
         detections: "boxes" (D, 4) as x1, y1, x2, y2 in pixels, "labels" (D,), "scores" (D,) of detections, and
-            optionally "masks", either probabilities inside the box, (D, 1, 28, 28), or 0 and 1, (D, height, width).
+            optionally "masks", either probabilities inside the box, (D, 1, 28, 28), or 0 and 1, (D, height, width), and
+            "keypoints" (D, K, 3), x and y in pixels and a score or the visibility.
         image_id: COCO id of the image.
         categories: label i stands for ``categories[i - 1]``.
         size: (height, width) of the image, in pixels.
 
     Returns:
         For each detection "image_id", "category_id", "bbox" [x, y, width, height] in pixels, "score" where there are
-        scores, and "segmentation" as run lengths where there are masks.
+        scores, "segmentation" as run lengths where there are masks, and "keypoints" where the category has some: x, y
+        and score or visibility of each, one after the other. COCO counts x and y from the middle of the first pixel, so
+        that 0.5 is taken off.
     """
     boxes = box_convert(detections["boxes"].float(), "xyxy", "xywh").tolist()
     ids = [categories[label - 1].id for label in detections["labels"].tolist()]
@@ -56,6 +63,12 @@ def coco_results(
         placed = pasted(masks, detections["boxes"].cpu(), size) if masks.ndim == 4 else ((0, 0, mask) for mask in masks)
         for result, (top, left, mask) in zip(results, placed, strict=True):
             result["segmentation"] = run_lengths(mask.numpy(), top, left, size)
+    if "keypoints" in detections:
+        points = detections["keypoints"].double().cpu() - torch.tensor([0.5, 0.5, 0], dtype=torch.float64)
+        with_keypoints = {category.id for category in categories if category.keypoints}
+        for result, own in zip(results, points.flatten(start_dim=1).tolist(), strict=True):
+            if result["category_id"] in with_keypoints:
+                result["keypoints"] = [round(value, 3) for value in own]
     return results
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from botvision.configuration import CountOrZero, FieldError, Share
-from botvision.data import CocoDetection
+from botvision.data import CocoDetection, keypoint_names
 from botvision.data.loading import Batch
 from botvision.device import pick_device
 from botvision.models import load_weights
@@ -108,7 +108,8 @@ class DetectionTask(Task):
 
     def make_model(self) -> RCNN:
         """The detector with random weights."""
-        return make_detector(self.experiment.model, len(self.train_set.categories))
+        categories = self.train_set.categories
+        return make_detector(self.experiment.model, len(categories), len(keypoint_names(categories)))
 
     def load_weights(self, model: Any, state: dict[str, Tensor]) -> str:  # noqa: ANN401 (of make_model)
         """Load initial weights into the whole detector, or into its backbone where they are a network's."""

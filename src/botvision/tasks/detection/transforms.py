@@ -31,7 +31,7 @@ def train_transform(
     """
     return v2.Compose(
         [
-            v2.RandomHorizontalFlip(flip),  # first, where the image has the fewest pixels
+            RandomFlip(flip),  # first, where the image has the fewest pixels
             ScaleAndCrop(input_size, jitter),
             RemoveInvisible(objects),
             PadToSquare(input_size),
@@ -45,6 +45,12 @@ def eval_transform(input_size: int) -> v2.Transform:
     The target, which may be an empty dict, gains `content_size`, the (h, w) in pixels that hold image.
     """
     return v2.Compose([ScaleAndCrop(input_size, (1.0, 1.0)), PadToSquare(input_size)])
+
+
+def points_to_original(points: Tensor, content_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+    """Keypoints (N, K, 3), x and y and a third number, brought back as by `to_original`, but not clipped."""
+    (height, width), (input_height, input_width) = original_size, content_size
+    return points * points.new_tensor([width / input_width, height / input_height, 1])
 
 
 def to_original(boxes: Tensor, content_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
@@ -61,6 +67,27 @@ def to_original(boxes: Tensor, content_size: tuple[int, int], original_size: tup
     return (boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])).clamp(min=0).minimum(limits)
 
 
+class RandomFlip(v2.Transform):
+    """Mirror the image and all that is in it, with some probability; what was on the left is then on the right."""
+
+    def __init__(self, probability: float) -> None:
+        """See `train_transform`."""
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
+        """`boxes`, `masks` and `keypoints`, where present, stay on the image; left keypoints become right ones."""
+        if torch.rand(()) >= self.probability:
+            return image, target
+        target = dict(target)
+        for name in {"boxes", "masks"} & target.keys():
+            target[name] = F.horizontal_flip(target[name])
+        if "keypoints" in target:
+            x, y, visibility = target["keypoints"][:, target["keypoint_mirror"]].unbind(dim=2)
+            target["keypoints"] = torch.stack([image.shape[-1] - x, y, visibility], dim=2)
+        return F.horizontal_flip(image), target
+
+
 class ScaleAndCrop(v2.Transform):
     """Scale the image by a random factor, then cut a random window where it is larger than the square.
 
@@ -74,7 +101,10 @@ class ScaleAndCrop(v2.Transform):
         self.jitter = jitter
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
-        """Image (3, H, W) to (3, h, w), h and w at most `input_size`; `boxes` and `masks` alike, where present."""
+        """Image (3, H, W) to (3, h, w), h and w at most `input_size`; `boxes`, `masks` and `keypoints` alike.
+
+        Keypoints outside the window lose their visibility.
+        """
         height, width = image.shape[-2:]
         factor = float(torch.empty(()).uniform_(*self.jitter))
         scale = self.input_size / max(height, width) * factor
@@ -92,6 +122,11 @@ class ScaleAndCrop(v2.Transform):
             # The exact kind of nearest neighbour: the plain one shifts masks by up to half a pixel.
             masks = F.crop(target["masks"], *window).unsqueeze(1)
             target["masks"] = tv_tensors.Mask(interpolate(masks, size=size, mode="nearest-exact").squeeze(1))
+        if "keypoints" in target:
+            x, y, visibility = target["keypoints"].unbind(dim=2)
+            x, y = (x - left) * (new_width / crop_width), (y - top) * (new_height / crop_height)
+            inside = (x >= 0) & (x <= new_width) & (y >= 0) & (y <= new_height)
+            target["keypoints"] = torch.stack([x, y, visibility * inside], dim=2)
         return image, target
 
     def _window(self, length: int, scale: float) -> tuple[int, int, int]:
@@ -115,7 +150,7 @@ class RemoveInvisible(v2.Transform):
         self.objects = objects
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
-        """`boxes` (N, 4), `labels` (N,) and, where present, `masks` (N, h, w) and `has_mask` (N,) keep the same."""
+        """`boxes` (N, 4), `labels` (N,) and, where present, `masks`, `has_mask` and `keypoints` keep the same."""
         sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
         keep = (sides >= 1).all(dim=1).as_subclass(Tensor)
         if "masks" in target:
@@ -125,7 +160,7 @@ class RemoveInvisible(v2.Transform):
         if keep.all():  # the usual case; copying masks takes long
             return image, target
         kept = dict(target)
-        for name in {"boxes", "labels", "masks", "has_mask"} & target.keys():
+        for name in {"boxes", "labels", "masks", "has_mask", "keypoints"} & target.keys():
             kept[name] = tv_tensors.wrap(target[name][keep], like=target[name])
         return image, kept
 
