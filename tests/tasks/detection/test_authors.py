@@ -10,6 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from botvision.tasks.detection import DetectorConfig, MaskRCNN
 from botvision.tasks.detection.backbone import PyramidBackbone
+from botvision.tasks.detection.mask_targets import crop_masks
 from botvision.tasks.detection.proposals import CentredAnchors
 from botvision.tasks.detection.transforms import RemoveInvisible
 
@@ -96,6 +97,7 @@ def test_heads_have_no_norm_unless_they_are_asked_for_it(shapes):
     masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
     masks[:, 8:40, 8:40] = 1
     target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1]), "masks": masks}
+    target["masks"] = crop_masks(masks, target["boxes"])
     losses = model.train()(images, None, [target, target])
     sum(losses.values()).backward()
     for part in (model.rpn.head, model.roi_heads.box_head, model.roi_heads.mask_head):

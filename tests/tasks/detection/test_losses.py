@@ -9,6 +9,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_convert
 
 from botvision.tasks.detection import DetectorConfig, MaskRCNN
+from botvision.tasks.detection.mask_targets import crop_masks
 from botvision.tasks.detection.proposals import ProposalNetwork, proposal_recall
 from botvision.tasks.detection.regions import RegionHeads, box_heads
 
@@ -35,7 +36,7 @@ def a_target(boxes: torch.Tensor, labels: list[int]) -> dict[str, torch.Tensor]:
     masks = torch.zeros(len(boxes), *SIZE, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.round().int().tolist(), strict=True):
         mask[top:bottom, left:right] = 1
-    return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64), "masks": masks}
+    return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64), "masks": crop_masks(masks, boxes)}
 
 
 def no_objects() -> dict[str, torch.Tensor]:

@@ -7,13 +7,14 @@ from botvision.data import CocoDetection
 from botvision.data.loading import collate
 from botvision.tasks.detection import DetectorConfig, MaskRCNN
 from botvision.tasks.detection.evaluate import evaluate_detector
+from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.training.schedule import sgd
 
 
 @pytest.fixture(scope="module")
 def batch(shapes, tiny):
-    dataset = CocoDetection(shapes, "train", train_transform(tiny.input_size, (1.0, 1.0)))
+    dataset = TrainingImages(CocoDetection(shapes, "train", train_transform(tiny.input_size, (1.0, 1.0))), 0.0, 100)
     return collate([dataset[index] for index in range(4)])
 
 
@@ -100,7 +101,7 @@ def test_a_small_detector_learns_four_images_by_heart(shapes):
     torch.manual_seed(0)
     model = MaskRCNN(config, 6).train()
     images = CocoDetection(shapes, "train", eval_transform(64), limit=4)
-    train(model, collate(list(images)), steps=110, lr=0.05)
+    train(model, collate(list(TrainingImages(images, 0.0, 100))), steps=110, lr=0.05)
     scores = evaluate_detector(model, images, batch_size=4).scores
     assert scores["box"]["ap50"] > 0.9
     assert scores["mask"]["ap50"] > 0.8

@@ -111,6 +111,8 @@ class DetectionData(DataConfig):
     or CVAT's."""
     objects: Count = 100
     """Most objects of a training image, the first ones of the file; the others are left out."""
+    copy_paste: Share = 0.0
+    """Probability that objects of another image are pasted over a training image (Ghiasi et al. 2020); needs masks."""
     jitter: tuple[Positive, Positive] = (0.8, 1.25)
     """Smallest and largest random factor on an image that just fits the input (paper, Section 4.2)."""
     ranges: ClassVar[tuple[str, ...]] = ("jitter",)
@@ -137,8 +139,10 @@ class DetectionExperiment(ExperimentConfig):
     optimizer: DetectionOptimizer = DetectionOptimizer()
 
     @model_validator(mode="after")
-    def check_frozen(self) -> Self:
-        """Frozen parts must be loaded."""
+    def check_parts(self) -> Self:
+        """Frozen parts must be loaded, and what is pasted must have masks."""
         if self.model.freeze_stem and self.run.weights is None:
             raise FieldError(("model", "freeze_stem"), "needs weights: random parts would stay as they are")
+        if self.data.copy_paste and self.model.detector != "mask_rcnn":
+            raise FieldError(("data", "copy_paste"), f"should be 0 for {self.model.detector}, which learns no masks")
         return self

@@ -66,8 +66,8 @@ class RCNN(PixelModel):
             images: (B, 3, H, W), 8-bit values (uint8, or float in 0..255), padding at the bottom and right.
             content_sizes: (height, width) of each image inside its padding, in pixels; the whole by default.
             targets: for each image "boxes" (N, 4) as x1, y1, x2, y2 in pixels, "labels" (N,) int64 in 1..K, and for a
-                detector with masks "masks" (N, H, W) uint8, with keypoints "keypoints" (N, K, 3), x, y in pixels and
-                visibility; needed in training.
+                detector with masks "masks" (N, 112, 112) inside the boxes, see ``crop_masks``, with keypoints
+                "keypoints" (N, K, 3), x, y in pixels and visibility; needed in training.
 
         Returns:
             In training the losses that :attr:`loss_names` lists, and "proposal_recall", the share of the objects that

@@ -12,11 +12,11 @@ from torchvision.models.detection.roi_heads import (
     keypointrcnn_inference,
     keypointrcnn_loss,
     maskrcnn_inference,
-    maskrcnn_loss,
 )
 from torchvision.ops import MultiScaleRoIAlign
 
 from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.mask_targets import mask_targets
 
 BOX_POOL, MASK_POOL = 7, 14
 """Cells a side that a region is pooled to for the box head, and for the other heads (He et al. 2017)."""
@@ -124,7 +124,7 @@ class RegionHeads(RoIHeads):
             features: the pyramid p2 to p6.
             proposals: (P, 4) of each image, in pixels.
             image_shapes: (height, width) of each image inside its padding, in pixels.
-            targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, H, W) of each image, and
+            targets: "boxes" (N, 4), "labels" (N,) and, for a mask head, "masks" (N, 112, 112) of each image, and
                 optionally "has_mask" (N,) bool; for a keypoint head "keypoints" (N, K, 3); needed in training.
 
         Returns:
@@ -183,14 +183,21 @@ class RegionHeads(RoIHeads):
             features: the pyramid p2 to p6.
             regions, matched, labels: (R, 4), (R,) and (R,) of each image: sampled regions, the object that each of them
                 is matched with, and its label, 0 for background.
-            targets: "labels", "masks" and, where some masks are not known, "has_mask" (N,) of each image.
+            targets: "boxes", "labels", "masks" and, where some masks are not known, "has_mask" (N,) of each image.
         """
         # Objects whose mask is not known teach boxes and classes alone.
         known = [target.get("has_mask", torch.ones_like(target["labels"], dtype=torch.bool)) for target in targets]
         boxes, objects = known_objects(regions, matched, labels, known)
-        gt_masks = [target["masks"] for target in targets]
-        gt_labels = [target["labels"] for target in targets]
-        return maskrcnn_loss(self.segment(features, boxes), boxes, gt_masks, gt_labels, objects)
+        own = {
+            name: torch.cat([target[name][number] for target, number in zip(targets, objects, strict=True)])
+            for name in ("boxes", "labels", "masks")
+        }
+        logits = self.segment(features, boxes)
+        if not len(logits):
+            return logits.sum()  # keeps the head in the graph
+        wanted = mask_targets(own["masks"], own["boxes"], torch.cat(boxes))
+        chosen = logits[torch.arange(len(logits), device=logits.device), own["labels"]]
+        return F.binary_cross_entropy_with_logits(chosen, wanted)
 
     def classify(self, features: dict[str, Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, 4 * (K + 1)) of all regions of the batch, in float32."""

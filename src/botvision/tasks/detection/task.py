@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection, keypoint_names
-from botvision.data.loading import Batch
+from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.device import pick_device
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
@@ -30,6 +31,7 @@ from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
 from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
@@ -120,6 +122,11 @@ class DetectionTask(Task):
         if random:
             raise FieldError(("model", "freeze_stem"), f"would keep {random} random, which the weights do not contain")
         return str(report)
+
+    def loader(self, batches: RunBatches) -> DataLoader:
+        """Images and targets of the training split."""
+        data = self.experiment.data
+        return training_loader(TrainingImages(self.train_set, data.copy_paste, data.objects), batches, data.workers)
 
     def rate(self, step: int, steps: int) -> float:
         """A linear warm-up, then a tenth at each of ``decay_at``."""
