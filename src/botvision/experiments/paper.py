@@ -221,7 +221,7 @@ TABLES = tables(
             "resnet50": detector("resnet50", 42.1, 37.7),
             "botnet50_qk": detector("botnet50", 42.7, 38.3, attention="qk"),
             "botnet50_qr_relative": detector("botnet50", 43.1, 38.4, attention="qr_relative"),
-            "botnet50_qk_qr_relative": detector("botnet50", 43.6, 38.9, attention="qk+qr_relative"),
+            "botnet50_qk_qr_relative": detector("botnet50", 43.6, 38.9),
             "botnet50_qk_qr_absolute": detector("botnet50", 42.5, 38.1, attention="qk+qr_absolute"),
         },
     ),
