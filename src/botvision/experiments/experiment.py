@@ -24,7 +24,7 @@ class Experiment:
     options: type[Config] = NoOptions
     """What can be chosen."""
     details: Callable[[], str] = str
-    """What to expect of a run: its cost, and what others measured."""
+    """What to expect of a run: its cost, and what others measured. Nothing by default."""
 
     @property
     def config(self) -> ExperimentConfig:
