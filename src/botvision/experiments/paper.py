@@ -25,8 +25,8 @@ CANONICAL_EPOCHS = 36
 """Of the setting that the paper calls canonical, with 1024 pixels and jitter 0.8 to 1.25 (footnote 9)."""
 WIDEST_JITTER = (0.1, 2.0)
 NO_WEIGHTS = (
-    "The paper starts from an ImageNet ResNet-200, whose weights nobody publishes. This row starts at random; after "
-    "botvision train imagenet/resnet200, add --weights runs/imagenet-resnet200."
+    "The paper starts from an ImageNet ResNet-200, of which neither torchvision nor timm has weights. This row starts "
+    "at random; after botvision train imagenet/resnet200, add --weights runs/imagenet-resnet200."
 )
 
 DATA_SETS = {"detection": ("COCO", 118_287), "classification": ("ImageNet", 1_281_167)}
