@@ -5,7 +5,7 @@ from urllib.error import URLError
 import pytest
 import timm
 import torch
-from torchvision.models import resnet50
+from torchvision.models import ResNet50_Weights, resnet50
 from torchvision.models._api import WeightsEnum
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
@@ -53,6 +53,16 @@ def differing(model, state, prefix=""):
         if not name.endswith("num_batches_tracked")
         if name not in state or not torch.equal(tensor, state[name])
     }
+
+
+def test_the_older_weights_of_torchvision_have_a_name(monkeypatch):
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: {self.url: torch.zeros(1)})
+    oldest, newest = ResNet50_Weights.IMAGENET1K_V1, ResNet50_Weights.DEFAULT
+    assert oldest != newest
+    assert [*read_state_dict("torchvision/resnet50.IMAGENET1K_V1")] == [oldest.url]
+    assert [*read_state_dict("torchvision/resnet50")] == [newest.url]
+    with pytest.raises(UserError, match=r"resnet50\.V9"):
+        read_state_dict("torchvision/resnet50.V9")
 
 
 @pytest.mark.parametrize("weights", ["torchvision/resnet50", "timm/resnet50"])

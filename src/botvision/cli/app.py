@@ -30,6 +30,7 @@ COMMANDS = {
     "eval": ("eval:evaluate", "RUN-or-CHECKPOINT --data DIR", "COCO's numbers, or accuracy and calibration"),
     "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),
     "attend": ("attend:attend", "RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR", "where points attend"),
+    "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
     "bench": ("bench:bench", "{attention,data}", "time and memory beside other implementations"),
 }

@@ -33,14 +33,17 @@ def image_progress(what: str) -> Iterator[OnImage]:
 
 
 def print_results(content: Any, tables: Iterable[Any], *, as_json: bool) -> None:  # noqa: ANN401 (plain data)
-    """Print plain data as JSON, or tables and lines, on standard output; of several processes only the first prints."""
+    """Print plain data as JSON, or tables and lines, on standard output; of several processes only the first prints.
+
+    Lines stay as long as they are, for those who copy them or give them to another program.
+    """
     if not first_process():
         return
     if as_json:
         print(json.dumps(content, allow_nan=False))
         return
     for table in tables:
-        Console(markup=False, highlight=False).print(table)
+        Console(markup=False, highlight=False).print(table, soft_wrap=isinstance(table, str))
 
 
 def report_run(outcome: Outcome, tables: Callable[[dict[str, Any]], Iterable[Any]], as_json: bool) -> int:

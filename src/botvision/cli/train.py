@@ -1,7 +1,7 @@
 """`botvision train`."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from botvision.cli.output import report_run, stderr
 from botvision.cli.settings import APP_SETTINGS
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
+from botvision.experiments.paper import TABLES
 from botvision.tasks.registry import TASKS, task_of_run
 from botvision.training import trainer
 from botvision.training.config import RunConfig
@@ -57,7 +58,12 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
         return train_experiment(name, entry, given, print_config=print_config, as_json=json)
 
     sections = [flags(type(section), f"Section {title}", section) for title, section in entry.config]
-    return run_words(name, with_flags(run, flags(entry.options, "Start from"), *sections), rest, entry.description)
+    return run_words(name, with_flags(run, flags(entry.options, "Start from"), *sections), rest, help_text(entry, rest))
+
+
+def help_text(entry: Experiment, words: Sequence[str]) -> str:
+    """What an experiment is and what to expect of it, where the words ask for help (counting takes a second)."""
+    return f"{entry.description}. {entry.details()}" if {"-h", "--help"} & set(words) else ""
 
 
 def run_words(name: str, command: Any, words: Any, description: str = "") -> int:  # noqa: ANN401
@@ -133,4 +139,4 @@ def grouped() -> Iterator[tuple[str, str, list[str]]]:
         if len(listed) == 1:
             yield listed[0], what, []
         else:
-            yield f"{group}/MODEL", what, [name.partition("/")[2] for name in listed]
+            yield f"{group}/{'ROW' if group in TABLES else 'MODEL'}", what, [name.partition("/")[2] for name in listed]

@@ -1,20 +1,14 @@
 """The named experiments: entries of one table; every field of each can be overridden on the command line."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
 
-from botvision.configuration import Config
 from botvision.errors import UserError
 from botvision.experiments.experiment import Experiment
-from botvision.experiments.recipes import smoke, train_by
+from botvision.experiments.paper import FULL, TABLES
+from botvision.experiments.recipes import classifier
 from botvision.models.catalogue import CATALOGUE, nearest
-from botvision.tasks.classification.config import ClassificationExperiment
 from botvision.tasks.detection.config import DetectionData, DetectionExperiment, DetectionOptimizer, DetectorConfig
 from botvision.training.config import RunConfig
-
-FULL = DetectionExperiment()
-"""Mask R-CNN as the paper trains it: 1024 pixels, batches of 64, the 1x schedule (paper, Section 4.1)."""
 
 SMALL = DetectionExperiment(
     # The same code with fewer and narrower blocks, for a CPU.
@@ -70,25 +64,6 @@ FINETUNE = DetectionExperiment(
     run=RunConfig(weights=Path("torchvision/resnet50"), batch_size=4, steps=1000, precision="float32", eval_every=250),
 )
 
-IMAGENET_MODELS = ("resnet50", "botnet50", "botnet50_s1")
-"""The models of Tables 9 and 10."""
-SCALED_MODELS = tuple(name for name in CATALOGUE if name.startswith(("botnet_t", "senet_s")))
-"""The models that the paper trained for Figure 5."""
-
-
-class SmokeOptions(Config):
-    """Options of the classification experiments of the paper."""
-
-    smoke: bool = False
-    """Start from a small version instead: narrow, few blocks, 64 pixels, 500 steps; minutes on a CPU."""
-
-
-class ImagenetOptions(SmokeOptions):
-    """Options of imagenet/MODEL."""
-
-    recipe: Literal["regular", "improved", "scaling"] = "regular"
-    """The settings to start from: regular (Table 9), improved (Table 10) or scaling (Figure 5)."""
-
 
 def detection(what: str, config: DetectionExperiment, **changes: str) -> Experiment:
     """A detection experiment, with some fields of its model changed."""
@@ -96,22 +71,8 @@ def detection(what: str, config: DetectionExperiment, **changes: str) -> Experim
     return Experiment(what, "detection", lambda options: changed)
 
 
-def classifier(model: str, recipe: str | None, what: str) -> Experiment:
-    """A model trained by a recipe, or by the one that the options name."""
-
-    def build(options: Any) -> ClassificationExperiment:  # noqa: ANN401 (of the type below)
-        config = train_by(recipe or options.recipe, model)
-        return smoke(config) if options.smoke else config
-
-    return Experiment(what, "classification", build, SmokeOptions if recipe else ImagenetOptions)
-
-
-def classifiers(group: str, models: Iterable[str], recipe: str | None, what: str) -> dict[str, Experiment]:
-    """The entries of a group of classification experiments: one for each model."""
-    return {f"{group}/{model}": classifier(model, recipe, what) for model in models}
-
-
 FINETUNE_WHAT = "for 30 to 500 photographs: 512 pixels, from pretrained weights, stem and c2 frozen"
+IMAGENET_WHAT = "any model on images in folders, 100 epochs; see the option recipe"
 EXPERIMENTS: dict[str, Experiment] = {
     "coco/botnet50": detection("BoTNet-50 Mask R-CNN on COCO, the paper's settings, 1x schedule (Table 2)", FULL),
     "coco/resnet50": detection("the ResNet-50 beside it (Table 2)", FULL, backbone="resnet50"),
@@ -124,10 +85,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "small/faster_botnet50": detection("the small BoTNet, boxes alone", SMALL, detector="faster_rcnn"),
     "small/keypoint_botnet50": detection("the small BoTNet, boxes and keypoints", SMALL, detector="keypoint_rcnn"),
     "demo/botnet50": detection("what `botvision demo` trains on generated images of 128 pixels", DEMO),
-    **classifiers("imagenet", CATALOGUE, None, "any model on images in folders, 100 epochs; see the option recipe"),
-    **classifiers("table9", IMAGENET_MODELS, "regular", "ImageNet in the regular setting, 100 epochs (Table 9)"),
-    **classifiers("table10", IMAGENET_MODELS, "improved", "ImageNet in the improved setting, 200 epochs (Table 10)"),
-    **classifiers("figure5", SCALED_MODELS, "scaling", "ImageNet in the scaling setting, 350 epochs (Figure 5)"),
+    **{f"imagenet/{model}": classifier(model, None, IMAGENET_WHAT) for model in CATALOGUE},
+    **{row: entry for table in TABLES.values() for row, entry in table.experiments()},
 }
 
 
@@ -137,6 +96,9 @@ def find_experiment(name: str) -> Experiment:
     Raises:
         UserError: there is none; the nearest names are given, or how those of its group continue.
     """
+    group = name.partition("/")[0]
+    if group in TABLES and name not in EXPERIMENTS:
+        raise UserError(f"{name} is no row that can be trained; botvision paper {group} lists the rows of {group}")
     if any(known.startswith(f"{name}/") for known in EXPERIMENTS):
         raise UserError(
             f"{name} needs a model: {name}/MODEL; botvision models lists them, botvision train those of {name}"

@@ -23,6 +23,8 @@ class Experiment:
     """The settings for some ``options``."""
     options: type[Config] = NoOptions
     """What can be chosen."""
+    details: Callable[[], str] = str
+    """What to expect of a run: its cost, and what others measured. Nothing by default."""
 
     @property
     def config(self) -> ExperimentConfig:

@@ -4,7 +4,10 @@ Each fits every model of the catalogue. The first two are in the paper (Sections
 its Figure 5, whose settings the paper takes from ResNet-RS (Bello et al. 2021).
 """
 
-from botvision.configuration import FieldError
+from typing import Any, Literal
+
+from botvision.configuration import Config, FieldError
+from botvision.experiments.experiment import Experiment
 from botvision.models.catalogue import nearest
 from botvision.tasks.classification.config import (
     ClassificationData,
@@ -80,3 +83,27 @@ def smoke(experiment: ClassificationExperiment) -> ClassificationExperiment:
         optimizer=experiment.optimizer.replace(lr=0.4, warmup_epochs=0),  # a run this short has to make large steps
         run=run,
     )
+
+
+class SmokeOptions(Config):
+    """Options of the classification experiments of the paper."""
+
+    smoke: bool = False
+    """Start from a small version instead: narrow, few blocks, 64 pixels, 500 steps; minutes on a CPU."""
+
+
+class ImagenetOptions(SmokeOptions):
+    """Options of imagenet/MODEL."""
+
+    recipe: Literal["regular", "improved", "scaling"] = "regular"
+    """The settings to start from: regular (Table 9), improved (Table 10) or scaling (Figure 5)."""
+
+
+def classifier(model: str, recipe: str | None, what: str) -> Experiment:
+    """A model trained by a recipe, or by the one that the options name."""
+
+    def build(options: Any) -> ClassificationExperiment:  # noqa: ANN401 (of the type below)
+        config = train_by(recipe or options.recipe, model)
+        return smoke(config) if options.smoke else config
+
+    return Experiment(what, "classification", build, SmokeOptions if recipe else ImagenetOptions)

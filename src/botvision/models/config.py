@@ -38,6 +38,9 @@ def image_side(value: Any) -> int | tuple[int, int]:  # noqa: ANN401 (whatever a
     return value if isinstance(value, int) else (sides[0], sides[1])
 
 
+Attention = Literal["none", "qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute"]
+"""Terms of the logits (Table 4); "none" is a convolution instead of attention."""
+
 Stage = Literal["c2", "c3", "c4", "c5"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Stages = Annotated[tuple[Stage, ...], BeforeValidator(one_or_more)]
@@ -68,7 +71,7 @@ class NetworkConfig(Config):
     """Blocks in c2, c3, c4 and c5."""
     attention_in: Stages = ()
     """Stages whose 3x3 convolutions are replaced by attention: ("c5",) is a BoTNet, () a ResNet."""
-    attention: Literal["none", "qk", "qr_relative", "qk+qr_relative", "qk+qr_absolute"] = "qk+qr_relative"
+    attention: Attention = "qk+qr_relative"
     """Terms of the logits in every BoT block (Table 4); "none" makes it a convolutional block."""
     spatial: SpatialLayers = Field(default_factory=dict)
     """Spatial layer of whole stages by its name in the registry, such as {"c5": "lambda"}; overrides attention_in."""

@@ -8,10 +8,11 @@ from botvision.errors import UserError
 
 
 def torchvision_state_dict(name: str) -> dict[str, Tensor]:
-    """The newest pretrained tensors of a torchvision model, such as resnet50 or maskrcnn_resnet50_fpn."""
+    """The pretrained tensors of a torchvision model: of resnet50 the newest, of resnet50.IMAGENET1K_V1 these."""
     from torchvision.models import get_model_weights
 
-    return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    model, _, which = name.partition(".")
+    return get_model_weights(model)[which or "DEFAULT"].get_state_dict(progress=False, check_hash=True)
 
 
 def timm_state_dict(name: str) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from botvision.errors import UserError
 from botvision.tasks.base import Task
 from botvision.tasks.classification.task import ClassificationTask
 from botvision.tasks.detection.task import DetectionTask
-from botvision.training.run_folder import read_config
+from botvision.training.config import ExperimentConfig
+from botvision.training.run_folder import RunRecord, read_config
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (DetectionTask, ClassificationTask)}
 """Every task by its name."""
@@ -52,10 +53,17 @@ def task_of_run(folder: Path, **changes: Any) -> Task:  # noqa: ANN401 (of RunCo
             cannot be used.
     """
     record = read_config(folder)
-    file = folder / "config.yaml"
+    experiment = experiment_of(record, folder / "config.yaml")
+    return task_named(record.task)(experiment.replace(run=experiment.run.replace(**changes)))
+
+
+def experiment_of(record: RunRecord, file: Path) -> ExperimentConfig:
+    """The settings of a run, checked.
+
+    Raises:
+        UserError: settings that are wrong; the message names the file and the field.
+    """
     try:
-        task = task_named(record.task)
-        experiment = task.config_type(**{str(name): value for name, value in record.settings.items()})
+        return task_named(record.task).config_type(**{str(name): value for name, value in record.settings.items()})
     except FieldError as error:
         raise UserError(f"{file}: {error}") from error
-    return task(experiment.replace(run=experiment.run.replace(**changes)))

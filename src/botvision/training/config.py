@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
 
@@ -38,7 +38,8 @@ class RunConfig(Config):
     threads: Count | None = None
     """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None
-    """Start from these: a file with torchvision's names, a run, its checkpoint, torchvision/NAME or timm/NAME."""
+    """Start from these: a file with torchvision's names, a run, its checkpoint, torchvision/NAME or timm/NAME. By
+    the word none an experiment that has such weights starts at random."""
     eval_every: Count | None = None
     """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: Count = 500
@@ -47,6 +48,12 @@ class RunConfig(Config):
     """Write a line of metrics after so many steps."""
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     """Of everything drawn: the weights, the order of the images, their augmentation, anchors, dropout."""
+
+    @field_validator("weights")
+    @classmethod
+    def no_weights(cls, weights: Path | None) -> Path | None:
+        """The word none instead of weights, as on the command line, is no weights."""
+        return None if weights == Path("none") else weights
 
     def total_steps(self, images: int) -> int:
         """Optimiser steps of a run on so many training images."""

@@ -165,6 +165,21 @@ def environment() -> dict[str, Any]:
 
 def read_scores(folder: Path, step: int) -> dict[str, Any] | None:
     """The content of ``eval/metrics.json`` without "step"; None if no evaluation of this step was completed."""
-    file = folder / "eval" / "metrics.json"
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = read_evaluation(folder)
     return content if content.pop("step", None) == step else None
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """The content of ``eval/metrics.json``: "step" and the scores of the last evaluation; empty if there was none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / "eval" / "metrics.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file} is no readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} should hold an object with the scores")
+    return content

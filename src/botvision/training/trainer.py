@@ -14,6 +14,7 @@ from botvision.configuration import FieldError
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.models import read_state_dict
+from botvision.models.named_weights import is_name_of_weights
 from botvision.training.checkpoint import recover_last
 from botvision.training.memory import check_memory
 from botvision.training.processes import launch
@@ -234,7 +235,15 @@ def initial_weights(source: Path) -> dict[str, Tensor]:
     """Weights to start from, by the names of the network or of the whole detector.
 
     Raises:
+        FieldError: published weights that cannot be had.
         UserError: missing, or not readable.
     """
-    state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
+    try:
+        state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
+    except UserError as error:
+        if not is_name_of_weights(str(source)):
+            raise
+        raise FieldError(
+            ("run", "weights"), f"{error}; choose a file of weights, or none to start at random"
+        ) from error
     return {name.removeprefix("network."): value for name, value in state.items()}  # of a classifier

@@ -14,6 +14,8 @@ from botvision.tasks.detection import DetectionExperiment
         ("model", "rpn_foreground_iou", 0.2),  # below the background's
         ("model", "detector", "yolo"),
         ("model", "freeze_stem", True),  # without weights
+        ("model", "backbone_norm", "frozen"),
+        ("model", "attention", "qkv"),
         ("model", "proposals", (1000,)),
         ("data", "jitter", (1.25, 0.8)),
         ("data", "jitter", (0, 1)),

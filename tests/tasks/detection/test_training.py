@@ -56,6 +56,13 @@ def test_without_freeze_stem_everything_moves(tiny, batch):
     assert changed_by_training(tiny, batch)[1] <= IDLE
 
 
+def test_a_frozen_norm_of_the_backbone_stays_and_the_rest_moves(tiny, batch):
+    changed, same = changed_by_training(tiny.replace(backbone_norm="frozen"), batch)
+    norms = {"bn1", "bn2", "bn3", "1"}  # the last one in the shortcuts
+    assert {name.split(".")[-2] for name in same if ".body." in name} == norms
+    assert not norms & {name.split(".")[-2] for name in changed if ".body." in name}
+
+
 def test_every_batch_norm_has_the_momentum_and_epsilon_of_the_detector(tiny):
     model = MaskRCNN(tiny.replace(norm_momentum=0.25, norm_epsilon=0.5, head_norm=True), 6)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]

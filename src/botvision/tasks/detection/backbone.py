@@ -1,13 +1,12 @@
 """A backbone of the catalogue with a feature pyramid on top: the features of every detector."""
 
 from collections import OrderedDict
-from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 
-from botvision.models import create_model
+from botvision.models import Network
 from botvision.tasks.detection.config import DetectorConfig
 
 
@@ -24,10 +23,7 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        names = ("depths", "width", "spatial", "input_size")
-        overrides: dict[str, Any] = {name: getattr(config, name) for name in names}
-        given = {name: value for name, value in overrides.items() if value is not None}
-        self.body = create_model(config.backbone, features_only=True, **given)
+        self.body = Network(config.network(), features_only=True)
         self.fpn = FeaturePyramidNetwork(
             list(self.body.config.channels),
             config.fpn_channels,

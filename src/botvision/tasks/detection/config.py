@@ -4,12 +4,13 @@ That code is github.com/tensorflow/tpu, models/official/detection.
 """
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share
-from botvision.models.config import SpatialLayers
+from botvision.models import NetworkConfig, model_config
+from botvision.models.config import Attention, SpatialLayers
 from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 
@@ -27,6 +28,11 @@ class DetectorConfig(Config):
     """Channels of the stem, instead of the named model's own; every stage follows."""
     spatial: SpatialLayers | None = None
     """Spatial layer of a stage instead of the named model's own, such as "lambda" for c5 (Bello 2021)."""
+    attention: Attention | None = None
+    """Terms of the logits in every BoT block, instead of the named model's own (paper, Table 4)."""
+    backbone_norm: Literal["batch", "frozen"] = "batch"
+    """Normalisation in the backbone: batch norm, over all GPUs of a run together (paper, Section 4), or batch norm that
+    stays as it was loaded."""
     freeze_stem: bool = False
     """Keep the stem and c2 as they were loaded, their batch norm included."""
     input_size: Count = 1024
@@ -92,6 +98,16 @@ class DetectorConfig(Config):
     detections: Count = 100
     """Most detections an image."""
 
+    def network(self) -> NetworkConfig:
+        """The network of the backbone.
+
+        Raises:
+            UserError: an unknown model, or fields that do not go together.
+        """
+        names = ("depths", "width", "spatial", "attention", "input_size")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return model_config(self.backbone, norm=self.backbone_norm, **given)
+
     @model_validator(mode="after")
     def check_thresholds(self) -> Self:
         """An anchor cannot be both an object and background."""
@@ -141,8 +157,9 @@ class DetectionExperiment(ExperimentConfig):
     @model_validator(mode="after")
     def check_parts(self) -> Self:
         """Frozen parts must be loaded, and what is pasted must have masks."""
-        if self.model.freeze_stem and self.run.weights is None:
-            raise FieldError(("model", "freeze_stem"), "needs weights: random parts would stay as they are")
+        frozen = {"freeze_stem": self.model.freeze_stem, "backbone_norm": self.model.backbone_norm == "frozen"}
+        for field in (name for name, is_frozen in frozen.items() if is_frozen and self.run.weights is None):
+            raise FieldError(("model", field), "needs weights: random parts would stay as they are")
         if self.data.copy_paste and self.model.detector != "mask_rcnn":
             raise FieldError(("data", "copy_paste"), f"should be 0 for {self.model.detector}, which learns no masks")
         return self
