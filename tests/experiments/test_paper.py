@@ -11,6 +11,7 @@ from botvision.data import CocoDetection
 from botvision.data.loading import collate
 from botvision.experiments.paper import TABLES
 from botvision.tasks.detection import MaskRCNN
+from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.schedule import sgd
 
@@ -167,7 +168,7 @@ def small_versions(tiny):
 
 def test_each_kind_of_network_trains_all_of_its_weights(shapes, tiny):
     """At a small size: the ResNet, the BoTNet with four kinds of attention, and three with inserted blocks."""
-    images = CocoDetection(shapes, "train", eval_transform(tiny.input_size))
+    images = TrainingImages(CocoDetection(shapes, "train", eval_transform(tiny.input_size)), 0.0, 100)
     batch = collate([images[index] for index in range(4)])
     targets, versions = batch["targets"], small_versions(tiny)
     layers = {}

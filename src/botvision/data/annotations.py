@@ -111,14 +111,10 @@ def read_annotations(
         UserError: anything else that is wrong; names the file, the record and the field.
     """
     content = _load(file)
-    categories = list(_records(content, "categories", file, lambda record: _category(record, keypoints)))
-    categories.sort(key=lambda category: (isinstance(category.id, str), category.id))
+    categories = _categories(content, file, keypoints)
     images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
-    for name, found in (("categories", categories), ("images", images)):
-        if not found:
-            raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
-    if len({category.keypoints for category in categories if category.keypoints}) > 1:
-        raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
+    if not images:
+        raise UserError(f"{file}: 'images' is empty; give a file with at least one entry there")
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
     numbers = {image.id: number for number, image in enumerate(images)}
     images = images[:limit]
@@ -143,6 +139,16 @@ def read_annotations(
         for _ in _records(content, "annotations", file, read):
             pass
     return Annotations(categories, images, instances, annotated, dict(+dropped), dict(+changed))
+
+
+def _categories(content: dict, file: Path, keypoints: bool) -> list[Category]:
+    """The categories by their ids, numbers before texts."""
+    categories = list(_records(content, "categories", file, lambda record: _category(record, keypoints)))
+    if not categories:
+        raise UserError(f"{file}: 'categories' is empty; give a file with at least one entry there")
+    if len({category.keypoints for category in categories if category.keypoints}) > 1:
+        raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
+    return sorted(categories, key=lambda category: (isinstance(category.id, str), category.id))
 
 
 def _load(file: Path) -> dict:
