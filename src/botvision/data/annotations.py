@@ -113,8 +113,9 @@ def read_annotations(
     content = _load(file)
     categories = _categories(content, file, keypoints)
     images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
-    if not images:
-        raise UserError(f"{file}: 'images' is empty; give a file with at least one entry there")
+    for name, found in (("categories", categories), ("images", images)):
+        if not found:
+            raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
     numbers = {image.id: number for number, image in enumerate(images)}
     images = images[:limit]
@@ -139,16 +140,6 @@ def read_annotations(
         for _ in _records(content, "annotations", file, read):
             pass
     return Annotations(categories, images, instances, annotated, dict(+dropped), dict(+changed))
-
-
-def _categories(content: dict, file: Path, keypoints: bool) -> list[Category]:
-    """The categories by their ids, numbers before texts."""
-    categories = list(_records(content, "categories", file, lambda record: _category(record, keypoints)))
-    if not categories:
-        raise UserError(f"{file}: 'categories' is empty; give a file with at least one entry there")
-    if len({category.keypoints for category in categories if category.keypoints}) > 1:
-        raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
-    return sorted(categories, key=lambda category: (isinstance(category.id, str), category.id))
 
 
 def _load(file: Path) -> dict:
@@ -191,8 +182,17 @@ def _records(content: dict, key: str, file: Path, read: Callable[[dict], T]) -> 
         yield made
 
 
-def _category(record: dict, keypoints: bool) -> Category:
-    return Category(record["id"], printable(_text(record, "name")), *(names_and_skeleton(record) if keypoints else ()))
+def _categories(content: dict, file: Path, keypoints: bool) -> list[Category]:
+    """Sorted by their ids."""
+
+    def read(record: dict) -> Category:
+        name = printable(_text(record, "name"))
+        return Category(record["id"], name, *(names_and_skeleton(record) if keypoints else ()))
+
+    categories = list(_records(content, "categories", file, read))
+    if len({category.keypoints for category in categories if category.keypoints}) > 1:
+        raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
+    return sorted(categories, key=lambda category: (isinstance(category.id, str), category.id))
 
 
 def _image(record: dict, folder: Path) -> ImageRecord:
