@@ -5,8 +5,8 @@ import re
 import reprlib
 from collections.abc import Sequence
 
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and what stands for the bytes of a file name that is not UTF-8."""
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines, and what stands for the bytes of a file name that is not UTF-8."""
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
 

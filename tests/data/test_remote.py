@@ -19,7 +19,7 @@ def fetched(url: str, size: int | None = None) -> bytes:
 def message_of(url: str, size: int | None = None) -> str:
     with pytest.raises(UserError) as caught:
         fetched(url, size)
-    assert str(caught.value).startswith(f"{url}: ")
+    assert str(caught.value).startswith(url.replace("\t", r"\t") + ": ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
