@@ -37,3 +37,14 @@ def test_maps_do_not_depend_on_padding_past_the_reach_of_convolutions(changes):
     for index, (height, width) in enumerate((content // model.config.reductions[-1]).tolist()):
         torch.testing.assert_close(ours[index, :, :height, :width], theirs[index, :, :height, :width])
         assert not torch.allclose(ours[index, :, :height, :width], blind[index, :, :height, :width], rtol=0.01)
+
+
+def test_recomputed_blocks_leave_out_the_same_padding():
+    gradients = []
+    for recompute in (False, True):
+        model = network()
+        model.set_grad_checkpointing(recompute)
+        images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+        model(images, torch.tensor([[64, 32]]))[-1].square().sum().backward()
+        gradients.append(images.grad)
+    torch.testing.assert_close(*gradients)

@@ -1,6 +1,5 @@
 """What a detector is: it gives losses for images and targets, and detections for images."""
 
-from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +10,13 @@ from botvision.tasks.pixels import PixelModel
 
 
 class Detector(PixelModel):
-    """The interface of a detector. It is made from its configuration and K, the number of classes of objects.
+    """The interface of a detector.
+
+    Args:
+        config: the detector as data.
+        num_classes: K, classes of objects, background not counted.
 
     Attributes:
-        config: the detector as data.
         backbone: images to maps, in sizes that do not depend on what is in them; its network is ``backbone.body``.
     """
 
@@ -24,14 +26,13 @@ class Detector(PixelModel):
     """The losses of a training step, which are added up."""
     measures: ClassVar[tuple[str, ...]] = ()
     """What else a training step reports."""
-    config: CommonConfig
     backbone: nn.Module
 
-    @abstractmethod
-    def __init__(self, config: Any, num_classes: int) -> None:  # noqa: ANN401 (of the detector's own type)
+    def __init__(self, config: CommonConfig, num_classes: int) -> None:
         super().__init__()
+        self.config = config
+        self.num_classes = num_classes
 
-    @abstractmethod
     def forward(
         self,
         images: Tensor,
@@ -53,6 +54,7 @@ class Detector(PixelModel):
         Raises:
             ValueError: training without targets.
         """
+        raise NotImplementedError
 
     def optimizer(self, config: Any) -> torch.optim.Optimizer | None:  # noqa: ANN401 (of the detector's own type)
         """The detector's own optimiser, with the settings of the experiment; None for SGD (the default)."""

@@ -27,7 +27,6 @@ class Detr(Detector):
 
     def __init__(self, config: DetrConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)
-        self.config = config
         self.backbone = ProjectedBackbone(config)
         self.transformer = Transformer(config)
         self.classify = nn.Linear(config.hidden, num_classes + 1)

@@ -30,8 +30,6 @@ class RCNN(Detector):
 
     def __init__(self, config: DetectorConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)
-        self.config = config
-        self.num_classes = num_classes
         self.backbone = PyramidBackbone(config)
         self.rpn = ProposalNetwork(config, self.backbone.strides)
         self.roi_heads = RegionHeads(
