@@ -91,7 +91,7 @@ SMALL_DETR = SMALL.replace(
         queries=50,
         dropout=0.0,
     ),
-    optimizer=DetrOptimizer(lr=5e-4, backbone_lr=5e-4, warmup_steps=50, decay_at=(0.8,)),
+    optimizer=DetrOptimizer(lr=1e-3, backbone_lr=1e-3, warmup_steps=50, decay_at=(0.8,)),
     run=SMALL.run.replace(steps=2000, clip_norm=1.0),
 )
 

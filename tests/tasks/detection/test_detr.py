@@ -154,7 +154,7 @@ def test_a_run_is_interrupted_resumed_scored_and_used(shapes, tmp_path):
     experiment = experiment.replace(model=TINY, data=experiment.data.replace(data=shapes, workers=0), run=run)
     outcome = start(DetectionTask(experiment), "small/detr_botnet50", Console(stderr=True))
     written = yaml.safe_load((outcome.folder / "config.yaml").read_text())
-    assert (written["model"]["detector"], written["optimizer"]["backbone_lr"]) == ("detr", 5e-4)
+    assert (written["model"]["detector"], written["optimizer"]["backbone_lr"]) == ("detr", 1e-3)
     task = task_of_run(outcome.folder, steps=3)
     assert task.experiment.optimizer == experiment.optimizer
     outcome = resume(task, outcome.folder, Console(stderr=True))
