@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+from botvision.attention import backend
+from botvision.errors import UserError
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 
 
@@ -159,3 +161,39 @@ def test_widths_that_cannot_be_are_named(given, message):
 def test_a_map_without_batch_is_refused():
     with pytest.raises(ValueError, match=r"feature map .*\(B, C, H, W\), got shape \(8, 3, 3\)"):
         MHSA2d(8, (3, 3))(torch.zeros(8, 3, 3))
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("name", ["reference", "blocks", "folded"])
+def test_what_is_in_the_padding_and_how_much_of_it_there_is_changes_nothing(kind, name):
+    torch.manual_seed(0)
+    layer = MHSA2d(8, (9, 9), heads=2, kind=kind)
+    x = torch.randn(3, 8, 9, 9)
+    valid_size = torch.tensor([[9, 4], [3, 9], [1, 1]])
+    with backend(name):
+        found = layer(x, valid_size)
+        garbage = x.clone()
+        for index, (height, width) in enumerate(valid_size.tolist()):
+            garbage[index, :, height:] = 100 * torch.randn(8, 9 - height, 9)
+            garbage[index, :, :, width:] = 100 * torch.randn(8, 9, 9 - width)
+        again = layer(garbage, valid_size)
+    for index, (height, width) in enumerate(valid_size.tolist()):
+        inside = found[index, :, :height, :width]
+        torch.testing.assert_close(again[index, :, :height, :width], inside, rtol=0, atol=0)
+        if kind != "qk+qr_absolute":  # whose tables are stretched over the whole map
+            alone = layer(x[index : index + 1, :, :height, :width])[0]
+            torch.testing.assert_close(inside, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_size_without_padding_is_compiled_into_one_graph():
+    torch.manual_seed(0)
+    layer = MHSA2d(8, (6, 6), heads=2)
+    x, valid_size = torch.randn(2, 8, 6, 6), torch.tensor([[2, 3], [5, 6]])
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, valid_size), layer(x, valid_size))
+
+
+@pytest.mark.parametrize("valid_size", [torch.ones(3, 2), torch.ones(2), [[1, 1], [1, 1]]])
+def test_a_size_without_padding_that_does_not_fit_is_refused(valid_size):
+    with pytest.raises(UserError, match="valid_size"):
+        MHSA2d(8, (4, 4), heads=2)(torch.randn(2, 8, 4, 4), valid_size)

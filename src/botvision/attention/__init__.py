@@ -8,6 +8,7 @@ Table 4 on it, with the position terms of ``positions.py`` and ``tables.py``. ``
 from botvision.attention.biased import biased_attention
 from botvision.attention.checks import map_size
 from botvision.attention.choose import BACKENDS, backend
+from botvision.attention.positions import padding_biases
 from botvision.attention.reference import figure_4_attention, reference_attention
 from botvision.attention.relative import (
     absolute_attention,
@@ -27,6 +28,7 @@ __all__ = [
     "content_attention",
     "figure_4_attention",
     "map_size",
+    "padding_biases",
     "position_attention",
     "reference_attention",
     "relative_attention",

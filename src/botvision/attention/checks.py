@@ -88,6 +88,16 @@ def check_biases(q: Tensor, k: Tensor, bias_height: Tensor, bias_width: Tensor) 
         )
 
 
+def check_valid_size(valid_size: Tensor, q: Tensor) -> None:
+    """Refuse a tensor of other than two numbers for each image. The numbers are not read: a GPU would have to wait."""
+    check_is_tensor("valid_size", valid_size)
+    if valid_size.shape != (q.shape[0], 2) or valid_size.device != q.device:
+        raise UserError(
+            f"valid_size has shape {tuple(valid_size.shape)} on {valid_size.device}, it should be ({q.shape[0]}, 2), "
+            f"the rows and columns of each image of q, on {q.device}"
+        )
+
+
 def check_tables(q: Tensor, kind: str, tables: Sequence[Tensor]) -> None:
     """Refuse "rel" or "abs" position tables, of height and width, of a wrong shape, dtype or device."""
     for name, table in zip((f"{kind}_height", f"{kind}_width"), tables, strict=True):

@@ -58,6 +58,29 @@ def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
     return windows.unflatten(-1, (queries, distances))[..., :keys]
 
 
+def padding_biases(
+    valid_size: Tensor, size: Sequence[int], *, queries: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Biases of :func:`~botvision.attention.biased.biased_attention` that mask the padding of a map of keys.
+
+    Args:
+        valid_size: (B, 2), for each image the rows and columns, at least 1, of its map that are no padding, from the
+            first on.
+        size: (H', W') of the map.
+        queries: N.
+        dtype: of the biases.
+
+    Returns:
+        (B, 1, N, H') and (B, 1, N, W'): 0, and -inf in the padding.
+    """
+    biases = []
+    for length, valid in zip(size, valid_size.unbind(dim=1), strict=True):
+        is_padding = torch.arange(length, device=valid_size.device) >= valid[:, None, None, None]
+        zeros = torch.zeros(is_padding.shape, dtype=dtype, device=valid_size.device)
+        biases.append(zeros.masked_fill(is_padding, -torch.inf).expand(-1, -1, queries, -1))
+    return biases[0], biases[1]
+
+
 def product_dtype(q: Tensor) -> torch.dtype:
     """The dtype whose products keep float32 precision, whatever the user allows PyTorch's float32 products to lose.
 

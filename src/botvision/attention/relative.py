@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from botvision.attention import choose
-from botvision.attention.biased import attend
-from botvision.attention.checks import check_map, check_tables, check_tensors, factors, scale_or_default
-from botvision.attention.positions import relative_biases
+from botvision.attention.biased import attend, biased_attention
+from botvision.attention.checks import (
+    check_map,
+    check_tables,
+    check_tensors,
+    check_valid_size,
+    factors,
+    scale_or_default,
+)
+from botvision.attention.positions import padding_biases, relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
+from botvision.errors import UserError
 
 
 def relative_attention(
@@ -22,6 +31,7 @@ def relative_attention(
     size: tuple[int, int],
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
+    valid_size: Tensor | None = None,
 ) -> Tensor:
     """Global attention over an H x W map with split, learned, relative positions (paper, Figure 4).
 
@@ -42,6 +52,8 @@ def relative_attention(
         scale: multiplies q before both terms; d ** -0.5 by default.
         key_size: (H', W'), where the keys are on another map than the queries; both maps have the same first row and
             first column.
+        valid_size: (B, 2), for each image the rows and columns, at least 1, of its map of keys that are no padding,
+            from the first on; no query attends to the padding. The whole map by default.
 
     Returns:
         (B, heads, H*W, e).
@@ -51,7 +63,7 @@ def relative_attention(
             argument, what it has and what it should have.
     """
     q, k, v, *tables = factors(q=q, k=k, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, k, v, tables, size, scale, key_size)
+    return attend_by_tables(q, k, v, tables, size, scale, key_size, valid_size)
 
 
 def position_attention(
@@ -63,16 +75,32 @@ def position_attention(
     size: tuple[int, int],
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
+    valid_size: Tensor | None = None,
 ) -> Tensor:
     """:func:`relative_attention` without its content term, and so without k: ``softmax(s q r^T) v`` (Table 4, "qr")."""
     q, v, *tables = factors(q=q, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, None, v, tables, size, scale, key_size)
+    return attend_by_tables(q, None, v, tables, size, scale, key_size, valid_size)
 
 
-def content_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
-    """:func:`relative_attention` without positions, and so without a map: ``softmax(s q k^T) v`` (Table 4, "qk")."""
+def content_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float | None = None,
+    key_size: tuple[int, int] | None = None,
+    valid_size: Tensor | None = None,
+) -> Tensor:
+    """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (Table 4, "qk").
+
+    Only ``valid_size`` needs to know the map of the keys, ``key_size``.
+    """
     q, k, v = factors(q=q, k=k, v=v)
     check_tensors(q, k, v)
+    if valid_size is not None:
+        if key_size is None:
+            raise UserError("valid_size needs key_size=(H', W'), the map of the keys")
+        return biased_attention(q, k, v, *padding(q, valid_size, check_map("key_size", key_size, "k", k)), scale=scale)
     scale = scale_or_default(scale, q)
     if choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
@@ -89,6 +117,7 @@ def absolute_attention(
     *,
     size: tuple[int, int],
     scale: float | None = None,
+    valid_size: Tensor | None = None,
 ) -> Tensor:
     """``softmax(s q k^T + s q r^T) v`` with r of the key's own place (paper, Table 4, "qk + qr absolute").
 
@@ -106,7 +135,8 @@ def absolute_attention(
     size = check_map("size", size, "k", k)
     check_tables(q, "abs", tables)
     rows, columns = (adapt_table(table, length) for table, length in zip(tables, size, strict=True))
-    return content_attention(q, k + (rows[:, None] + columns[None, :]).flatten(0, 1), v, scale=scale)
+    k = k + (rows[:, None] + columns[None, :]).flatten(0, 1)
+    return content_attention(q, k, v, scale=scale, key_size=size, valid_size=valid_size)
 
 
 def attend_by_tables(
@@ -117,6 +147,7 @@ def attend_by_tables(
     size: tuple[int, int],
     scale: float | None,
     key_size: tuple[int, int] | None,
+    valid_size: Tensor | None,
 ) -> Tensor:
     """Check, fit the tables to the maps, make the biases, attend; without a content term where there are no keys."""
     check_tensors(q, k, v)
@@ -132,6 +163,16 @@ def attend_by_tables(
     scale = scale_or_default(scale, q)
     q = q.contiguous()  # once for three products
     biases = relative_biases(q, height, width, size, key_size or size, scale)
+    if valid_size is not None:
+        masks = padding(q, valid_size, key_size or size)
+        biases = (biases[0] + masks[0], biases[1] + masks[1])
     if k is None:
         q, k = q.new_zeros(*q.shape[:3], 1), v.new_zeros(*v.shape[:3], 1)
     return attend(q, k, v, *biases, scale)
+
+
+def padding(q: Tensor, valid_size: Tensor, key_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """:func:`~botvision.attention.positions.padding_biases` for queries (B, heads, N, d), checked."""
+    check_valid_size(valid_size, q)
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    return padding_biases(valid_size, key_size, queries=q.shape[2], dtype=dtype)

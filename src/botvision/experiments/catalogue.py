@@ -7,7 +7,14 @@ from botvision.experiments.experiment import Experiment
 from botvision.experiments.paper import FULL, TABLES
 from botvision.experiments.recipes import classifier
 from botvision.models.catalogue import CATALOGUE, nearest
-from botvision.tasks.detection.config import DetectionData, DetectionExperiment, DetectionOptimizer, DetectorConfig
+from botvision.tasks.detection.config import (
+    DetectionData,
+    DetectionExperiment,
+    DetectionOptimizer,
+    DetectorConfig,
+    DetrConfig,
+    DetrOptimizer,
+)
 from botvision.training.config import RunConfig
 
 SMALL = DetectionExperiment(
@@ -64,6 +71,30 @@ FINETUNE = DetectionExperiment(
     run=RunConfig(weights=Path("torchvision/resnet50"), batch_size=4, steps=1000, precision="float32", eval_every=250),
 )
 
+FULL_DETR = DetectionExperiment(
+    # The schedule of 300 epochs of its authors.
+    model=DetrConfig(),
+    optimizer=DetrOptimizer(),
+    run=RunConfig(epochs=300, clip_norm=0.1),
+)
+
+SMALL_DETR = SMALL.replace(
+    model=DetrConfig(
+        depths=(1, 1, 1, 1),
+        width=32,
+        input_size=256,
+        norm_momentum=0.1,
+        hidden=128,
+        encoder_layers=2,
+        decoder_layers=3,
+        feed_forward=256,
+        queries=50,
+        dropout=0.0,
+    ),
+    optimizer=DetrOptimizer(lr=1e-3, backbone_lr=1e-3, warmup_steps=50, decay_at=(0.8,)),
+    run=SMALL.run.replace(steps=2000, clip_norm=1.0),
+)
+
 
 def detection(what: str, config: DetectionExperiment, **changes: str) -> Experiment:
     """A detection experiment, with some fields of its model changed."""
@@ -78,12 +109,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     "coco/resnet50": detection("the ResNet-50 beside it (Table 2)", FULL, backbone="resnet50"),
     "coco/faster_botnet50": detection("BoTNet-50 Faster R-CNN, boxes alone", FULL, detector="faster_rcnn"),
     "coco/keypoint_botnet50": detection("BoTNet-50 Keypoint R-CNN: people's joints", FULL, detector="keypoint_rcnn"),
+    "coco/detr_botnet50": detection("BoTNet-50 DETR, boxes alone, 300 epochs (Carion et al. 2020)", FULL_DETR),
     "finetune/botnet50": detection(FINETUNE_WHAT, FINETUNE, backbone="botnet50"),
     "finetune/resnet50": detection(FINETUNE_WHAT, FINETUNE),
     "small/botnet50": detection("a small BoTNet at 256 pixels, for a CPU and a few hundred images", SMALL),
     "small/resnet50": detection("the small ResNet beside it", SMALL, backbone="resnet50"),
     "small/faster_botnet50": detection("the small BoTNet, boxes alone", SMALL, detector="faster_rcnn"),
     "small/keypoint_botnet50": detection("the small BoTNet, boxes and keypoints", SMALL, detector="keypoint_rcnn"),
+    "small/detr_botnet50": detection("a small BoTNet DETR", SMALL_DETR),
     "demo/botnet50": detection("what `botvision demo` trains on generated images of 128 pixels", DEMO),
     **{f"imagenet/{model}": classifier(model, None, IMAGENET_WHAT) for model in CATALOGUE},
     **{row: entry for table in TABLES.values() for row, entry in table.experiments()},

@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
         self.description: tuple[str, ...] = (f"1x1, {width}", layer.describe(place), f"1x1, {outputs}")
         if squeeze:
             self.description += (f"SE, {squeeze}",)
-        self.spatial_name = layer.name
+        self.spatial_name, self.masks_padding = layer.name, layer.masks_padding
         self.conv1 = convolution(in_channels, width, 1)
         self.bn1 = style.norm(width)
         self.add_module(layer.name, layer.make(place))
@@ -90,11 +90,12 @@ class Bottleneck(nn.Module):
         if stride != 1 or in_channels != outputs:
             self.downsample = nn.Sequential(convolution(in_channels, outputs, 1, stride), style.norm(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, 4 * width, H', W')."""
+    def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
+        """(B, in_channels, H, W) -> (B, 4 * width, H', W'); ``valid_size`` as for ``MHSA2d``."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.pool(getattr(self, self.spatial_name)(out))
+        spatial = getattr(self, self.spatial_name)
+        out = self.pool(spatial(out) if valid_size is None or not self.masks_padding else spatial(out, valid_size))
         out = self.relu(self.bn2(out))
         out = self.drop_path(self.se(self.bn3(self.conv3(out))))
         out += shortcut  # in place: no layer before it keeps its own output for the backward pass
@@ -137,9 +138,9 @@ class NonLocalBlock(nn.Module):
         self.conv = convolution(channels // 2, channels, 1)
         self.bn = start_at_zero(norm(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return x + self.bn(self.conv(self.mhsa(x)))
+    def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); ``valid_size`` as for ``MHSA2d``."""
+        return x + self.bn(self.conv(self.mhsa(x, valid_size)))
 
 
 def start_at_zero(norm: nn.Module) -> nn.Module:

@@ -83,8 +83,13 @@ class MHSA2d(PositionTables):
         for table in self.tables():
             nn.init.normal_(table, std=self.head_width**-0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
         """Attend from every position to every position: (B, C, H, W) -> (B, C', H, W).
+
+        Args:
+            x: the map.
+            valid_size: (B, 2), for each image the rows and columns of its map that are no padding, from the first on;
+                no position attends to the padding. The whole map by default.
 
         Raises:
             UserError: the input does not have four axes.
@@ -96,15 +101,15 @@ class MHSA2d(PositionTables):
         # attention kernels need to take their fast path.
         pixels = self.qkv(x).permute(0, 2, 3, 1).flatten(1, 2)
         parts = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in pixels.split(self.widths, dim=-1)]
-        out = self.attend(parts, (height, width))
+        out = self.attend(parts, (height, width), valid_size)
         return out.transpose(1, 2).flatten(2).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
-    def attend(self, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
+    def attend(self, parts: list[Tensor], size: tuple[int, int], valid_size: Tensor | None = None) -> Tensor:
         """[q, k, v], or [q, v] for ``qr_relative``, each (B, heads, H*W, d) -> (B, heads, H*W, C' / heads)."""
         if self.kind == "qk":
-            return content_attention(*parts)
+            return content_attention(*parts, key_size=size, valid_size=valid_size)
         tables = [table.to(parts[0].dtype) for table in self.tables()]
-        return WITH_POSITIONS[self.kind](*parts, *tables, size=size)
+        return WITH_POSITIONS[self.kind](*parts, *tables, size=size, valid_size=valid_size)
 
     def multiply_adds(self, height: int, width: int) -> int:
         """Multiply-adds on one map without the projections, which are counted as a convolution.

@@ -46,6 +46,8 @@ class SpatialLayer:
     """Whether it takes the stride itself; otherwise the block pools 2x2 behind it (paper, Section 3)."""
     has_heads: bool = True
     """Whether the number of heads must divide the width."""
+    masks_padding: bool = False
+    """Whether the module can be told what of a map is padding: it takes (map, valid_size) as MHSA2d does."""
     has_squeeze: bool = False
     """Whether squeeze-and-excitation goes into its block: the paper has it in convolutional blocks alone."""
 
@@ -72,6 +74,7 @@ SPATIAL_LAYERS: dict[str, SpatialLayer] = {
             name="mhsa",
             make=lambda place, kind=kind: MHSA2d(place.width, place.size, place.heads, kind),  # type: ignore[misc]
             describe=lambda place: f"MHSA, {place.width}, {place.heads} heads",
+            masks_padding=True,
         )
         for kind in ATTENTION_KINDS
     },

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint_sequential
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
@@ -53,8 +53,13 @@ class Network(nn.Module):
         """The blocks of c2 to c5."""
         return self.layer1, self.layer2, self.layer3, self.layer4
 
-    def forward_maps(self, x: Tensor) -> list[Tensor]:
+    def forward_maps(self, x: Tensor, content_size: Tensor | None = None) -> list[Tensor]:
         """Images (B, 3, H, W) -> ``[c2, c3, c4, c5]``, each (B, channels, ceil(H / r), ceil(W / r)).
+
+        Args:
+            x: the images.
+            content_size: (B, 2), the rows and columns of pixels of each image, from the first on, that are no padding.
+                No position attends to the padding then; convolutions and lambda layers do not tell it from the image.
 
         Raises:
             UserError: other channels than the network's, or images smaller than one cell of the last map.
@@ -62,9 +67,14 @@ class Network(nn.Module):
         check_images(self.config, x)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
         recompute = self.grad_checkpointing and torch.is_grad_enabled()
+        valid_size = None if content_size is None else over(content_size, 4)  # the stem halves twice
         maps = []
-        for stage in self.stages():
-            x = checkpoint_sequential(stage, len(stage), x, use_reentrant=False) if recompute else stage(x)
+        for stage, stride in zip(self.stages(), self.config.strides, strict=True):
+            if valid_size is not None:
+                x = masked_stage(stage, x, valid_size, stride, recompute)
+                valid_size = over(valid_size, stride)
+            else:
+                x = checkpoint_sequential(stage, len(stage), x, use_reentrant=False) if recompute else stage(x)
             maps.append(x)
         return maps
 
@@ -72,10 +82,26 @@ class Network(nn.Module):
         """The map c5 (B, channels, H, W) -> logits (B, num_classes)."""
         return self.fc(self.dropout(x.mean(dim=(2, 3))))
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the four maps with ``features_only``."""
-        maps = self.forward_maps(x)
+    def forward(self, x: Tensor, content_size: Tensor | None = None) -> Tensor | list[Tensor]:
+        """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the four maps with ``features_only``.
+
+        ``content_size`` as for :meth:`forward_maps`; the classifier averages over the padding too.
+        """
+        maps = self.forward_maps(x, content_size)
         return maps if self.features_only else self.forward_head(maps[-1])
+
+
+def masked_stage(stage: nn.Sequential, x: Tensor, valid_size: Tensor, stride: int, recompute: bool) -> Tensor:
+    """The blocks of a stage, each told what of its map is no padding; the first block has the stride."""
+    for block in stage:
+        x = checkpoint(block, x, valid_size, use_reentrant=False) if recompute else block(x, valid_size)
+        valid_size, stride = over(valid_size, stride), 1
+    return x
+
+
+def over(size: Tensor, stride: int) -> Tensor:
+    """Rows and columns over a stride, rounded up."""
+    return (size + stride - 1) // stride
 
 
 def check_images(config: NetworkConfig, x: Tensor) -> None:

@@ -38,7 +38,7 @@ class PyramidBackbone(nn.Module):
         self.strides = (*reductions, 2 * reductions[-1])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised images (B, 3, H, W) -> the pyramid, finest level first."""
+        """Normalised images (B, 3, H, W) -> the pyramid, finest level first; attention takes in the padding (paper)."""
         maps = self.body(images)
         return self.fpn(OrderedDict(zip(("p2", "p3", "p4", "p5"), maps, strict=True)))
 

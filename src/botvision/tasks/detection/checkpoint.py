@@ -8,9 +8,9 @@ import torch
 
 from botvision.checkpoint import load_trained
 from botvision.data import Category, keypoint_names
-from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.config import CommonConfig, detector_config
+from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import make_detector
-from botvision.tasks.detection.rcnn import RCNN
 from botvision.version import __version__
 
 TASK = "detection"
@@ -19,13 +19,13 @@ TASK = "detection"
 class LoadedDetector(NamedTuple):
     """A trained detector."""
 
-    model: RCNN
+    model: Detector
     categories: list[Category]
     """Label i stands for ``categories[i - 1]``."""
     path: Path
 
 
-def describe(config: DetectorConfig, categories: list[Category]) -> dict[str, Any]:
+def describe(config: CommonConfig, categories: list[Category]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""
     return {
         "task": TASK,
@@ -38,10 +38,10 @@ def describe(config: DetectorConfig, categories: list[Category]) -> dict[str, An
 def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetector:
     """A detector in test mode; see :func:`~botvision.checkpoint.load_trained`."""
 
-    def build(described: dict[str, Any]) -> tuple[RCNN, list[Category]]:
+    def build(described: dict[str, Any]) -> tuple[Detector, list[Category]]:
         categories = [Category(**category) for category in described["categories"]]
         return make_detector(
-            DetectorConfig(**described["model"]), len(categories), len(keypoint_names(categories))
+            detector_config(described["model"]), len(categories), len(keypoint_names(categories))
         ), categories
 
     return LoadedDetector(*load_trained(path, TASK, build, device))

@@ -6,20 +6,20 @@ That code is github.com/tensorflow/tpu, models/official/detection.
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share
+from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.errors import short
 from botvision.models import NetworkConfig, model_config
 from botvision.models.config import Attention, SpatialLayers
 from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 
-class DetectorConfig(Config):
-    """A two-stage detector with FPN on a backbone of the catalogue (paper, Section 4)."""
+class CommonConfig(Config):
+    """What every detector has: a backbone of the catalogue, and images of one size."""
 
-    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn"] = "mask_rcnn"
-    """Mask R-CNN; Faster R-CNN, which finds boxes alone and needs no masks in the data; or Keypoint R-CNN, which finds
-    boxes and keypoints."""
+    detector: str
+    """Kind of detector."""
     backbone: str = "botnet50"
     """Name of a model in `botvision models`."""
     depths: tuple[Count, Count, Count, Count] | None = None
@@ -37,6 +37,30 @@ class DetectorConfig(Config):
     """Keep the stem and c2 as they were loaded, their batch norm included."""
     input_size: Count = 1024
     """Height and width, in pixels, that images are scaled, cropped and padded to."""
+    norm_momentum: Share = 0.003
+    """Share of a step's statistics in the running ones, in every batch norm; short runs need more, such as 0.1."""
+    norm_epsilon: Positive = 1e-4
+    """Added to the variance in every batch norm."""
+    detections: Count = 100
+    """Most detections an image."""
+
+    def network(self) -> NetworkConfig:
+        """The network of the backbone.
+
+        Raises:
+            UserError: an unknown model, or fields that do not go together.
+        """
+        names = ("depths", "width", "spatial", "attention", "input_size")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return model_config(self.backbone, norm=self.backbone_norm, **given)
+
+
+class DetectorConfig(CommonConfig):
+    """A two-stage detector with FPN (paper, Section 4)."""
+
+    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn"] = "mask_rcnn"
+    """Mask R-CNN; Faster R-CNN, which finds boxes alone and needs no masks in the data; or Keypoint R-CNN, which finds
+    boxes and keypoints."""
 
     variant: Literal["authors", "torchvision"] = "authors"
     """Whose FPN, anchors and RoI pooling: the authors' (p6 by a strided convolution, batch norm on each level, anchors
@@ -44,10 +68,6 @@ class DetectorConfig(Config):
     pixels around the corners of cells, four samples), whose weights load then."""
     head_norm: bool = False
     """Batch norm in the RPN, the box head and the mask head, an option of the authors' code."""
-    norm_momentum: Share = 0.003
-    """Share of a step's statistics in the running ones, in every batch norm; short runs need more, such as 0.1."""
-    norm_epsilon: Positive = 1e-4
-    """Added to the variance in every batch norm."""
     fpn_channels: Count = 256
     """Channels of p2 to p6."""
 
@@ -95,18 +115,6 @@ class DetectorConfig(Config):
     """Detections that score no more than this are dropped in test."""
     detection_nms: Share = 0.5
     """Overlap above which the weaker of two detections of a class is dropped."""
-    detections: Count = 100
-    """Most detections an image."""
-
-    def network(self) -> NetworkConfig:
-        """The network of the backbone.
-
-        Raises:
-            UserError: an unknown model, or fields that do not go together.
-        """
-        names = ("depths", "width", "spatial", "attention", "input_size")
-        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return model_config(self.backbone, norm=self.backbone_norm, **given)
 
     @model_validator(mode="after")
     def check_thresholds(self) -> Self:
@@ -116,6 +124,34 @@ class DetectorConfig(Config):
                 ("rpn_foreground_iou",),
                 f"should be at least rpn_background_iou, got {self.rpn_foreground_iou} and {self.rpn_background_iou}",
             )
+        return self
+
+
+class DetrConfig(CommonConfig):
+    """DETR, with the sizes of its authors (Carion et al. 2020, arXiv 2005.12872)."""
+
+    detector: Literal["detr"] = "detr"
+    """DETR, which finds boxes by a transformer."""
+    hidden: Annotated[int, Field(ge=4, multiple_of=4)] = 256
+    """Channels of the transformer, divisible by 4."""
+    heads: Count = 8
+    """Heads of its attention; they divide the channels."""
+    encoder_layers: CountOrZero = 6
+    """Layers on the positions of the map."""
+    decoder_layers: Count = 6
+    """Layers on the queries; each has losses of its own in training."""
+    feed_forward: Count = 2048
+    """Width between the two linear layers of a transformer's layer."""
+    queries: Count = 100
+    """Objects that can be found in an image."""
+    dropout: ShareBelow1 = 0.1
+    """Share of the transformer's numbers that are dropped in training."""
+
+    @model_validator(mode="after")
+    def check_heads(self) -> Self:
+        """Each head has as many channels."""
+        if self.hidden % self.heads:
+            raise FieldError(("heads",), f"should divide hidden, got {self.heads} heads and {self.hidden} channels")
         return self
 
 
@@ -147,12 +183,62 @@ class DetectionOptimizer(OptimizerConfig):
     """Shares of the run after which the learning rate is divided by 10."""
 
 
+class DetrOptimizer(Config):
+    """AdamW for DETR; learning rates do not follow the batch size."""
+
+    lr: Positive = 1e-4
+    """Learning rate of all but the backbone."""
+    backbone_lr: NotNegative = 1e-5
+    """Learning rate of the backbone."""
+    weight_decay: NotNegative = 1e-4
+    """Of all weights, those of norms and biases too, as the authors have it."""
+    warmup_lr: NotNegative = 0.0
+    """Learning rate of the first step."""
+    warmup_steps: CountOrZero = 0
+    """Steps over which the learning rate rises linearly."""
+    decay_at: tuple[Share, ...] = (2 / 3,)
+    """Shares of the run after which the learning rates are divided by 10."""
+
+
+OPTIMIZERS: dict[type[CommonConfig], type[Config]] = {DetectorConfig: DetectionOptimizer, DetrConfig: DetrOptimizer}
+"""What each kind of detector is trained by."""
+
+
+def section(kind: type[Config], values: Any) -> Any:  # noqa: ANN401 (whatever a file holds)
+    """A section of this kind from plain values, as of a YAML file; one that is made already stays as it is."""
+    if isinstance(values, Config):
+        return values
+    if not isinstance(values, dict):
+        raise FieldError((), f"should be fields and their values, got {short(values)}")
+    return kind(**{str(name): value for name, value in values.items()})
+
+
+def detector_config(values: Any) -> Any:  # noqa: ANN401 (whatever a file holds)
+    """The configuration of the detector that plain values name; one that is made already stays as it is."""
+    is_detr = isinstance(values, dict) and values.get("detector") == "detr"
+    return section(DetrConfig if is_detr else DetectorConfig, values)
+
+
 class DetectionExperiment(ExperimentConfig):
     """Everything that a detection run is made of."""
 
-    model: DetectorConfig = DetectorConfig()
+    model: Annotated[DetectorConfig | DetrConfig, BeforeValidator(detector_config)] = DetectorConfig()
     data: DetectionData = DetectionData()
-    optimizer: DetectionOptimizer = DetectionOptimizer()
+    optimizer: DetectionOptimizer | DetrOptimizer = DetectionOptimizer()
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def optimizer_of_the_detector(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 (as above)
+        """Plain values are those of the optimiser that the detector is trained by."""
+        return section(OPTIMIZERS[type(info.data.get("model", DetectorConfig()))], values)
+
+    @model_validator(mode="after")
+    def check_optimizer(self) -> Self:
+        """The optimiser is that of the detector."""
+        wanted = OPTIMIZERS[type(self.model)]
+        if type(self.optimizer) is not wanted:
+            raise FieldError(("optimizer",), f"should be a {wanted.__name__} for the detector {self.model.detector}")
+        return self
 
     @model_validator(mode="after")
     def check_parts(self) -> Self:

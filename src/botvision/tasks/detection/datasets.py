@@ -7,7 +7,7 @@ from typing import Any
 from botvision.configuration import FieldError
 from botvision.data import Category, CocoDetection, keypoint_names
 from botvision.errors import UserError, first_few
-from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.detector import Detector
 
 logger = logging.getLogger("botvision")
 
@@ -15,7 +15,7 @@ NAMED = 5
 """Categories that a message names."""
 
 
-def open_coco(folder: Path, split: str, detector: type[RCNN], **options: Any) -> CocoDetection:  # noqa: ANN401
+def open_coco(folder: Path, split: str, detector: type[Detector], **options: Any) -> CocoDetection:  # noqa: ANN401
     """Open a split of a data set, with what the detector learns of it. The options are CocoDetection's."""
     options |= {"masks": "mask" in detector.predicts, "keypoints": "keypoint" in detector.predicts}
     return CocoDetection(folder, split, **options)

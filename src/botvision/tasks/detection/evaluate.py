@@ -13,7 +13,7 @@ from botvision.data import CocoDetection
 from botvision.data.loading import evaluation_loader
 from botvision.files import write_text
 from botvision.tasks.detection.coco import coco_scores
-from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.results import coco_results, in_original
 from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, OnImage
@@ -22,7 +22,7 @@ logger = logging.getLogger("botvision")
 
 
 def evaluate_detector(
-    model: RCNN,
+    model: Detector,
     dataset: CocoDetection,
     *,
     batch_size: int,
@@ -66,7 +66,7 @@ def decimals(share: float | None) -> str:
 
 
 @torch.no_grad()
-def detect_all(model: RCNN, dataset: CocoDetection, loader: DataLoader, on_image: OnImage) -> list[dict[str, Any]]:
+def detect_all(model: Detector, dataset: CocoDetection, loader: DataLoader, on_image: OnImage) -> list[dict[str, Any]]:
     """Detections of all images of a loader, in COCO's results format."""
     was_training = model.training
     model.eval()

@@ -2,19 +2,18 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from botvision.models import Network
 from botvision.tasks.detection.backbone import PyramidBackbone
 from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.proposals import ProposalNetwork, proposal_recall
 from botvision.tasks.detection.regions import RegionHeads, box_heads
-from botvision.tasks.pixels import PixelModel
 
 
-class RCNN(PixelModel):
+class RCNN(Detector):
     """Boxes and classes of the objects in an image, and what further heads say about each of them.
 
     Images come in at the size they are computed at: scaling, cropping and padding belong to the data pipeline and
@@ -25,25 +24,18 @@ class RCNN(PixelModel):
         num_classes: K, classes of objects, background not counted.
     """
 
-    predicts: ClassVar[tuple[str, ...]] = ("box",)
-    """What COCO's metric can score; the last one decides which checkpoint is the best."""
     loss_names: ClassVar[tuple[str, ...]] = ("objectness", "proposal_box", "class", "box")
-    """The losses of a training step."""
+    measures: ClassVar[tuple[str, ...]] = ("proposal_recall",)
+    backbone: PyramidBackbone
 
     def __init__(self, config: DetectorConfig, num_classes: int) -> None:
-        super().__init__()
-        self.config = config
-        self.num_classes = num_classes
+        super().__init__(config, num_classes)
         self.backbone = PyramidBackbone(config)
         self.rpn = ProposalNetwork(config, self.backbone.strides)
         self.roi_heads = RegionHeads(
             config, **box_heads(config, num_classes), **self.further_heads(config, num_classes)
         )
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.momentum, module.eps = config.norm_momentum, config.norm_epsilon
-        self.freeze("c2" if config.freeze_stem else "none")
-        self.to(memory_format=torch.channels_last)
+        self.finish()
 
     @property
     def trunk(self) -> Network:

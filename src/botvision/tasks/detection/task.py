@@ -1,4 +1,4 @@
-"""Detection as a task: two-stage detectors on images and annotations in COCO's layout."""
+"""Detection as a task: detectors on images and annotations in COCO's layout."""
 
 import logging
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from botvision.tasks.detection.datasets import (
     use_categories,
     warn_of_missing_objects,
 )
+from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
-from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.pixels import first_random, parts_up_to
@@ -95,7 +95,7 @@ class DetectionTask(Task):
         use_categories(self.val_set, self.train_set.categories, self.train_set.annotation_file)
         warn_of_missing_objects(self.val_set)
         self.images = len(self.train_set)
-        self.columns = ("loss", *detector.loss_names, "proposal_recall")
+        self.columns = ("loss", *detector.loss_names, *detector.measures)
         self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
 
     def describe(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class DetectionTask(Task):
         logger.info("in training %s; in evaluation %s", changes(self.train_set), changes(self.val_set))
         logger.info("run folder: %s", folder)
 
-    def make_model(self) -> RCNN:
+    def make_model(self) -> Detector:
         """The detector with random weights."""
         categories = self.train_set.categories
         return make_detector(self.experiment.model, len(categories), len(keypoint_names(categories)))
@@ -128,6 +128,10 @@ class DetectionTask(Task):
         data = self.experiment.data
         return training_loader(TrainingImages(self.train_set, data.copy_paste, data.objects), batches, data.workers)
 
+    def optimizer(self, model: Any) -> torch.optim.Optimizer:  # noqa: ANN401 (of make_model)
+        """The detector's own, or SGD."""
+        return model.optimizer(self.experiment.optimizer) or super().optimizer(model)
+
     def rate(self, step: int, steps: int) -> float:
         """A linear warm-up, then a tenth at each of ``decay_at``."""
         config = self.experiment.optimizer
@@ -136,12 +140,11 @@ class DetectionTask(Task):
             step, steps, warmup_steps=config.warmup_steps, warmup_start=start, decay_at=config.decay_at
         )
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The detector's losses, their sum, and the recall of the proposals."""
+    def losses(self, model: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401 (of make_model)
+        """What the detector reports of a training step, and the sum of its losses."""
         targets = batch["targets"]
-        losses = model(batch["images"], [target["content_size"] for target in targets], targets)
-        recall = losses.pop("proposal_recall")
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "proposal_recall": recall}
+        found = model(batch["images"], [target["content_size"] for target in targets], targets)
+        return {"loss": torch.stack([found[name] for name in model.loss_names]).sum(), **found}
 
     def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
         """The backbone: the sizes of all that follows it change with every image."""
