@@ -47,7 +47,7 @@ def test_the_papers_schedules_on_coco(epochs, steps):
     assert run.replace(epochs=epochs).total_steps(COCO_IMAGES) == steps
 
 
-@pytest.mark.parametrize("name", ["botnet50", "resnet50", "faster_botnet50"])
+@pytest.mark.parametrize("name", ["botnet50", "resnet50", "faster_botnet50", "keypoint_botnet50"])
 def test_coco_is_trained_for_the_1x_schedule_by_default(name):
     assert find_experiment(f"coco/{name}").config.run.total_steps(COCO_IMAGES) == 22_179
 
@@ -73,6 +73,7 @@ def test_the_learning_rate_of_an_experiment_at_a_batch_size(name, batch_size, lr
     [
         ("resnet50", "backbone", ("botnet50", "resnet50")),
         ("faster_botnet50", "detector", ("mask_rcnn", "faster_rcnn")),
+        ("keypoint_botnet50", "detector", ("mask_rcnn", "keypoint_rcnn")),
     ],
 )
 def test_experiments_to_compare_differ_in_one_field(sort, other, field, values):

@@ -21,10 +21,14 @@ HEIGHT, WIDTH = 30, 40
 POLYGON = [2, 3, 20, 3, 20, 25, 2, 25]
 CONTENT = {
     "info": {},
-    "categories": [{"id": 90, "name": "brush"}, {"id": 3, "name": "car"}],
+    "categories": [
+        {"id": 90, "name": "brush", "keypoints": ["top", "left_end", "right_end"], "skeleton": [[1, 2], [1, 3]]},
+        {"id": 3, "name": "car"},
+    ],
     "images": [{"id": n, "file_name": f"{n}.png", "height": HEIGHT, "width": WIDTH} for n in (7, 5)],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 90, "bbox": [2, 3, 18, 22], "segmentation": [POLYGON], "area": 396.0},
+        {"id": 1, "image_id": 7, "category_id": 90, "bbox": [2, 3, 18, 22], "segmentation": [POLYGON], "area": 396.0}
+        | {"keypoints": [4, 4, 2, 3, 20, 1, 0, 0, 0], "num_keypoints": 2},
         {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 1, 30], "iscrowd": 0}
         | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT, HEIGHT * (WIDTH - 1)]}},
         {"id": 3, "image_id": 5, "category_id": 3, "bbox": [0, 0, 1, 30], "iscrowd": 1}
@@ -89,31 +93,35 @@ def perfect(dataset: CocoDetection) -> list[dict]:
     """The objects of a data set as detections."""
     found = []
     for index, image in enumerate(dataset.images):
-        for label, (x1, y1, x2, y2), segmentation, crowd in dataset.instances(index):
+        for label, (x1, y1, x2, y2), segmentation, crowd, keypoints in dataset.instances(index):
             result = {"image_id": image.id, "category_id": dataset.categories[label - 1].id, "score": 0.9}
             result["bbox"] = [x1, y1, x2 - x1, y2 - y1]
             if mask_area(segmentation, image.height, image.width):
                 result["segmentation"] = run_lengths(segmentation, image.height, image.width)
+            if keypoints:
+                result["keypoints"] = keypoints
             found += [] if crowd else [result]
     return found
 
 
-@given(content=mutated(), masks=st.booleans())
+@given(content=mutated(), masks=st.booleans(), keypoints=st.booleans())
 @settings(parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_changed_file_is_read_or_refused_in_one_line(folder, content, masks):
+def test_a_changed_file_is_read_or_refused_in_one_line(folder, content, masks, keypoints):
     (folder / "annotations" / "instances_train.json").write_text(json.dumps(content))
     try:
-        dataset = CocoDetection(folder, "train", masks=masks)
+        dataset = CocoDetection(folder, "train", masks=masks, keypoints=keypoints)
         items = list(dataset)
     except UserError as error:
         assert "\n" not in str(error)
         assert len(str(error)) < 2000
         return
-    kinds = ["box", "mask"] if masks else ["box"]
+    kinds = ["box", *(["mask"] if masks else []), *(["keypoint"] if keypoints else [])]
     for image, target in items:
         x1, y1, x2, y2 = target["boxes"].unbind(dim=1)
         assert (x1 >= 0).all() and (x1 < x2).all() and (x2 <= image.shape[2]).all()
         assert (y1 >= 0).all() and (y1 < y2).all() and (y2 <= image.shape[1]).all()
+        if keypoints:
+            assert len(target["keypoints"]) == len(x1) and target["keypoints"].isfinite().all()
     assert sum(len(target["labels"]) for _, target in items) == dataset.objects
     scores = coco_scores(dataset, perfect(dataset), kinds)
     assert {scores[kind]["ap"] for kind in kinds} <= {1.0, None}

@@ -21,7 +21,7 @@ def names_and_skeleton(category: dict[str, Any]) -> tuple[tuple[str, ...], tuple
         raise ValueError(f"'keypoints' must be a list of names, not {short(names)}")
     if len(set(names)) < len(names):
         raise ValueError(f"'keypoints' must be names that differ from each other, not {short(names)}")
-    skeleton = category.get("skeleton") or []
+    skeleton = (category.get("skeleton") or []) if names else []
     if not isinstance(skeleton, list) or not all(_is_pair(pair, len(names)) for pair in skeleton):
         raise ValueError(f"'skeleton' must be a list of pairs of numbers from 1 to {len(names)}, not {short(skeleton)}")
     return tuple(map(printable, names)), tuple((first, second) for first, second in skeleton)

@@ -1,5 +1,6 @@
 """What must hold of every transform, on images and instances of any size."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from botvision.data import CocoDetection
-from botvision.tasks.detection.transforms import eval_transform, to_original, train_transform
+from botvision.tasks.detection.transforms import eval_transform, points_to_original, to_original, train_transform
 
 MEAN_COLOUR = torch.tensor([124, 116, 104], dtype=torch.uint8)
 
@@ -196,3 +197,41 @@ def test_an_object_whose_mask_is_not_known_stays():
     assert kept["labels"].tolist() == [1]  # the second became invisible, the third is too narrow
     assert kept["has_mask"].tolist() == [False]
     assert kept["masks"].shape == (1, 40, 40)
+
+
+@given(seed=st.integers(0, 10_000), flip=st.sampled_from([0.0, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_keypoints_stay_on_the_dots_that_they_mark(draw_figure, seed, flip):
+    torch.manual_seed(seed)
+    picture, annotation = draw_figure(np.random.default_rng(seed), side=90, dot=4)
+    x, y, width, height = annotation["bbox"]
+    _, target = item(90, 90, [(x, y, x + width, y + height)])
+    keypoints = torch.tensor(annotation["keypoints"], dtype=torch.float32).reshape(1, 3, 3)
+    target |= {"keypoints": keypoints + torch.tensor([0.5, 0.5, 0]), "keypoint_mirror": torch.tensor([0, 2, 1])}
+    image = tv_tensors.Image(torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1))
+    image, target = train_transform(100, (0.5, 2.5), flip)(image, target)
+    if not len(target["boxes"]):
+        assert target["keypoints"].shape == (0, 3, 3)
+        return
+    height, width = target["content_size"]
+    colours = (0, 2, 1) if flip else (0, 1, 2)  # the left hand is green, in a mirrored image the right one
+    for colour, (x, y, visibility) in zip(colours, target["keypoints"][0].tolist(), strict=True):
+        assert visibility == 2 * (0 <= x <= width and 0 <= y <= height)
+        others = image.float().sum(dim=0) - image[colour]
+        rows, columns = ((image[colour] > 200) & (others < 60)).nonzero(as_tuple=True)
+        inside = (rows > 0) & (rows < height - 1) & (columns > 0) & (columns < width - 1)
+        if len(inside) and inside.all():  # the dot is not cut by the border
+            assert x == pytest.approx(float(columns.float().mean()) + 0.5, abs=0.8)
+            assert y == pytest.approx(float(rows.float().mean()) + 0.5, abs=0.8)
+            assert target["boxes"][0, 0] - 0.1 <= x <= target["boxes"][0, 2] + 0.1
+
+
+@given(st.integers(0, 10_000), st.integers(8, 300))
+@settings(max_examples=30, deadline=None)
+def test_keypoints_of_evaluation_go_back_to_the_file(seed, size):
+    torch.manual_seed(seed)
+    image, target = item(50, 120, [(10, 10, 100, 40)])
+    keypoints = torch.rand(1, 5, 3) * torch.tensor([120, 50, 1])
+    _, made = eval_transform(size)(image, target | {"keypoints": keypoints, "keypoint_mirror": torch.arange(5)})
+    back = points_to_original(made["keypoints"], made["content_size"], made["original_size"])
+    torch.testing.assert_close(back, keypoints, rtol=1e-5, atol=1e-4)
