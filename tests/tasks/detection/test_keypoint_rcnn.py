@@ -13,6 +13,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from botvision.configuration import FieldError
 from botvision.data import Category, CocoDetection
 from botvision.data.loading import collate
+from botvision.errors import UserError
 from botvision.tasks.detection import DetectorConfig, KeypointRCNN
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.evaluate import evaluate_detector
@@ -120,7 +121,7 @@ def test_a_small_detector_learns_the_keypoints_of_drawn_figures(write_figures, t
     batch = collate(list(images))
     sizes = [target["content_size"] for target in batch["targets"]]
     optimizer = sgd(model, lr=0.05, batch_size=64, reference_batch=64, momentum=0.9, weight_decay=1e-4)
-    for _ in range(90):
+    for _ in range(80):
         optimizer.zero_grad()
         sum(model(batch["images"], sizes, batch["targets"]).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
@@ -185,6 +186,14 @@ def test_data_without_keypoints_is_for_another_detector(
     assert caught.value.path[-1] == "detector"
     for part in [str(file), "mask_rcnn", "faster_rcnn", *named]:
         assert part in str(caught.value)
+
+
+def test_a_validation_split_with_other_keypoints_is_refused(write_figures, tiny_experiment, config, tmp_path):
+    folder = write_figures(tmp_path / "figures", images=1)
+    file = folder / "annotations" / "person_keypoints_val.json"
+    file.write_text(file.read_text().replace("left_hand", "left_foot"))
+    with pytest.raises(UserError, match=r"person_keypoints_val\.json.*left_foot.*left_hand"):
+        DetectionTask(tiny_experiment.replace(model=config, data=tiny_experiment.data.replace(data=folder)))
 
 
 def test_results_give_keypoints_as_the_file_has_them():
