@@ -44,11 +44,15 @@ def annotation(rng: np.random.Generator, number: int, keypoints: int) -> dict:
 
 @pytest.fixture(scope="module", params=[COCOS, OTHERS], ids=["cocos", "others"])
 def dataset(request, tmp_path_factory) -> CocoDetection:
-    """Eight images of 70 objects, and a category without keypoints."""
+    """Eight images of 70 objects, a category without objects, and one without keypoints."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(0)
     content = {
-        "categories": [{"id": 1, "name": "person", "keypoints": request.param}, {"id": 5, "name": "box"}],
+        "categories": [
+            {"id": 0, "name": "nobody", "keypoints": request.param},
+            {"id": 1, "name": "person", "keypoints": request.param},
+            {"id": 5, "name": "box"},
+        ],
         "images": [{"id": n, "file_name": "a.png", "height": SIDE, "width": SIDE} for n in range(1, 9)],
         "annotations": [annotation(rng, number, len(request.param)) for number in range(1, 71)],
     }
@@ -103,7 +107,8 @@ def test_scores_are_pycocotools(dataset, truth):
     scores = coco_scores(dataset, results, ["box", "keypoint"])
     assert list(scores["keypoint"].values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-6)
     assert 0.05 < scores["keypoint"]["ap"] < 0.95
-    assert scores["classes"]["keypoint"] == {"person": pytest.approx(evaluation.stats[0], abs=1e-6), "box": None}
+    person = pytest.approx(evaluation.stats[0], abs=1e-6)
+    assert scores["classes"]["keypoint"] == {"nobody": None, "person": person, "box": None}
 
 
 def test_perfect_keypoints_score_one_and_none_zero(dataset, truth):

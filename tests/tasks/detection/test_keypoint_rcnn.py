@@ -112,7 +112,7 @@ def test_a_small_detector_learns_the_keypoints_of_drawn_figures(write_figures, t
         proposals=(50, 50),
         roi_samples=16,
         box_head_width=64,
-        keypoint_head_width=32,
+        keypoint_head_width=16,
         keypoint_head_depth=2,
     )
     torch.manual_seed(0)
@@ -121,7 +121,10 @@ def test_a_small_detector_learns_the_keypoints_of_drawn_figures(write_figures, t
     batch = collate(list(images))
     sizes = [target["content_size"] for target in batch["targets"]]
     optimizer = sgd(model, lr=0.05, batch_size=64, reference_batch=64, momentum=0.9, weight_decay=1e-4)
-    for _ in range(80):
+    for step in range(80):
+        if step == 60:
+            for group in optimizer.param_groups:
+                group["lr"] /= 10
         optimizer.zero_grad()
         sum(model(batch["images"], sizes, batch["targets"]).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10)

@@ -81,6 +81,7 @@ def coco_scores(
         truth = COCO({"images": images, "categories": categories, "annotations": own})
         scored = scorable_masks(results, annotations) if kind == "mask" else results
         evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
+        evaluation.params.catIds = list(labels.values())  # for keypoints it leaves out those without an object
         if kind == "keypoint":
             evaluation.params.kpt_oks_sigmas = np.array([sigma(name) for name in names])
         else:
