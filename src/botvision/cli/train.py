@@ -122,12 +122,12 @@ def print_experiments() -> None:
     """How to call the command, and every experiment; those that differ in the model alone share a line."""
     print(USAGE)
     for name, what, models in grouped():
-        print(f"  {name:<22}{what}")
+        print(f"  {name:<24}{what}")
         if models:
-            print(textwrap.fill(", ".join(models), 110, initial_indent=" " * 24, subsequent_indent=" " * 24))
+            print(textwrap.fill(", ".join(models), 110, initial_indent=" " * 26, subsequent_indent=" " * 26))
     print("\nrecipes:")
     for recipe, (what, _) in RECIPES.items():
-        print(f"  {recipe:<22}{what}")
+        print(f"  {recipe:<24}{what}")
 
 
 def grouped() -> Iterator[tuple[str, str, list[str]]]:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools.cocoeval import COCOeval, Params
 
 from botvision.data import CocoDetection
-from botvision.tasks.detection.coco import coco_scores, scores_table
+from botvision.tasks.detection.coco import coco_scores, scores_table, sigma
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 
@@ -109,6 +109,10 @@ def test_scores_are_pycocotools(dataset, truth):
     assert 0.05 < scores["keypoint"]["ap"] < 0.95
     person = pytest.approx(evaluation.stats[0], abs=1e-6)
     assert scores["classes"]["keypoint"] == {"nobody": None, "person": person, "box": None}
+
+
+def test_the_spreads_of_cocos_keypoints_are_pycocotools():
+    assert [sigma(name) for name in COCOS] == pytest.approx(Params("keypoints").kpt_oks_sigmas.tolist())
 
 
 def test_perfect_keypoints_score_one_and_none_zero(dataset, truth):

@@ -137,8 +137,8 @@ def test_a_small_detector_learns_the_keypoints_of_drawn_figures(write_figures, t
 
 @pytest.fixture
 def flags(write_figures, tmp_path, tiny_flags) -> list[str]:
-    """Flags that train two steps on drawn figures."""
-    folder = write_figures(tmp_path / "figures", images=4)
+    """Flags that train two steps on drawn figures, larger than the input."""
+    folder = write_figures(tmp_path / "figures", images=4, side=150)
     words = [
         str(folder) if before == "--data" else word
         for before, word in zip(["", *tiny_flags[:-1]], tiny_flags, strict=True)

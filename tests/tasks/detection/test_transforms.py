@@ -160,7 +160,12 @@ def test_crops_come_from_everywhere():
 
 def test_instances_too_small_to_see_are_removed_in_training_alone():
     sample = item(100, 100, [(0, 0, 2, 50), (20, 20, 80, 80)])
-    assert train_transform(20, (1.0, 1.0))(*sample)[1]["labels"].tolist() == [2]
+    keypoints = torch.tensor([[[1.0, 5, 2]], [[50, 30, 1]]])
+    trained = train_transform(20, (1.0, 1.0))(sample[0], sample[1] | {"keypoints": keypoints, "keypoint_mirror": [0]})[
+        1
+    ]
+    assert trained["labels"].tolist() == [2]
+    assert trained["keypoints"].tolist() == [[[10, 6, 1]]]
     assert eval_transform(20)(*sample)[1]["labels"].tolist() == [1, 2]
     sample[1]["masks"][1] = 0
     assert train_transform(20, (1.0, 1.0))(*sample)[1]["masks"].shape == (0, 20, 20)
