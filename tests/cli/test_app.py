@@ -56,7 +56,7 @@ def test_debug_shows_the_traceback():
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(28, "No space left on device", "run/last.ckpt"), 2, "run/last.ckpt"),
-        (UserError("two\nlines"), 2, "two lines"),
+        (UserError("two\nlines"), 2, r"two\nlines"),
     ],
 )
 def test_what_ends_a_command_is_one_line(monkeypatch, capsys, error, status, named):

@@ -96,5 +96,6 @@ def test_non_local_network():
 class WrittenOutMap(WrittenOut):
     """The same, as a map for the layers after it."""
 
-    def forward(self, x):
+    def forward(self, x, valid_size=None):
+        assert valid_size is None
         return super().forward(x).flatten(1, 2).unflatten(2, x.shape[2:])

@@ -20,6 +20,8 @@ def small(config):
 DISTINCT = {json.dumps(small(entry.config).plain()): name for name, entry in reversed(CATALOGUE.items())}
 KINDS = {name: small(CATALOGUE[name].config) for name in DISTINCT.values()}
 """The catalogue's entries that differ in more than depth, width and size, each under one of its names."""
+COVERED = ("resnet50", "resnet50_bot_c4")
+"""Made of blocks that the other entries have in the same stages."""
 
 
 def oblong(height, width):
@@ -49,10 +51,10 @@ def assert_exports(model):
 
 @pytest.mark.slow
 @pytest.mark.pools_open_sizes
-@pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
-def test_every_model_is_one_program(config):
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in COVERED])
+def test_every_model_is_one_program(name):
     torch.manual_seed(0)
-    model = Network(config, num_classes=4)
+    model = Network(KINDS[name], num_classes=4)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -158,7 +158,7 @@ def test_a_compiled_network_computes_the_same_and_keeps_its_names(task_of):
     model = task.make_model().train()
     plain = task.losses(model, a_batch())["loss"]
     names = list(model.state_dict())
-    task.compiled_part(model).compile()
+    task.compiled_part(model).compile(backend="aot_eager")  # traced as always; only the machine code is left out
     compiled = task.losses(model, a_batch())["loss"]
     compiled.backward()
     assert list(model.state_dict()) == names
