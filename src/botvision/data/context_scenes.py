@@ -11,8 +11,8 @@ from botvision.data.generated import write_coco
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 30), "blue": (40, 60, 230), "yellow": (225, 215, 30)}
 """The classes, and the colours of the cues in RGB; the object itself is white."""
-RADIUS = 4
-"""Pixels from the middle pixel of the object, or of a cue, to its sides: squares of 9 x 9 pixels."""
+RADIUS = 7
+"""Pixels from the middle pixel of the object, or of a cue, to its sides: squares of 15 x 15 pixels."""
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Steps in x and y from the object to its cues: left, right, up, down."""
 VERSION = 1  # raise it when other settings stay and the pictures change
@@ -35,9 +35,9 @@ class SceneKind:
 
 
 SCENES = {
-    "what": SceneKind("one cue, far: its colour", 192, (100, 183), False),
-    "which": SceneKind("four cues, far: the left one's colour", 256, (60, 76), True, sideways=8),
-    "near": SceneKind("four cues, near: the left one's colour", 128, (14, 22), True, sideways=4),
+    "what": SceneKind("one cue, far: its colour", 192, (100, 177), False),
+    "which": SceneKind("four cues, far: the left one's colour", 256, (64, 76), True, sideways=6),
+    "near": SceneKind("four cues, near: the left one's colour", 128, (17, 20), True, sideways=2),
 }
 """The kinds of scenes. ``tests/experiments/test_context.py`` checks the distances against what a network can see."""
 
@@ -65,8 +65,8 @@ def draw_scene(kind: SceneKind, rng: np.random.Generator) -> Scene:
     size = kind.image_size
     middle, cues = places_of_four(kind, rng) if kind.four_cues else places_of_two(kind, rng)
     colours = rng.integers(len(COLOURS), size=len(cues)).tolist()
-    noise = rng.uniform(60, 160) + rng.normal(0, 12, (size, size, 1))
-    pixels = np.repeat(noise, 3, axis=2).clip(0, 255).astype(np.uint8)
+    grey = 110 + 12 * rng.standard_normal((size, size, 1), dtype=np.float32)
+    pixels = np.repeat(grey.clip(0, 255).astype(np.uint8), 3, axis=2)
     rgb = list(COLOURS.values())
     for (x, y), colour in zip((middle, *cues), ((255, 255, 255), *(rgb[index] for index in colours)), strict=True):
         pixels[y - RADIUS : y + RADIUS + 1, x - RADIUS : x + RADIUS + 1] = colour
