@@ -9,6 +9,7 @@ from typing import Any
 from cyclopts import App
 from rich.table import Table
 
+from botvision.cli.context import context
 from botvision.cli.fields import flag_of
 from botvision.cli.output import print_results
 from botvision.configuration import FieldError
@@ -21,7 +22,7 @@ RUNS = Path("runs")
 
 
 paper = App(name="paper", version_flags=())
-paper.command("botvision.cli.context:context", name="context")
+paper.command(context)
 
 
 @paper.default

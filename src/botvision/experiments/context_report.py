@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
+from rich.table import Column, Table
 
 from botvision.experiments.context import CHANCE, COLUMNS, DETECT, MOST_FREQUENT, ROWS, Predicted, Results
 from botvision.files import whole_file, write_text
@@ -91,7 +91,7 @@ def rows_of(results: Results) -> Iterator[list[str]]:
 def in_text(results: Results) -> Iterator[Any]:
     """The table for a terminal."""
     yield "Context: right answers in %, mean of the seeds (smallest to largest); what was predicted"
-    shown = Table("row", "sees", *COLUMNS)
+    shown = Table(Column("row", no_wrap=True), "sees", *COLUMNS)
     for cells in rows_of(results):
         shown.add_row(*(cell.replace("; ", "\n") for cell in cells))
     yield shown
