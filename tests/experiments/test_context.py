@@ -1,18 +1,30 @@
 """The table about far-apart things: what the networks see, what colours alone can tell, and a run of it."""
 
 import json
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
 import torch
 
 from botvision.data.context_scenes import COLOURS, RADIUS, SCENES
-from botvision.experiments import EXPERIMENTS
-from botvision.experiments.context import CHANCE, MOST_FREQUENT, ROWS, Cell, ContextRecipe, draw_batch, train_cell
+from botvision.experiments import EXPERIMENTS, context_runs
+from botvision.experiments.context import (
+    CHANCE,
+    MOST_FREQUENT,
+    ROWS,
+    Cell,
+    ContextRecipe,
+    Results,
+    draw_batch,
+    train_cell,
+)
 from botvision.experiments.context_report import PREDICTED
+from botvision.experiments.context_runs import cells_of, run_context
 from botvision.models import Network
 from botvision.models.counting import receptive_field
 from botvision.tasks.detection.rcnn import FasterRCNN
+from botvision.training.run_folder import read_evaluation
 
 RESNETS = {"resnet": 75, "resnet_c4x2": 107}
 """Receptive fields, by hand: 7 of the stem, 11 with its pooling, then 19, 27, 43 and 75 of c2 to c5; two blocks in c4
@@ -141,3 +153,24 @@ def test_a_seed_gives_the_same_training_again():
     assert first == again
     images = [draw_batch(SCENES["near"], 2, *stream)[0] for stream in ((1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1))]
     assert all(not torch.equal(a, b) for a, b in combinations(images, 2))  # training, test, another seed, another step
+
+
+def test_a_detector_is_a_cell_whose_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(context_runs, "TRAIN_IMAGES", 4)
+    monkeypatch.setattr(context_runs, "VAL_IMAGES", 2)
+    entry = EXPERIMENTS["context/resnet50"]
+    run = entry.config.run.replace(steps=2, batch_size=2, eval_every=2)
+    short = replace(entry, build=lambda options: entry.config.replace(run=run))
+    monkeypatch.setitem(EXPERIMENTS, "context/resnet50", short)
+    results = Results(tmp_path / "results.json", ContextRecipe())
+    (cell,) = cells_of(list(ROWS)[:2], ["detect"], 1)  # the second row has no detector
+    run_context(results, [cell], 1, lambda done, total: None)
+    folder = tmp_path / "detectors" / "resnet-seed0"
+    assert read_evaluation(folder)["step"] == 2
+    assert results.cells[cell]["score"] == read_evaluation(folder)["box"]["ap50"]
+    results.cells.clear()  # as after an interruption between the run's end and its entry
+    run_context(results, [cell], 1, lambda done, total: None)
+    read = Results(tmp_path / "results.json", ContextRecipe())
+    read.read()
+    assert read.cells == results.cells
+    assert list((tmp_path / "detectors").iterdir()) == [folder]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from botvision.cli.fields import flags, with_flags
+from botvision.cli.fields import flag_of, flags, with_flags
 from botvision.cli.output import print_results, stderr
 from botvision.configuration import Count, FieldError
 from botvision.errors import nearest
@@ -50,7 +50,8 @@ def context(
         run_context(
             results, cells_of(rows, columns, seeds), jobs, lambda done, total: reporter.show("training", done, total)
         )
-    command = shlex.join(["botvision", "paper", "context", "--out", str(out), "--seeds", str(seeds)])
+    recipe = (word for name, value in given.items() for word in (flag_of(name), str(value)))
+    command = shlex.join(["botvision", "paper", "context", "--out", str(out), "--seeds", str(seeds), *recipe])
     write_report(results, command)
     print_results(plain(results), in_markdown(results, command) if markdown else in_text(results), as_json=json)
     return 0

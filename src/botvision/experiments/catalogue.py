@@ -49,7 +49,7 @@ DEMO = SMALL.replace(
 
 CONTEXT = DEMO.replace(
     # Scenes of `botvision paper context`: small squares, and no change of scale, which would bring far things near.
-    model=DEMO.model.replace(detector="faster_rcnn", input_size=192, anchor_scale=2.5, anchor_ratios=(1.0,)),
+    model=DEMO.model.replace(detector="faster_rcnn", input_size=192, anchor_scale=4.0, anchor_ratios=(1.0,)),
     data=DEMO.data.replace(jitter=(1.0, 1.0), workers=0),
     run=DEMO.run.replace(steps=600, eval_every=600, log_every=50),
 )

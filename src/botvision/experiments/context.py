@@ -86,9 +86,9 @@ ROWS: dict[str, ContextRow] = {
 class ContextRecipe(Config):
     """How each network is trained, all of them alike."""
 
-    steps: Count = 400
+    steps: Count = 500
     """Optimiser steps; every step has new images."""
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Images in a step."""
     lr: Positive = 2e-3
     """Largest learning rate of AdamW; it rises for a fifth of the steps, and then falls (Smith and Topin 2018)."""
