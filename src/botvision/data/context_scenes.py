@@ -39,7 +39,12 @@ SCENES = {
     "which": SceneKind("four cues, far: the left one's colour", 256, (64, 76), True, sideways=6),
     "near": SceneKind("four cues, near: the left one's colour", 128, (17, 20), True, sideways=2),
 }
-"""The kinds of scenes. ``tests/experiments/test_context.py`` checks the distances against what a network can see."""
+"""The kinds of scenes.
+
+Far cues lie outside of what the ResNets of :mod:`botvision.experiments.context` see at the object, near ones inside. In
+"which" the squares are also so far apart, and so far from the edge, that no cell in front of the attention sees two of
+them, or one and the zero padding behind the edge: either would tell the direction.
+"""
 
 
 class Scene(NamedTuple):

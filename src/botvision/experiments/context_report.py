@@ -15,8 +15,8 @@ from botvision.models import Network
 from botvision.models.counting import receptive_field
 
 PREDICTED: dict[Predicted, str] = {
-    "chance": f"{CHANCE:.0%} (chance)",
-    "most frequent": f"at most {MOST_FREQUENT:.1%} (most frequent colour)",
+    "chance": f"chance, {CHANCE:.0%}",
+    "most frequent": f"at most {MOST_FREQUENT:.1%}",
     "solved": "solved",
 }
 
@@ -90,7 +90,7 @@ def rows_of(results: Results) -> Iterator[list[str]]:
 
 def in_text(results: Results) -> Iterator[Any]:
     """The table for a terminal."""
-    yield "Context: right answers in %, mean of the seeds (smallest to largest); what was predicted"
+    yield "Context: right answers in %, mean of the seeds (smallest to largest); below it what was predicted"
     shown = Table(Column("row", no_wrap=True), "sees", *COLUMNS)
     for cells in rows_of(results):
         shown.add_row(*(cell.replace("; ", "\n") for cell in cells))
@@ -106,8 +106,10 @@ def in_markdown(results: Results, command: str) -> Iterator[str]:
     yield (
         "The class of an object is the colour of a cue elsewhere in a generated image. Networks of one block a stage, "
         f"width 16: {recipe.steps} steps of {recipe.batch_size} new images, scored on {recipe.test_images} others. "
-        f"Right answers in %, mean of the seeds {', '.join(map(str, seeds))} (smallest to largest); behind it what was "
-        "predicted before the first run. `src/botvision/experiments/context.py` says why.\n"
+        f"Right answers in %, mean of seeds {', '.join(map(str, seeds))} (smallest to largest); behind them what was "
+        f"predicted before the first run. Chance is {CHANCE:.0%}; who sees four cues and not which is on the left is "
+        f"right in {MOST_FREQUENT:.1%} at best, by the most frequent colour. `src/botvision/experiments/context.py` "
+        "gives the reasons.\n"
     )
     yield f"    {command}\n"
     yield f"| row | sees | {' | '.join(COLUMNS)} |\n|{' --- |' * (2 + len(COLUMNS))}"
@@ -144,4 +146,5 @@ def draw(results: Results) -> Figure:
         if column == "which":
             axes.axvline(100 * MOST_FREQUENT, color="black", linewidth=1, linestyle="--")
         axes.set_title(title, fontsize="small")
+        axes.set_xlabel("AP50 (%)" if column == DETECT else "right answers (%)")
     return figure
