@@ -40,6 +40,7 @@ USAGE = "\n".join(
     [
         "botvision: Bottleneck Transformers (BoTNet) for visual recognition\n",
         *(f"  botvision {name} {words}\n      {purpose}" for name, (_, words, purpose) in COMMANDS.items()),
+        "  botvision paper context [--out DIR]\n      the paper's claim about far-apart things, on a processor",
         "  botvision train --resume RUN [--steps N]\n      continue an interrupted run, or make a run longer",
         "  botvision --install-completion\n      completion of commands and options in bash, zsh or fish",
         "\n--help after a command lists its options, --version prints the version, --debug shows tracebacks.",

@@ -1,4 +1,4 @@
-"""`botvision paper`."""
+"""`botvision paper`, and its part `botvision paper context`."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -6,8 +6,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App
 from rich.table import Table
 
+from botvision.cli.context import context
 from botvision.cli.fields import flag_of
 from botvision.cli.output import print_results
 from botvision.configuration import FieldError
@@ -19,7 +21,12 @@ RUNS = Path("runs")
 """Where `botvision train` puts run folders."""
 
 
-def paper(table: str | None = None, /, *, runs: Path | None = None, json: bool = False, markdown: bool = False) -> int:
+paper = App(name="paper", version_flags=())
+paper.command(context)
+
+
+@paper.default
+def tables(table: str | None = None, /, *, runs: Path | None = None, json: bool = False, markdown: bool = False) -> int:
     """Show the tables of the paper: what is published, what was measured here, what was not run, and how to run it.
 
     Parameters and multiply-adds are counted; the other figures are of finished runs with exactly the settings of a row.

@@ -54,6 +54,13 @@ DEMO = SMALL.replace(
     run=SMALL.run.replace(batch_size=8, steps=700, eval_every=700),
 )
 
+CONTEXT = DEMO.replace(
+    # Scenes of `botvision paper context`: small squares, and no change of scale, which would bring far things near.
+    model=DEMO.model.replace(detector="faster_rcnn", input_size=192, anchor_scale=4.0, anchor_ratios=(1.0,)),
+    data=DEMO.data.replace(jitter=(1.0, 1.0), workers=0),
+    run=DEMO.run.replace(steps=600, eval_every=600, log_every=50),
+)
+
 FINETUNE = DetectionExperiment(
     # For 30 to 500 photographs: everything that weights of torchvision's ResNet-50 or Mask R-CNN hold is used, so the
     # variant, the order of anchors and the epsilon are torchvision's. Batch norm follows in tens of steps.
@@ -118,6 +125,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "small/keypoint_botnet50": detection("the small BoTNet, boxes and keypoints", SMALL, detector="keypoint_rcnn"),
     "small/detr_botnet50": detection("a small BoTNet DETR", SMALL_DETR),
     "demo/botnet50": detection("what `botvision demo` trains on generated images of 128 pixels", DEMO),
+    "context/botnet50": detection("what `botvision paper context` trains: the class is a far cue's colour", CONTEXT),
+    "context/resnet50": detection("the ResNet beside it, which does not see the cue", CONTEXT, backbone="resnet50"),
     **{f"imagenet/{model}": classifier(model, None, IMAGENET_WHAT) for model in CATALOGUE},
     **{row: entry for table in TABLES.values() for row, entry in table.experiments()},
 }

@@ -5,6 +5,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from botvision.layers import MHSA2d, NonLocalBlock
+from botvision.layers.lambda_layer import LambdaLayer
+from botvision.models.network import Network
+
 
 def count_parameters(model: nn.Module) -> int:
     """Number of learned values of a model, position tables and normalisation included."""
@@ -40,3 +44,24 @@ def count_multiply_adds(model: nn.Module, height: int, width: int, channels: int
     with torch.no_grad():
         traced(torch.empty(1, channels, height, width, device="meta"))
     return total
+
+
+def receptive_field(network: Network) -> int:
+    """Pixels, in height and in width, that a cell sees by kernels alone, computed from their sizes and strides.
+
+    It is that of the last map, or of the map in front of the first layer that relates all positions: attention, lambda
+    and squeeze-and-excitation. Paths through the spatial layers are the longest ones; shortcuts see less. The cell
+    (y, x) of a map of stride s is centred at the pixel (s * y, s * x).
+    """
+    side, stride = 1, 1
+    for name, layer in network.named_modules():
+        if isinstance(layer, NonLocalBlock | MHSA2d | LambdaLayer | nn.AdaptiveAvgPool2d):
+            break
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and "downsample" not in name:
+            kernel, step, dilation = (
+                value if isinstance(value, int) else value[0]
+                for value in (layer.kernel_size, layer.stride, layer.dilation)
+            )
+            side += dilation * (kernel - 1) * stride
+            stride *= step
+    return side
