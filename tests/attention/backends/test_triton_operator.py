@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from botvision.attention import backend, biased_attention, relative_attention
-from botvision.attention.backends.triton_launch import HAS_TRITON
 
 CASES = {
     "float32": ((5, 7), None, torch.float32),
@@ -52,10 +51,8 @@ def with_gradients(name, *, exact=False):
 
 
 @pytest.fixture(scope="module")
-def interpreted(tmp_path_factory):
+def interpreted(tmp_path_factory, triton_interpreter):
     """Results by case."""
-    if not HAS_TRITON:
-        pytest.skip("Triton is not installed")
     path = tmp_path_factory.mktemp("interpreted") / "results.pt"
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, __file__, str(path)], env=environment, check=True, timeout=300)

@@ -112,7 +112,7 @@ def by_reference(case: Case) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def interpreted(tmp_path_factory) -> dict[str, dict[str, torch.Tensor] | str]:
+def interpreted(tmp_path_factory, triton_interpreter) -> dict[str, dict[str, torch.Tensor] | str]:
     """Every case by Triton's interpreter: the tensors, or the traceback of what went wrong."""
     return in_process_of_its_own("interpret", tmp_path_factory.mktemp("kernel"), TRITON_INTERPRET="1")
 
@@ -133,10 +133,17 @@ def in_process_of_its_own(job: str, folder: Path, **environment: str) -> dict:
     return torch.load(folder / "results.pt")
 
 
-def computed(name: str, place: str, interpreted: dict) -> dict[str, torch.Tensor]:
-    result = interpreted[name] if place == "interpreter" else by_kernel(CASES[name], place)
-    assert not isinstance(result, str), result
-    return {key: tensor.cpu() for key, tensor in result.items()}
+@pytest.fixture
+def computed(request):
+    """Gives the results of a case by the interpreter, which only then has to work, or on a card."""
+
+    def compute(name: str, place: str) -> dict[str, torch.Tensor]:
+        on_card = place == "cuda"
+        result = by_kernel(CASES[name], place) if on_card else request.getfixturevalue("interpreted")[name]
+        assert not isinstance(result, str), result
+        return {key: tensor.cpu() for key, tensor in result.items()}
+
+    return compute
 
 
 def relative_error(tensor: torch.Tensor, expected: torch.Tensor) -> float:
@@ -146,17 +153,17 @@ def relative_error(tensor: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("NaN")])
-def test_outputs_and_gradients_are_the_references(name, place, interpreted):
+def test_outputs_and_gradients_are_the_references(name, place, computed):
     case = CASES[name]
-    expected, result = by_reference(case), computed(name, place, interpreted)
+    expected, result = by_reference(case), computed(name, place)
     errors = {key: relative_error(result[key], expected[key]) for key in expected}
     assert max(errors.values()) < (1e-2 if case.dtype in HALF else 1e-5), errors
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("NaN")])
-def test_nan_reaches_what_depends_on_it(name, place, interpreted):
-    expected, result = by_reference(CASES[name]), computed(name, place, interpreted)
+def test_nan_reaches_what_depends_on_it(name, place, computed):
+    expected, result = by_reference(CASES[name]), computed(name, place)
     assert expected["out"].isnan().any()
     assert not expected["out"].isnan().all()
     for key in expected:
@@ -165,8 +172,8 @@ def test_nan_reaches_what_depends_on_it(name, place, interpreted):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["square", "bfloat16 with float32 biases", "channels last"])
-def test_results_have_the_dtypes_and_shapes_of_what_they_belong_to(name, place, interpreted):
-    result = computed(name, place, interpreted)
+def test_results_have_the_dtypes_and_shapes_of_what_they_belong_to(name, place, computed):
+    result = computed(name, place)
     for key, tensor in zip(GRADIENTS, operands(CASES[name]), strict=False):
         assert (result[key].dtype, result[key].shape) == (tensor.dtype, tensor.shape)
     assert result["out"].dtype == CASES[name].dtype
