@@ -24,6 +24,7 @@ SMALL = DetectionExperiment(
         width=32,
         input_size=256,
         norm_momentum=0.1,  # a run of hundreds of steps has to get its statistics from the last tens
+        head_norm=True,  # such a run learns sooner with it
         fpn_channels=64,
         anchor_scale=4.0,  # at a quarter of the size, objects are a quarter as large
         rpn_box_weight=10.0,
