@@ -1,5 +1,6 @@
 """Flags and files that a command cannot use: one line that names it, exit status 2, nothing written."""
 
+import re
 import shutil
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from botvision.cli.messages import message_of
+from botvision.experiments import EXPERIMENTS
 
 # --- words ---
 
@@ -134,6 +136,26 @@ def test_a_setting_out_of_its_limits_is_refused_before_it_is_printed(refusal, se
     flag, *_ = setting.split()
     line = refusal("train", "small/botnet50", *setting.split(), "--print-config")
     assert flag in line
+
+
+@pytest.mark.parametrize(
+    ("experiment", "detector"),
+    [
+        ("coco/botnet50", "detr"),
+        ("small/faster_botnet50", "detr"),
+        ("table5/botnet101", "detr"),
+        ("coco/detr_botnet50", "mask_rcnn"),
+        ("small/detr_botnet50", "faster_rcnn"),
+        ("small/detr_botnet50", "keypoint_rcnn"),
+    ],
+)
+def test_a_detector_with_other_settings_is_refused_with_the_experiments_that_have_them(refusal, experiment, detector):
+    line = refusal("train", experiment, "--detector", detector, "--print-config")
+    assert line.startswith("botvision: --detector: ")
+    assert line.count("--") == 1  # a detector is no flag
+    named = re.findall(r"\w+/\w+", line)
+    assert len(named) == 2
+    assert {EXPERIMENTS[name].config.model.detector for name in named} == {detector}
 
 
 @pytest.mark.parametrize(

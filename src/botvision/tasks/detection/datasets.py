@@ -31,7 +31,7 @@ def check_trainable(dataset: CocoDetection) -> None:
     if dataset.objects and dataset.masks and not dataset.objects_with_mask:
         raise FieldError(
             ("model", "detector"),
-            f"should be faster_rcnn, which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
+            f"should be 'faster_rcnn', which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
             f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
         )
     if dataset.objects and dataset.keypoints and not dataset.objects_with_keypoints:
@@ -40,7 +40,7 @@ def check_trainable(dataset: CocoDetection) -> None:
             missing = f"each of the {dataset.objects} objects is a box without keypoints ({counts(dataset.changed)})"
         raise FieldError(
             ("model", "detector"),
-            f"should be mask_rcnn or faster_rcnn: {file} has no keypoints, {missing}; "
+            f"should be 'mask_rcnn' or 'faster_rcnn': {file} has no keypoints, {missing}; "
             "COCO has them in person_keypoints_train2017.json beside instances_train2017.json",
         )
     if dataset.objects and dataset.farthest <= 1:
