@@ -201,6 +201,13 @@ def test_what_the_system_refuses_is_one_line_too(refusal, finished_run, shapes, 
     assert "choose another folder" in line
 
 
+def test_batch_norm_of_one_value_names_the_flag_that_gives_more(refused_training):
+    """At 64 pixels the last level of the pyramid is one cell, so that one image is one value of each channel."""
+    line = refused_training("--images-per-device", 1)
+    assert line.startswith("botvision: --images-per-device: ")
+    assert "batch norm" in line
+
+
 def test_what_no_memory_holds_is_one_line():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
