@@ -1,5 +1,6 @@
 """Flags and files that a command cannot use: one line that names it, exit status 2, nothing written."""
 
+import re
 import shutil
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from botvision.cli.messages import message_of
+from botvision.experiments import EXPERIMENTS
 
 # --- words ---
 
@@ -137,6 +139,26 @@ def test_a_setting_out_of_its_limits_is_refused_before_it_is_printed(refusal, se
 
 
 @pytest.mark.parametrize(
+    ("experiment", "detector"),
+    [
+        ("coco/botnet50", "detr"),
+        ("small/faster_botnet50", "detr"),
+        ("table5/botnet101", "detr"),
+        ("coco/detr_botnet50", "mask_rcnn"),
+        ("small/detr_botnet50", "faster_rcnn"),
+        ("small/detr_botnet50", "keypoint_rcnn"),
+    ],
+)
+def test_a_detector_with_other_settings_is_refused_with_the_experiments_that_have_them(refusal, experiment, detector):
+    line = refusal("train", experiment, "--detector", detector, "--print-config")
+    assert line.startswith("botvision: --detector: ")
+    assert line.count("--") == 1  # a detector is no flag
+    named = re.findall(r"\w+/\w+", line)
+    assert len(named) == 2
+    assert {EXPERIMENTS[name].config.model.detector for name in named} == {detector}
+
+
+@pytest.mark.parametrize(
     ("flags", "named"),
     [
         (["--batch-size", "0"], "--batch-size"),
@@ -177,6 +199,13 @@ def test_what_the_system_refuses_is_one_line_too(refusal, finished_run, shapes, 
     line = refusal("predict", finished_run, image, "--out", tmp_path / "file")
     assert str(tmp_path / "file") in line
     assert "choose another folder" in line
+
+
+def test_batch_norm_of_one_value_names_the_flag_that_gives_more(refused_training):
+    """At 64 pixels the last level of the pyramid is one cell, so that one image is one value of each channel."""
+    line = refused_training("--images-per-device", 1)
+    assert line.startswith("botvision: --images-per-device: ")
+    assert "batch norm" in line
 
 
 def test_what_no_memory_holds_is_one_line():

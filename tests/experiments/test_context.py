@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from botvision.data.context_scenes import COLOURS, RADIUS, SCENES
-from botvision.experiments import EXPERIMENTS, context_runs
+from botvision.errors import UserError
+from botvision.experiments import EXPERIMENTS, context, context_runs
 from botvision.experiments.context import (
     CHANCE,
     MOST_FREQUENT,
@@ -145,6 +146,22 @@ def test_a_table_is_trained_once_and_read_back(run, refusal, tmp_path):
     for flag, value in (("--rows", "botnet_qr"), ("--columns", "nearer")):
         assert flag in refusal("paper", "context", flag, value, "--out", tmp_path / "a")
     assert file.read_text() == '{"cells": 3}'
+
+
+@pytest.mark.parametrize(
+    ("table", "entry", "changed"),
+    [
+        ("SCENES", "near", replace(SCENES["near"], distance=(17, 21))),
+        ("ROWS", "lambda", replace(ROWS["lambda"], network=ROWS["lambda"].network.replace(width=8))),
+    ],
+)
+def test_numbers_of_other_scenes_or_networks_are_not_gone_on_with(tmp_path, monkeypatch, table, entry, changed):
+    file = tmp_path / "results.json"
+    Results(file, ContextRecipe()).add(Cell("resnet", "near", 0), {"score": 0.5, "seconds": 1.0})
+    Results(file, ContextRecipe()).read()
+    monkeypatch.setitem(getattr(context, table), entry, changed)
+    with pytest.raises(UserError, match=r"results.json is of other scenes or networks"):
+        Results(file, ContextRecipe()).read()
 
 
 def test_a_seed_gives_the_same_training_again():

@@ -37,6 +37,16 @@ def test_bottleneck_is_torchvisions(stride, dilation):
     torch.testing.assert_close(ours(x), theirs(x))
 
 
+@pytest.mark.parametrize("spatial", SPATIAL_LAYERS)
+def test_a_layer_says_truly_whether_it_relates_all_positions(spatial):
+    """The gradient of one output reaches the farthest position, or it does not."""
+    torch.manual_seed(0)
+    block = Bottleneck(16, 8, 1, spatial, size=(30, 30)).eval()
+    layer, x = getattr(block, block.spatial_name), torch.randn(1, 8, 30, 30, requires_grad=True)
+    layer(x)[0, :, 0, 0].sum().backward()
+    assert getattr(layer, "relates_all_positions", False) == bool(x.grad[0, :, -1, -1].abs().sum() > 0)
+
+
 def test_squeeze_and_excitation_is_timms():
     torch.manual_seed(0)
     theirs = timm.models.resnet.Bottleneck(128, 32, attn_layer="se", act_layer=nn.SiLU)

@@ -20,8 +20,8 @@ def small(config):
 DISTINCT = {json.dumps(small(entry.config).plain()): name for name, entry in reversed(CATALOGUE.items())}
 KINDS = {name: small(CATALOGUE[name].config) for name in DISTINCT.values()}
 """The catalogue's entries that differ in more than depth, width and size, each under one of its names."""
-COVERED = ("resnet50", "resnet50_bot_c4")
-"""Made of blocks that the other entries have in the same stages."""
+COVERED = "resnet50_bot_c4"
+"""Takes 15 seconds, and is made of blocks that "resnet50_bot_c4c5" has in the same stages."""
 
 
 def oblong(height, width):
@@ -51,7 +51,7 @@ def assert_exports(model):
 
 @pytest.mark.slow
 @pytest.mark.pools_open_sizes
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in COVERED])
+@pytest.mark.parametrize("name", [name for name in KINDS if name != COVERED])
 def test_every_model_is_one_program(name):
     torch.manual_seed(0)
     model = Network(KINDS[name], num_classes=4)

@@ -5,7 +5,7 @@ from botvision.data.classification import ImageClasses, check_same_classes, open
 from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
 from botvision.data.image_files import find_images
-from botvision.data.images import UnreadableImage, decode_image, read_image, read_images
+from botvision.data.images import UnreadableImage, decode_image, read_image, read_image_batches
 from botvision.data.layouts import CocoSplit, find_split
 from botvision.data.shards import ImageShards
 from botvision.data.writing_shards import write_shards
@@ -25,7 +25,7 @@ __all__ = [
     "keypoint_names",
     "open_classes",
     "read_image",
-    "read_images",
+    "read_image_batches",
     "write_generated_coco",
     "write_shards",
 ]

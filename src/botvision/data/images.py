@@ -3,7 +3,9 @@
 import logging
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +32,9 @@ MAX_PIXELS_SETTING = "BOTVISION_MAX_PIXELS"
 """The environment variable that sets another limit."""
 BYTES_A_PIXEL = 8
 """An image file is no larger than this times its pixels: four channels of 16 bits, not compressed."""
+
+BATCH_PIXELS = 64_000_000
+"""Of the images that are predicted on at once, as they are stored: 192 MB."""
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {
@@ -131,31 +136,66 @@ def _is_frame_unclear(path: Path, size: tuple[int, int]) -> bool:
     return mark in TURNS and (mark not in QUARTER_TURNS or size[0] == size[1])
 
 
-def read_images(files: Sequence[Path], on_image: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor]]:
-    """Read image files one after the other, rotated as their marks say, and warn of those that cannot be read.
+def read_image_batches(
+    files: Sequence[Path], batch_size: int, on_image: Callable[[int, int], None]
+) -> Iterator[list[tuple[int, Tensor]]]:
+    """Read image files in batches, rotated as their marks say, and warn of those that cannot be read.
+
+    A thread reads the next image while the caller works on a batch. A batch is emptied when the next one is asked for,
+    so that no more than one batch and the image after it are in memory.
 
     Args:
         files: images.
-        on_image: called after each image with how many are done, and of how many.
+        batch_size: most images of a batch.
+        on_image: called with how many images are done, and of how many.
 
     Yields:
-        The number of an image, from 1 on, and its pixels, (3, H, W) uint8.
+        For each image its number, from 1 on, and its pixels, (3, H, W) uint8; together at most `BATCH_PIXELS` pixels,
+        or one image that has more.
 
     Raises:
         UserError: not one of them can be read.
     """
-    readable = 0
-    for number, file in enumerate(files, start=1):
-        try:
-            image = read_image(file)
-        except UnreadableImage as error:
-            if number == len(files) and not readable:
-                raise UserError(f"no image can be read: {error}") from error
-            logger.warning("left out %s", error)
+    batch: list[tuple[int, Tensor]] = []
+    total, readable = len(files), 0
+    for number, image in enumerate(_read_ahead(files), start=1):
+        if isinstance(image, UnreadableImage):
+            if number == total and not readable:
+                raise UserError(f"no image can be read: {image}") from image
+            logger.warning("left out %s", image)
         else:
             readable += 1
-            yield number, image
-        on_image(number, len(files))
+            if batch and sum(map(_pixels, (*batch, (number, image)))) > BATCH_PIXELS:
+                yield batch
+                batch.clear()
+                on_image(number - 1, total)
+            batch.append((number, image))
+        if len(batch) == batch_size or (batch and number == total):
+            yield batch
+            batch.clear()
+        if not batch:
+            on_image(number, total)
+
+
+def _read_ahead(files: Sequence[Path]) -> Iterator[Tensor | UnreadableImage]:
+    """Each image, or why it cannot be read; the one after it is being read already."""
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = deque(reader.submit(_read_or_reason, file) for file in files[:1])
+        for place in range(len(files)):
+            image = upcoming.popleft().result()
+            upcoming.extend(reader.submit(_read_or_reason, file) for file in files[place + 1 : place + 2])
+            yield image
+
+
+def _read_or_reason(file: Path) -> Tensor | UnreadableImage:
+    try:
+        return read_image(file)
+    except UnreadableImage as error:
+        return error
+
+
+def _pixels(numbered: tuple[int, Tensor]) -> int:
+    return numbered[1][0].numel()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ The predictions were written down before the first run of the table:
 - Relative positions solve both. Absolute positions do as well here, because the object is always in the middle.
 """
 
+import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from botvision.configuration import Config, Count, Positive
-from botvision.data.context_scenes import COLOURS, SCENES, SceneKind, draw_scene
+from botvision.data.context_scenes import COLOURS, SCENES, VERSION, SceneKind, draw_scene
 from botvision.data.loading import mixed_seed
 from botvision.errors import UserError
 from botvision.files import write_text
@@ -105,6 +106,13 @@ class Cell:
     seed: int
 
 
+def scenes_and_networks() -> str:
+    """A digest of what decides the numbers beside the recipe."""
+    scenes = {name: asdict(kind) for name, kind in SCENES.items()}
+    networks = {name: entry.network.plain() for name, entry in ROWS.items()}
+    return hashlib.sha256(json.dumps([VERSION, scenes, networks]).encode()).hexdigest()[:16]
+
+
 MEASURED = ("score", "seconds")
 """Share of the test images whose class is found, or AP50; and time of the training."""
 
@@ -122,21 +130,25 @@ class Results:
         """Take what an earlier call left.
 
         Raises:
-            UserError: it is damaged, or of another recipe.
+            UserError: it is damaged, or of another recipe, other scenes or networks.
         """
         if not self.file.exists():
             return
         try:
             content = json.loads(self.file.read_text(encoding="utf-8"))
-            recipe = ContextRecipe(**content["recipe"])
+            recipe, scenes = ContextRecipe(**content["recipe"]), content.get("scenes_and_networks")
             self.cells = {
                 Cell(cell["row"], cell["column"], cell["seed"]): {key: float(cell[key]) for key in MEASURED}
                 for cell in content["cells"]
             }
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.file} is damaged; delete it or choose another folder") from error
         if recipe != self.recipe:
             raise UserError(f"{self.file} is of other settings ({recipe}); choose another folder")
+        if scenes != scenes_and_networks():
+            raise UserError(
+                f"{self.file} is of other scenes or networks, made by another version; choose another folder"
+            )
 
     def add(self, cell: Cell, measured: dict[str, float]) -> None:
         """Keep a finished cell, in memory and on disk."""
@@ -146,7 +158,7 @@ class Results:
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         cells = [{**asdict(cell), **measured} for cell, measured in self.cells.items()]
-        return {"recipe": self.recipe.plain(), "cells": cells}
+        return {"recipe": self.recipe.plain(), "scenes_and_networks": scenes_and_networks(), "cells": cells}
 
 
 class AtObject(nn.Module):

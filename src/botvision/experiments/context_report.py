@@ -107,9 +107,9 @@ def in_markdown(results: Results, command: str) -> Iterator[str]:
         "The class of an object is the colour of a cue elsewhere in a generated image. Networks of one block a stage, "
         f"width 16: {recipe.steps} steps of {recipe.batch_size} new images, scored on {recipe.test_images} others. "
         f"Right answers in %, mean of seeds {', '.join(map(str, seeds))} (smallest to largest); behind them what was "
-        f"predicted before the first run. Chance is {CHANCE:.0%}; who sees four cues and not which is on the left is "
-        f"right in {MOST_FREQUENT:.1%} at best, by the most frequent colour. `src/botvision/experiments/context.py` "
-        "gives the reasons.\n"
+        f"predicted before the first run of the table. Chance is {CHANCE:.0%}; who sees four cues and not which is on "
+        f"the left is right in {MOST_FREQUENT:.1%} at best, by the most frequent colour. "
+        "`src/botvision/experiments/context.py` gives the reasons.\n"
     )
     yield f"    {command}\n"
     yield f"| row | sees | {' | '.join(COLUMNS)} |\n|{' --- |' * (2 + len(COLUMNS))}"

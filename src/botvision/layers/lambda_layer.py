@@ -45,6 +45,8 @@ class LambdaLayer(PositionTables):
         input and output (B, C, H, W), the output in channels-last memory.
     """
 
+    relates_all_positions = True
+
     def __init__(
         self,
         channels: int,

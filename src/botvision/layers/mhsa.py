@@ -42,6 +42,8 @@ class MHSA2d(PositionTables):
         input (B, C, H, W), output (B, C', H, W) in channels-last memory.
     """
 
+    relates_all_positions = True
+
     def __init__(
         self,
         channels: int,

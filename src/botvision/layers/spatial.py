@@ -1,7 +1,8 @@
 """The registry of spatial layers: what can stand between the two 1x1 convolutions of a block (Figure 1).
 
 To add one, write its module and add an entry to :data:`SPATIAL_LAYERS`. A module with matrix products outside of
-``nn.Conv2d`` and ``nn.Linear`` has a method ``multiply_adds(height, width)``, for one map of that size.
+``nn.Conv2d`` and ``nn.Linear`` has a method ``multiply_adds(height, width)``, for one map of that size. A module whose
+output at every position depends on the whole map has the class attribute ``relates_all_positions = True``.
 """
 
 from collections.abc import Callable

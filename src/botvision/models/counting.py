@@ -5,8 +5,6 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from botvision.layers import MHSA2d, NonLocalBlock
-from botvision.layers.lambda_layer import LambdaLayer
 from botvision.models.network import Network
 
 
@@ -49,13 +47,14 @@ def count_multiply_adds(model: nn.Module, height: int, width: int, channels: int
 def receptive_field(network: Network) -> int:
     """Pixels, in height and in width, that a cell sees by kernels alone, computed from their sizes and strides.
 
-    It is that of the last map, or of the map in front of the first layer that relates all positions: attention, lambda
-    and squeeze-and-excitation. Paths through the spatial layers are the longest ones; shortcuts see less. The cell
-    (y, x) of a map of stride s is centred at the pixel (s * y, s * x).
+    It is that of the last map, or of the map in front of the first layer that relates all positions: one that says so
+    (:mod:`botvision.layers.spatial`), or the global pooling of squeeze-and-excitation. Paths through the spatial layers
+    are the longest ones; shortcuts see less. The cell (y, x) of a map of stride s is centred at the pixel
+    (s * y, s * x).
     """
     side, stride = 1, 1
     for name, layer in network.named_modules():
-        if isinstance(layer, NonLocalBlock | MHSA2d | LambdaLayer | nn.AdaptiveAvgPool2d):
+        if getattr(layer, "relates_all_positions", False) or isinstance(layer, nn.AdaptiveAvgPool2d):
             break
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and "downsample" not in name:
             kernel, step, dilation = (

@@ -18,6 +18,9 @@ from botvision.training.config import ExperimentConfig
 from botvision.training.schedule import sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
 
+IMAGES_ON_GPU = 8
+"""Images that a GPU predicts on at once by default."""
+
 
 class EvalOptions(Config):
     """Options of every evaluation of a checkpoint."""
@@ -45,8 +48,14 @@ class PredictOptions(Config):
     """Folder for predictions.json and the pictures, another one than that of the images."""
     follow_links: bool = False
     """Read links in these folders that lead to files elsewhere."""
+    batch_size: Count | None = None
+    """Images at once, fewer where they are large; by default 1 on a processor and 8 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
+
+    def images_at_once(self, device: torch.device) -> int:
+        """``batch_size``, or what suits the device: a GPU is idle on single images, a processor never is."""
+        return self.batch_size or (1 if device.type == "cpu" else IMAGES_ON_GPU)
 
 
 class AttentionSource(NamedTuple):

@@ -1,5 +1,6 @@
 """Models that take pixels, and parts of them that stay as they were loaded."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Self
 
@@ -13,7 +14,7 @@ STAGES = {"stem": ("conv1", "bn1"), "c2": ("layer1",), "c3": ("layer2",), "c4": 
 """Parts of a network by the stages of the paper's Table 1, from the image on."""
 
 
-class PixelModel(nn.Module):
+class PixelModel(nn.Module, ABC):
     """A model of 8-bit pixels, which normalises them itself; some parts of its network may be frozen.
 
     Attributes:
@@ -26,9 +27,9 @@ class PixelModel(nn.Module):
     frozen_stage = "none"
 
     @property
+    @abstractmethod
     def trunk(self) -> Network:
         """The network of the catalogue inside."""
-        raise NotImplementedError
 
     def __init__(self) -> None:
         super().__init__()

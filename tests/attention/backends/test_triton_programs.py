@@ -243,6 +243,7 @@ def test_patches_are_of_all_keys_and_pad_no_more_than_they_must(size, keys):
 KIB = 1024
 COMPILED = {
     "80x80 for Hopper": (Case((80, 80), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (9, 0)),
+    "20x25 for Hopper": (Case((20, 25), 96, dtype=torch.bfloat16), (9, 0)),
     "64x64 for A100": (Case((64, 64), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (8, 0)),
     "float32 for A100": (Case((20, 25), 64), (8, 0)),
     "37x45 for Hopper": (Case((37, 45), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (9, 0)),

@@ -56,7 +56,7 @@ def test_prediction_and_evaluation_say_the_same(classifier, tmp_path):
     dataset = open_classes(tmp_path, "val", eval_crop(64))
     predictions = evaluate_classifier(classifier.model, dataset, classifier.class_names, batch_size=4).results
     for row in predictions:
-        (best, probability), *_ = classify(classifier, read_image(Path(row["path"])), top=1)
+        ((best, probability),) = classify(classifier, [read_image(Path(row["path"]))], top=1)[0]
         assert (best, probability) == (row["predicted"], pytest.approx(row["probability"], rel=1e-4))
 
 
@@ -133,6 +133,18 @@ def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(classifier, tmp_
     (record,) = caplog.records
     assert record.getMessage().startswith(f"left out {files[1]}: cannot be read as an image")
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_results_do_not_depend_on_the_batch(classifier, tmp_path):
+    files = [save_image(tmp_path / f"{seed}.png", 60 + 20 * seed, 150 - 25 * seed, seed) for seed in range(5)]
+    files[2].write_bytes(files[2].read_bytes()[:100])
+    alone, together = (classify_files(classifier, files, tmp_path / "out", top=3, batch_size=n) for n in (1, 3))
+    assert [result["path"] for result in alone] == [result["path"] for result in together]
+    assert len(alone) == 4
+    for one, other in zip(alone, together, strict=True):
+        assert [entry["name"] for entry in one["classes"]] == [entry["name"] for entry in other["classes"]]
+        probabilities = [[entry["probability"] for entry in result["classes"]] for result in (one, other)]
+        assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
 
 
 def test_images_that_are_all_bad_are_refused(classifier, tmp_path, caplog):

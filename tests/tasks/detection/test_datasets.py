@@ -79,6 +79,19 @@ def test_boxes_as_shares_of_the_image_are_no_objects(task_of):
         task_of([square(0, bbox=[0.2, 0.2, 0.5, 0.3], **NO_MASK)], [square(0)], detector="faster_rcnn")
 
 
+def test_validation_boxes_as_shares_of_the_image_are_warned_of(task_of, tmp_path, caplog):
+    """In a training run, and in the evaluation of its checkpoint."""
+    shares = square(0, bbox=[0.2, 0.2, 0.5, 0.3], **NO_MASK)
+    outcome = start(task_of([square(0)], [shares], detector="faster_rcnn"), "tiny", Console(stderr=True))
+    options = DetectionTask.eval_options(workers=0, device="cpu")
+    DetectionTask.evaluate_checkpoint(
+        outcome.folder / "checkpoints" / "last.ckpt", str(tmp_path), options, lambda *_: None
+    )
+    warnings = [r.getMessage() for r in caplog.records if "not as shares of the image" in r.getMessage()]
+    assert len(warnings) == 2
+    assert all("instances_val.json" in warning for warning in warnings)
+
+
 def test_some_masks_are_enough(task_of):
     assert task_of([square(0), square(50, **NO_MASK)], [square(0)]).train_set.objects_with_mask == 1
 

@@ -37,7 +37,7 @@ def save_image(path: Path, width: int = 60, height: int = 40, **options) -> Path
 def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
     file = save_image(tmp_path / "a.png")
     results = detect_files(detector, [file], tmp_path / "out", threshold=0.1)
-    found = detect(detector, read_image(file))
+    (found,) = detect(detector, [read_image(file)])
     confident = found["scores"] >= 0.1
     assert 5 < confident.sum() < len(confident)
     assert [result["score"] for result in results] == pytest.approx(found["scores"][confident].tolist(), abs=1e-6)
@@ -56,7 +56,7 @@ def test_results_are_coco_results_in_pixels_of_the_image(detector, tmp_path):
 def test_prediction_and_evaluation_find_the_same(detector, shapes):
     dataset = CocoDetection(shapes, "val", eval_transform(64), limit=1)
     results = evaluate_detector(detector.model, dataset, batch_size=1).results
-    found = detect(detector, read_image(dataset.images[0].path))
+    (found,) = detect(detector, [read_image(dataset.images[0].path)])
     assert [result["score"] for result in results] == pytest.approx(found["scores"].tolist(), abs=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_as_many_detections_as_objects_are_drawn_without_a_threshold(detector, s
 
 def test_where_nothing_is_found_the_best_score_and_the_threshold_are_named(detector, tmp_path, caplog):
     file = save_image(tmp_path / "a.png")
-    best = detect(detector, read_image(file))["scores"].max().item()
+    best = detect(detector, [read_image(file)])[0]["scores"].max().item()
     assert detect_files(detector, [file], tmp_path / "out", threshold=1.0) == []
     (record,) = caplog.records
     assert record.msg.path == ("threshold",)
@@ -181,6 +181,24 @@ def test_a_bad_image_among_good_ones_is_left_out_with_a_warning(detector, tmp_pa
     with pytest.raises(UserError, match=r"no image can be read: .*a\.png"):
         detect_files(detector, [bad], tmp_path / "none", threshold=0.1)
     assert not (tmp_path / "none").exists()
+
+
+def test_results_do_not_depend_on_the_batch(detector, tmp_path, caplog):
+    """Images of different sizes, the third of five damaged."""
+    sizes = [(60, 40), (33, 64), (90, 90), (200, 31), (64, 64)]
+    files = [save_image(tmp_path / f"{number}.png", *size) for number, size in enumerate(sizes)]
+    files[2].write_bytes(files[2].read_bytes()[:200])
+    alone, together = (
+        detect_files(detector, files, tmp_path / f"out{count}", threshold=0.05, batch_size=count) for count in (1, 3)
+    )
+    assert {result["image_id"] for result in alone} == {1, 2, 4, 5}
+    assert len(caplog.records) == 2
+    for one, other in zip(alone, together, strict=True):
+        assert (one["image_id"], one["category_id"]) == (other["image_id"], other["category_id"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-2)
+    names = [{file.name for file in (tmp_path / f"out{count}").iterdir()} for count in (1, 3)]
+    assert names == [{"0.png", "1.png", "3.png", "4.png"}] * 2
 
 
 def test_letters_of_other_languages_are_drawn():

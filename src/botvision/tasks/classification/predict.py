@@ -8,7 +8,7 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor
 
-from botvision.data import read_images
+from botvision.data import read_image_batches
 from botvision.pictures import picture_files, save_picture
 from botvision.tasks.classification.checkpoint import LoadedClassifier
 from botvision.tasks.classification.drawing import draw_ranking
@@ -17,17 +17,19 @@ from botvision.training.trainable import OnImage
 
 
 @torch.no_grad()
-def classify(classifier: LoadedClassifier, image: Tensor, top: int) -> list[tuple[int, float]]:
-    """The ``top`` likeliest classes of one image (3, H, W) uint8, on the centre crop that the classifier is tested on.
+def classify(classifier: LoadedClassifier, images: Sequence[Tensor], top: int) -> list[list[tuple[int, float]]]:
+    """The ``top`` likeliest classes of each image (3, H, W) uint8, on the centre crop that the classifier is tested on.
 
     Returns:
-        (class, probability), likeliest first; all classes where there are fewer than ``top``.
+        For each image (class, probability), likeliest first; all classes where there are fewer than ``top``.
     """
     model = classifier.model
-    crop = eval_crop(model.config.image_size)(image)
-    probabilities = model(crop[None].to(model.pixel_mean.device))[0].cpu().double().softmax(dim=0)
-    likeliest = probabilities.topk(min(top, len(probabilities)))
-    return list(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
+    crop = eval_crop(model.config.image_size)
+    crops = torch.stack([crop(image) for image in images]).to(model.pixel_mean.device)
+    probabilities = model(crops).cpu().double().softmax(dim=1)
+    likeliest = probabilities.topk(min(top, probabilities.shape[1]))
+    rows = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+    return [list(zip(*row, strict=True)) for row in rows]
 
 
 def classify_files(
@@ -36,11 +38,13 @@ def classify_files(
     out: Path,
     *,
     top: int,
+    batch_size: int = 1,
     on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Classify image files and draw each one beside its ``top`` classes, in pictures in ``out`` named after the images.
 
-    Photographs are turned as their EXIF data say. Images that cannot be read are left out, with a warning.
+    Photographs are turned as their EXIF data say. Images that cannot be read are left out, with a warning. The network
+    takes ``batch_size`` images at once, fewer where they are large.
 
     Returns:
         For each image that could be read "path" and "classes", likeliest first, each with "class" (as the data set has
@@ -51,14 +55,16 @@ def classify_files(
     """
     pictures = picture_files(files, out)
     results = []
-    for number, image in read_images(files, on_image):
-        classes: list[dict[str, Any]] = [
-            {"class": classifier.classes[index], "name": classifier.class_names[index], "probability": probability}
-            for index, probability in classify(classifier, image, top)
-        ]
-        results.append({"path": str(files[number - 1]), "classes": classes})
-        named = [(entry["name"], entry["probability"]) for entry in classes]
-        save_picture(draw_ranking(image, named), pictures[number - 1])
+    for batch in read_image_batches(files, batch_size, on_image):
+        rankings = classify(classifier, [image for _, image in batch], top)
+        for (number, image), ranking in zip(batch, rankings, strict=True):
+            classes: list[dict[str, Any]] = [
+                {"class": classifier.classes[index], "name": classifier.class_names[index], "probability": probability}
+                for index, probability in ranking
+            ]
+            results.append({"path": str(files[number - 1]), "classes": classes})
+            named = [(entry["name"], entry["probability"]) for entry in classes]
+            save_picture(draw_ranking(image, named), pictures[number - 1])
     return results
 
 

@@ -195,8 +195,15 @@ class ClassificationTask(Task):
         cls, checkpoint: Path, files: Sequence[Path], options: ClassificationPredictOptions, on_image: OnImage
     ) -> list[dict[str, Any]]:
         """The likeliest classes of each image, and a picture of it."""
-        classifier = load_classifier(checkpoint, pick_device(options.device))
-        return classify_files(classifier, files, options.out, top=options.top, on_image=on_image)
+        device = pick_device(options.device)
+        return classify_files(
+            load_classifier(checkpoint, device),
+            files,
+            options.out,
+            top=options.top,
+            batch_size=options.images_at_once(device),
+            on_image=on_image,
+        )
 
     @staticmethod
     def tables(scores: dict[str, Any], options: ClassificationEvalOptions | None = None) -> list[Table]:

@@ -14,11 +14,23 @@ from botvision.models import NetworkConfig, model_config
 from botvision.models.config import Attention, SpatialLayers
 from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
+Kind = Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn", "detr"]
+"""The detectors."""
+OWN_EXPERIMENTS: dict[Kind, str] = {
+    "mask_rcnn": "botnet50",
+    "faster_rcnn": "faster_botnet50",
+    "keypoint_rcnn": "keypoint_botnet50",
+    "detr": "detr_botnet50",
+}
+"""By detector, what follows coco/ and small/ in the names of the experiments that train it."""
+
 
 class CommonConfig(Config):
     """What every detector has: a backbone of the catalogue, and images of one size."""
 
-    detector: str
+    kinds: ClassVar[tuple[Kind, ...]]
+    """The detectors that have these settings."""
+    detector: Kind
     """Kind of detector."""
     backbone: str = "botnet50"
     """Name of a model in `botvision models`."""
@@ -44,6 +56,18 @@ class CommonConfig(Config):
     detections: Count = 100
     """Most detections an image."""
 
+    @field_validator("detector")
+    @classmethod
+    def check_detector(cls, detector: Kind) -> Kind:
+        """A detector with other settings than these is trained by experiments of its own."""
+        if detector not in cls.kinds:
+            name = OWN_EXPERIMENTS[detector]
+            raise ValueError(
+                f"should be {' or '.join(map(repr, cls.kinds))}, got {detector!r}, which has other settings: "
+                f"those of the experiments coco/{name} and small/{name}"
+            )
+        return detector
+
     def network(self) -> NetworkConfig:
         """The network of the backbone.
 
@@ -58,7 +82,8 @@ class CommonConfig(Config):
 class DetectorConfig(CommonConfig):
     """A two-stage detector with FPN (paper, Section 4)."""
 
-    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn"] = "mask_rcnn"
+    kinds: ClassVar[tuple[Kind, ...]] = ("mask_rcnn", "faster_rcnn", "keypoint_rcnn")
+    detector: Kind = "mask_rcnn"
     """Mask R-CNN; Faster R-CNN, which finds boxes alone and needs no masks in the data; or Keypoint R-CNN, which finds
     boxes and keypoints."""
 
@@ -130,7 +155,8 @@ class DetectorConfig(CommonConfig):
 class DetrConfig(CommonConfig):
     """DETR, with the sizes of its authors (Carion et al. 2020, arXiv 2005.12872)."""
 
-    detector: Literal["detr"] = "detr"
+    kinds: ClassVar[tuple[Kind, ...]] = ("detr",)
+    detector: Kind = "detr"
     """DETR, which finds boxes by a transformer."""
     hidden: Annotated[int, Field(ge=4, multiple_of=4)] = 256
     """Channels of the transformer, divisible by 4."""

@@ -13,12 +13,22 @@ logger = logging.getLogger("botvision")
 
 NAMED = 5
 """Categories that a message names."""
+SHARES = (
+    "no box reaches farther than 1 pixel from the corner of its image; 'bbox' must be x, y, width and height in "
+    "pixels, not as shares of the image"
+)
+"""What is said of boxes that seem to be shares."""
 
 
 def open_coco(folder: Path, split: str, detector: type[Detector], **options: Any) -> CocoDetection:  # noqa: ANN401
     """Open a split of a data set, with what the detector learns of it. The options are CocoDetection's."""
     options |= {"masks": "mask" in detector.predicts, "keypoints": "keypoint" in detector.predicts}
     return CocoDetection(folder, split, **options)
+
+
+def are_shares(dataset: CocoDetection) -> bool:
+    """Whether the boxes seem to be shares of the image instead of pixels."""
+    return bool(dataset.objects) and dataset.farthest <= 1
 
 
 def check_trainable(dataset: CocoDetection) -> None:
@@ -31,7 +41,7 @@ def check_trainable(dataset: CocoDetection) -> None:
     if dataset.objects and dataset.masks and not dataset.objects_with_mask:
         raise FieldError(
             ("model", "detector"),
-            f"should be faster_rcnn, which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
+            f"should be 'faster_rcnn', which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
             f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
         )
     if dataset.objects and dataset.keypoints and not dataset.objects_with_keypoints:
@@ -40,14 +50,11 @@ def check_trainable(dataset: CocoDetection) -> None:
             missing = f"each of the {dataset.objects} objects is a box without keypoints ({counts(dataset.changed)})"
         raise FieldError(
             ("model", "detector"),
-            f"should be mask_rcnn or faster_rcnn: {file} has no keypoints, {missing}; "
+            f"should be 'mask_rcnn' or 'faster_rcnn': {file} has no keypoints, {missing}; "
             "COCO has them in person_keypoints_train2017.json beside instances_train2017.json",
         )
-    if dataset.objects and dataset.farthest <= 1:
-        raise UserError(
-            f"{file}: no box reaches farther than 1 pixel from the corner of its image; 'bbox' must be x, y, width and "
-            "height in pixels, not as shares of the image"
-        )
+    if are_shares(dataset):
+        raise UserError(f"{file}: {SHARES}")
     if not dataset.objects:
         total = sum(dataset.dropped.values())
         reason = "none of them can be used"
@@ -62,7 +69,9 @@ def check_trainable(dataset: CocoDetection) -> None:
 
 
 def warn_of_missing_objects(dataset: CocoDetection) -> None:
-    """Say which scores of a validation split cannot be measured."""
+    """Say which scores of a validation split cannot be measured, or mean nothing."""
+    if are_shares(dataset):
+        logger.warning("%s: %s; the scores mean nothing", dataset.annotation_file, SHARES)
     if dataset.annotated and not dataset.objects:
         logger.warning("%s: has no object, so that nothing can be scored", dataset.annotation_file)
     elif dataset.objects and dataset.masks and not dataset.objects_with_mask:

@@ -1,5 +1,6 @@
 """What a detector is: it gives losses for images and targets, and detections for images."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,7 @@ class Detector(PixelModel):
         self.config = config
         self.num_classes = num_classes
 
+    @abstractmethod
     def forward(
         self,
         images: Tensor,
@@ -54,7 +56,6 @@ class Detector(PixelModel):
         Raises:
             ValueError: training without targets.
         """
-        raise NotImplementedError
 
     def optimizer(self, config: Any) -> torch.optim.Optimizer | None:  # noqa: ANN401 (of the detector's own type)
         """The detector's own optimiser, with the settings of the experiment; None for SGD (the default)."""

@@ -13,7 +13,8 @@ DETECTORS: dict[str, type[Detector]] = {
     "keypoint_rcnn": KeypointRCNN,
     "detr": Detr,
 }
-"""Detectors by the name in their configuration; each is made from it and a number of classes."""
+"""Detectors by the name in their configuration; each is made from it and a number of classes, and one that predicts
+keypoints from their number too."""
 
 
 def make_detector(config: CommonConfig, num_classes: int, num_keypoints: int = COCO_KEYPOINTS) -> Detector:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from botvision.configuration import FieldError
-from botvision.data import CocoDetection, read_images
+from botvision.data import CocoDetection, read_image_batches
 from botvision.pictures import picture_files, picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections, side_by_side
@@ -22,22 +22,27 @@ logger = logging.getLogger("botvision")
 
 
 @torch.no_grad()
-def detect(detector: LoadedDetector, image: Tensor) -> dict[str, Tensor]:
-    """Detections in one image, in its own pixels.
+def detect(detector: LoadedDetector, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """Detections in images of any sizes, in their own pixels; the network runs once.
 
     Args:
         detector: from :func:`~botvision.tasks.detection.checkpoint.load_detector`.
-        image: (3, H, W) uint8.
+        images: (3, H, W) uint8 each.
 
     Returns:
-        "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, 1, 28, 28) of a detector with masks,
-        probabilities inside the box; :func:`~botvision.tasks.detection.results.coco_results` makes masks of them.
+        For each image "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, 1, 28, 28) of a
+        detector with masks, probabilities inside the box; :func:`~botvision.tasks.detection.results.coco_results` makes
+        masks of them.
     """
-    size = (int(image.shape[-2]), int(image.shape[-1]))
-    squared, target = eval_transform(detector.model.config.input_size)(image, {})
-    device = detector.model.pixel_mean.device
-    found = detector.model(squared[None].to(device), [target["content_size"]])[0]
-    return {name: values.cpu() for name, values in in_original(found, target["content_size"], size).items()}
+    transform = eval_transform(detector.model.config.input_size)
+    squares, targets = zip(*(transform(image, {}) for image in images), strict=True)
+    sizes = [target["content_size"] for target in targets]
+    detected = detector.model(torch.stack(squares).to(detector.model.pixel_mean.device), sizes)
+    originals = [
+        in_original(found, content, (int(image.shape[-2]), int(image.shape[-1])))
+        for found, content, image in zip(detected, sizes, images, strict=True)
+    ]
+    return [{name: values.cpu() for name, values in found.items()} for found in originals]
 
 
 def detect_files(
@@ -46,6 +51,7 @@ def detect_files(
     out: Path,
     *,
     threshold: float,
+    batch_size: int = 1,
     on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Detect on image files and draw each one; photographs are turned as their EXIF data say.
@@ -58,6 +64,7 @@ def detect_files(
         files: images; the i-th one gets ``image_id`` i, from 1 on.
         out: folder for the pictures, named after the images.
         threshold: detections below this score are left out.
+        batch_size: images that the network takes at once, fewer where they are large.
         on_image: told how many images are done, of how many.
 
     Returns:
@@ -70,13 +77,14 @@ def detect_files(
     names = {category.id: category.name for category in detector.categories}
     best = 0.0
     pictures = picture_files(files, out)
-    for number, image in read_images(files, on_image):
-        found = detect(detector, image)
-        best = max([best, *found["scores"].tolist()])
-        rows = coco_results(above(found, threshold), number, detector.categories, (image.shape[1], image.shape[2]))
-        about = {"file_name": str(files[number - 1])}
-        results += [{**row, "category_name": names[row["category_id"]], **about} for row in rows]
-        save_picture(draw_detections(image, rows, detector.categories), pictures[number - 1])
+    for batch in read_image_batches(files, batch_size, on_image):
+        detected = detect(detector, [image for _, image in batch])
+        for (number, image), found in zip(batch, detected, strict=True):
+            best = max([best, *found["scores"].tolist()])
+            rows = coco_results(above(found, threshold), number, detector.categories, (image.shape[1], image.shape[2]))
+            about = {"file_name": str(files[number - 1])}
+            results += [{**row, "category_name": names[row["category_id"]], **about} for row in rows]
+            save_picture(draw_detections(image, rows, detector.categories), pictures[number - 1])
     if not results:
         problem = f"no object scores {threshold} or more; the best score is {best:.3g}, a lower threshold shows it"
         logger.warning(FieldError(("threshold",), problem))

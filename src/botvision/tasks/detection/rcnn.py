@@ -52,23 +52,9 @@ class RCNN(Detector):
         content_sizes: list[tuple[int, int]] | None = None,
         targets: list[dict[str, Tensor]] | None = None,
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training, detections in test.
+        """Losses in training, detections in test; see ``Detector``, and ``RegionHeads`` for masks and keypoints.
 
-        Args:
-            images: (B, 3, H, W), 8-bit values (uint8, or float in 0..255), padding at the bottom and right.
-            content_sizes: (height, width) of each image inside its padding, in pixels; the whole by default.
-            targets: for each image "boxes" (N, 4) as x1, y1, x2, y2 in pixels, "labels" (N,) int64 in 1..K, and for a
-                detector with masks "masks" (N, 112, 112) inside the boxes, see ``crop_masks``, with keypoints
-                "keypoints" (N, K, 3), x, y in pixels and visibility; needed in training.
-
-        Returns:
-            In training the losses that :attr:`loss_names` lists, and "proposal_recall", the share of the objects that
-            a proposal overlaps by half. In test for each image "boxes" (D, 4) in pixels of the input, "labels" (D,),
-            "scores" (D,), best first; of a detector with masks "masks" (D, 1, 28, 28), probabilities inside the box;
-            with keypoints "keypoints" (D, K, 3), x, y in pixels and score.
-
-        Raises:
-            ValueError: training without targets.
+        "proposal_recall" is the share of the objects that a proposal overlaps by half.
         """
         if self.training and targets is None:
             raise ValueError("targets are needed in training")

@@ -52,9 +52,10 @@ class NormedBoxHead(TwoMLPHead):
 class RegionHeads(RoIHeads):
     """Fast R-CNN's box head (Ren et al. 2015) and, where they are given, heads for masks and keypoints (He et al.).
 
-    Matching, sampling, pooling, decoding, NMS and the losses of masks and keypoints are torchvision's. It has a forward
-    pass of ours for two reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors'
-    detection code does, and boxes are decoded in float32 where the network runs in bfloat16.
+    Matching, sampling, pooling, decoding, NMS and the loss of keypoints are torchvision's. The rest is ours for three
+    reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors' detection code does;
+    the mask loss takes masks that are stored inside their boxes (``mask_targets``); and boxes are decoded in float32
+    where the network runs in bfloat16.
 
     Args:
         config: the detector as data.

@@ -195,8 +195,15 @@ class DetectionTask(Task):
         cls, checkpoint: Path, files: Sequence[Path], options: DetectionPredictOptions, on_image: OnImage
     ) -> list[dict[str, Any]]:
         """Detections in COCO's results format with the file as "file_name", and a picture of each image."""
-        detector = load_detector(checkpoint, pick_device(options.device))
-        return detect_files(detector, files, options.out, threshold=options.threshold, on_image=on_image)
+        device = pick_device(options.device)
+        return detect_files(
+            load_detector(checkpoint, device),
+            files,
+            options.out,
+            threshold=options.threshold,
+            batch_size=options.images_at_once(device),
+            on_image=on_image,
+        )
 
     @staticmethod
     def tables(scores: dict[str, Any], options: DetectionEvalOptions | None = None) -> list[Table]:
