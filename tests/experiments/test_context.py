@@ -27,6 +27,7 @@ from botvision.models.counting import receptive_field
 from botvision.tasks.detection.rcnn import FasterRCNN
 from botvision.training.run_folder import read_evaluation
 
+CPU = torch.device("cpu")
 RESNETS = {"resnet": 75, "resnet_c4x2": 107}
 """Receptive fields, by hand: 7 of the stem, 11 with its pooling, then 19, 27, 43 and 75 of c2 to c5; two blocks in c4
 make 43, 75 and 107 of the last three."""
@@ -166,7 +167,7 @@ def test_numbers_of_other_scenes_or_networks_are_not_gone_on_with(tmp_path, monk
 
 def test_a_seed_gives_the_same_training_again():
     recipe = ContextRecipe(steps=3, batch_size=2, test_images=32)
-    first, again = (train_cell(Cell("resnet", "near", 1), recipe)["score"] for _ in range(2))
+    first, again = (train_cell(Cell("resnet", "near", 1), recipe, CPU)["score"] for _ in range(2))
     assert first == again
     images = [draw_batch(SCENES["near"], 2, *stream)[0] for stream in ((1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1))]
     assert all(not torch.equal(a, b) for a, b in combinations(images, 2))  # training, test, another seed, another step
@@ -181,12 +182,12 @@ def test_a_detector_is_a_cell_whose_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "context/resnet50", short)
     results = Results(tmp_path / "results.json", ContextRecipe())
     (cell,) = cells_of(list(ROWS)[:2], ["detect"], 1)  # the second row has no detector
-    run_context(results, [cell], 1, lambda done, total: None)
+    run_context(results, [cell], 1, CPU, lambda done, total: None)
     folder = tmp_path / "detectors" / "resnet-seed0"
     assert read_evaluation(folder)["step"] == 2
     assert results.cells[cell]["score"] == read_evaluation(folder)["box"]["ap50"]
     results.cells.clear()  # as after an interruption between the run's end and its entry
-    run_context(results, [cell], 1, lambda done, total: None)
+    run_context(results, [cell], 1, CPU, lambda done, total: None)
     read = Results(tmp_path / "results.json", ContextRecipe())
     read.read()
     assert read.cells == results.cells

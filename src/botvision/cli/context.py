@@ -3,11 +3,12 @@
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from botvision.cli.fields import flag_of, flags, with_flags
 from botvision.cli.output import print_results, stderr
 from botvision.configuration import Count, FieldError
+from botvision.device import pick_device
 from botvision.errors import nearest
 from botvision.experiments.context import COLUMNS, ROWS, ContextRecipe, Results
 from botvision.experiments.context_report import in_markdown, in_text, plain, write_report
@@ -22,6 +23,7 @@ def context(
     columns: tuple[str, ...] = tuple(COLUMNS),
     seeds: Count = 3,
     jobs: Count = 2,
+    device: Literal["auto", "cpu", "cuda"] = "cpu",
     json: bool = False,
     markdown: bool = False,
     **given: Any,  # noqa: ANN401 (of ContextRecipe)
@@ -36,7 +38,8 @@ def context(
         rows: The networks to train.
         columns: The kinds of scenes, and detect for the detectors.
         seeds: Trainings of each.
-        jobs: Trainings at a time, each on one processor core.
+        jobs: Trainings at a time, each on one processor core, or all on one GPU.
+        device: cpu; cuda, where a training takes seconds; or auto, a GPU where there is one.
         json: Print the table as JSON.
         markdown: Print it as Markdown.
     """
@@ -48,7 +51,11 @@ def context(
     results.read()
     with Reporter(stderr()) as reporter:
         run_context(
-            results, cells_of(rows, columns, seeds), jobs, lambda done, total: reporter.show("training", done, total)
+            results,
+            cells_of(rows, columns, seeds),
+            jobs,
+            pick_device(device),
+            lambda done, total: reporter.show("training", done, total),
         )
     recipe = (word for name, value in given.items() for word in (flag_of(name), str(value)))
     command = shlex.join(["botvision", "paper", "context", "--out", str(out), "--seeds", str(seeds), *recipe])

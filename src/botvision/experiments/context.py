@@ -189,30 +189,31 @@ def draw_batch(kind: SceneKind, count: int, *stream: int) -> tuple[Tensor, Tenso
     return images / 127.5 - 1, places, torch.tensor([scene.label for scene in scenes])
 
 
-def train_cell(cell: Cell, recipe: ContextRecipe) -> dict[str, float]:
+def train_cell(cell: Cell, recipe: ContextRecipe, device: torch.device) -> dict[str, float]:
     """Train a network on a kind of scene, and measure its accuracy on other scenes of the kind."""
     start, kind = time.perf_counter(), SCENES[cell.column]
     torch.manual_seed(mixed_seed(cell.seed, 0))
-    model = AtObject(ROWS[cell.row].network.replace(input_size=kind.image_size))
+    model = AtObject(ROWS[cell.row].network.replace(input_size=kind.image_size)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.2)
     for step in range(recipe.steps):
-        images, places, labels = draw_batch(kind, recipe.batch_size, cell.seed, 0, step)
+        batch = draw_batch(kind, recipe.batch_size, cell.seed, 0, step)
+        images, places, labels = (part.to(device) for part in batch)
         loss = F.cross_entropy(model(images, places), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return {"score": accuracy(model, kind, cell.seed, recipe), "seconds": round(time.perf_counter() - start, 1)}
+    return {"score": accuracy(model, kind, cell.seed, recipe, device), "seconds": round(time.perf_counter() - start, 1)}
 
 
 @torch.inference_mode()
-def accuracy(model: AtObject, kind: SceneKind, seed: int, recipe: ContextRecipe) -> float:
+def accuracy(model: AtObject, kind: SceneKind, seed: int, recipe: ContextRecipe, device: torch.device) -> float:
     """Share of the test images whose class is found."""
     model.eval()
     right = 0
     for first in range(0, recipe.test_images, recipe.batch_size):
         count = min(recipe.batch_size, recipe.test_images - first)
-        images, places, labels = draw_batch(kind, count, seed, 1, first)
+        images, places, labels = (part.to(device) for part in draw_batch(kind, count, seed, 1, first))
         right += int((model(images, places).argmax(dim=1) == labels).sum())
     return right / recipe.test_images

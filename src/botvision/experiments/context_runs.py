@@ -25,24 +25,28 @@ OnCell = Callable[[int, int], None]
 """Is told how many of how many cells are done."""
 
 
-def run_context(results: Results, cells: Sequence[Cell], jobs: int, on_cell: OnCell) -> None:
+def run_context(results: Results, cells: Sequence[Cell], jobs: int, device: torch.device, on_cell: OnCell) -> None:
     """Train the cells that ``results`` lacks; each is kept as soon as it is done, so that a later call goes on.
 
     Args:
         results: of earlier calls; it is filled.
         cells: what to train, in this order.
         jobs: processes at a time, of one thread each; 1 trains in this process, with PyTorch's threads.
+        device: where to train; on a GPU the processes share it.
         on_cell: shows progress.
     """
     missing = [cell for cell in cells if cell not in results.cells]
+    folder = results.file.parent
+    if any(cell.column == DETECT for cell in missing):
+        detector_data(folder)  # before there are several processes that would write it
     if jobs == 1 or len(missing) < 2:
         for done, cell in enumerate(missing, start=1):
-            results.add(cell, train(cell, results.recipe, results.file.parent))
+            results.add(cell, train(cell, results.recipe, folder, device))
             on_cell(done, len(missing))
         return
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
     try:
-        running = {pool.submit(train, cell, results.recipe, results.file.parent): cell for cell in missing}
+        running = {pool.submit(train, cell, results.recipe, folder, device): cell for cell in missing}
         for done, future in enumerate(as_completed(running), start=1):
             results.add(running[future], future.result())
             on_cell(done, len(missing))
@@ -56,22 +60,27 @@ def cells_of(rows: Sequence[str], columns: Sequence[str], seeds: int) -> list[Ce
     return [Cell(row, column, seed) for seed, column, row in chosen if column != DETECT or ROWS[row].detector]
 
 
-def train(cell: Cell, recipe: ContextRecipe, folder: Path) -> dict[str, float]:
+def train(cell: Cell, recipe: ContextRecipe, folder: Path, device: torch.device) -> dict[str, float]:
     """Train one cell; a detector's run and its data go into the folder."""
-    return train_detector(cell, folder) if cell.column == DETECT else train_cell(cell, recipe)
+    return train_detector(cell, folder, device) if cell.column == DETECT else train_cell(cell, recipe, device)
 
 
-def train_detector(cell: Cell, folder: Path) -> dict[str, float]:
+def detector_data(folder: Path) -> Path:
+    """The detectors' data set, written where it is not there yet."""
+    return write_context_coco(folder / "data", scene="what", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, seed=0)
+
+
+def train_detector(cell: Cell, folder: Path, device: torch.device) -> dict[str, float]:
     """Train a detector by its experiment, or go on with its run, and give its AP50.
 
     Raises:
         UserError: it was stopped by a signal.
     """
     begin, name = time.perf_counter(), ROWS[cell.row].detector or ""
-    data = write_context_coco(folder / "data", scene="what", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, seed=0)
+    data = detector_data(folder)
     config, out = EXPERIMENTS[name].config, folder / "detectors" / f"{cell.row}-seed{cell.seed}"
     assert isinstance(config, DetectionExperiment)
-    run = config.run.replace(out=out, seed=cell.seed)
+    run = config.run.replace(out=out, seed=cell.seed, device=device.type)
     task = DetectionTask(config.replace(data=config.data.replace(data=data), run=run))
     console = Console(quiet=True)
     started = (out / "checkpoints" / "last.ckpt").exists()
