@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
+from string import digits
 
 import matplotlib
 from matplotlib.font_manager import findSystemFonts
@@ -84,9 +85,15 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | None:
 
 @cache
 def file_for(text: str) -> Path | None:
-    """The file of the font for a text. Ours has the letters of Europe and of Arabic, but not those of East Asia."""
-    needed = {ord(letter) for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf"}
-    for file in chain([OWN_FONT], map(Path, sorted(findSystemFonts()))):
+    """The file of the font for a text, with the digits that stand beside it.
+
+    Ours has the letters of Europe and of Arabic, but not those of East Asia.
+    """
+    shown = (letter for letter in f"{text}{digits}.%" if not letter.isspace())
+    needed = {ord(letter) for letter in shown if unicodedata.category(letter) != "Cf"}  # as joiners of letters
+    if needed <= letters_in(OWN_FONT):
+        return OWN_FONT
+    for file in map(Path, sorted(findSystemFonts())):
         if needed <= letters_in(file):
             return file
     logger.warning("no font here has all letters of %s; install one that has, such as Noto Sans CJK", short(text))
