@@ -1,16 +1,24 @@
 """Picture files: which images a user means, the names of the pictures drawn of them, and how these are written."""
 
+import logging
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
+from string import digits
 
 import matplotlib
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageFont
 from torch import Tensor
 
-from botvision.errors import UserError
+from botvision.errors import UserError, short
 from botvision.files import whole_file
+
+logger = logging.getLogger("botvision")
 
 SIDE = 320
 """Pixels of a photograph's longer side in a picture with text."""
@@ -18,6 +26,7 @@ GAP = 8
 """Pixels between the parts of a picture."""
 LINE = 24
 """Pixels of a line of text."""
+OWN_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def picture_files(files: Sequence[Path], out: Path) -> list[Path]:
@@ -63,10 +72,50 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font of all pictures, in pixels: matplotlib's, because Pillow's own has only the letters of English."""
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(file), size)  # Pillow 10.0 takes no Path
+def font(size: int, file: Path | None = None) -> ImageFont.FreeTypeFont:
+    """A font in pixels; by default matplotlib's, because Pillow's own has only the letters of English."""
+    return ImageFont.truetype(str(file or OWN_FONT), size)  # Pillow 10.0 takes no Path
+
+
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | None:
+    """A font that has the letters of a text: ours, else an installed one; None, and a warning, where there is none."""
+    file = file_for(text)
+    return font(size, file) if file else None
+
+
+@cache
+def file_for(text: str) -> Path | None:
+    """The file of the font for a text, with the digits that stand beside it.
+
+    Ours has the letters of Europe and of Arabic, but not those of East Asia.
+    """
+    shown = (letter for letter in f"{text}{digits}.%" if not letter.isspace())
+    needed = {ord(letter) for letter in shown if unicodedata.category(letter) != "Cf"}  # as joiners of letters
+    if needed <= letters_in(OWN_FONT):
+        return OWN_FONT
+    for file in map(Path, sorted(findSystemFonts())):
+        if needed <= letters_in(file):
+            return file
+    logger.warning("no font here has all letters of %s; install one that has, such as Noto Sans CJK", short(text))
+    return None
+
+
+@cache
+def letters_in(file: Path) -> frozenset[int]:
+    """The letters of a font; none of one that cannot be read, or has letters of fixed sizes."""
+    try:
+        font(20, file)
+        return frozenset(FT2Font(str(file)).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
+    """A text, cut where it is wider than the room for it, in pixels."""
+    if letters.getlength(text) <= room:
+        return text
+    cut = bisect_right(range(1, len(text)), room, key=lambda count: letters.getlength(f"{text[:count]}..."))
+    return f"{text[:cut]}..."
 
 
 def resized(image: Tensor) -> Image.Image:

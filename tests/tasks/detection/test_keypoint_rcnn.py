@@ -212,7 +212,7 @@ def test_a_picture_shows_the_labelled_keypoints_and_lines_between_them():
         places = ((200, 60), (60, 300), (340, 300))
         keypoints = [value for place, seen in zip(places, visibilities, strict=True) for value in (*place, seen)]
         result = {"category_id": 4, "bbox": [20, 20, 360, 360], "keypoints": keypoints}
-        picture = draw_detections(torch.zeros(3, 400, 400, dtype=torch.uint8), [result], [FIGURE])
+        picture = draw_detections(torch.zeros(3, 640, 640, dtype=torch.uint8), [result], [FIGURE])
         return np.asarray(picture).any(axis=2)
 
     dots, middles = ((60, 200), (300, 60), (300, 340)), ((180, 130), (180, 270))

@@ -62,17 +62,17 @@ def test_prediction_and_evaluation_find_the_same(detector, shapes):
 
 def test_a_picture_shows_the_boxes_that_were_found(detector, tmp_path):
     file = tmp_path / "grey.png"
-    Image.new("RGB", (400, 300), (128, 128, 128)).save(file)
+    Image.new("RGB", (800, 600), (128, 128, 128)).save(file)
     results = detect_files(detector, [file], tmp_path / "out", threshold=0.15)
     assert results
     picture = np.asarray(Image.open(tmp_path / "out" / "grey.png").convert("RGB")).astype(int)
     for result in results:
         x, y, width, height = result["bbox"]
-        corner = picture[round(min(y + height, 299)) - 1, round(min(x + width, 399)) - 1]
+        corner = picture[round(min(y + height, 599)) - 1, round(min(x + width, 799)) - 1]
         assert (corner != 128).any(), result["bbox"]
 
 
-@pytest.mark.parametrize(("size", "factor"), [((60, 40), 6), ((64, 64), 5), ((500, 30), 1), ((320, 10), 1)])
+@pytest.mark.parametrize(("size", "factor"), [((60, 40), 11), ((64, 64), 10), ((500, 30), 2), ((640, 10), 1)])
 def test_a_picture_has_the_size_of_its_image_or_a_multiple(detector, tmp_path, size, factor):
     file = save_image(tmp_path / "a.jpg", *size)
     detect_files(detector, [file], tmp_path / "out", threshold=0.9)
@@ -91,7 +91,7 @@ def test_photographs_are_turned_upright(detector, tmp_path):
     of_upright, of_marked = (
         detect_files(detector, [file], tmp_path / "out", threshold=0.1) for file in (upright, marked)
     )
-    assert Image.open(tmp_path / "out" / "marked.png").size == (40 * 6, 60 * 6)
+    assert Image.open(tmp_path / "out" / "marked.png").size == (40 * 11, 60 * 11)
     assert [{**r, "file_name": ""} for r in of_marked] == [{**r, "file_name": ""} for r in of_upright]
     assert of_marked[0]["segmentation"]["size"] == [60, 40]
 
@@ -117,7 +117,7 @@ def test_pictures_of_images_of_one_name_do_not_overwrite_each_other(detector, tm
     results = detect_files(detector, files, tmp_path / "out", threshold=0.1)
     assert {result["image_id"] for result in results} == {1, 2}
     sizes = {Image.open(file).size for file in (tmp_path / "out").iterdir()}
-    assert sizes == {(60 * 6, 40 * 6), (30 * 7, 50 * 7)}
+    assert sizes == {(60 * 11, 40 * 11), (30 * 13, 50 * 13)}
 
 
 def test_a_picture_never_overwrites_an_image(detector, tmp_path):
@@ -207,3 +207,19 @@ def test_letters_of_other_languages_are_drawn():
         return draw_detections(torch.zeros(3, 320, 320, dtype=torch.uint8), found, [Category(1, name)]).tobytes()
 
     assert len({drawn(name) for name in ("\U000f0000", *"üéßñБł")}) == 7
+
+
+def test_a_name_that_cannot_be_written_is_replaced_by_its_id(monkeypatch):
+    def drawn(name: str) -> bytes:
+        found = [{"category_id": 7, "bbox": [10, 40, 80, 50]}]
+        return draw_detections(torch.zeros(3, 640, 320, dtype=torch.uint8), found, [Category(7, name)]).tobytes()
+
+    assert drawn("\U000f0000") == drawn("class 7") != drawn("class 8")
+
+
+def test_a_long_name_leaves_its_score_in_the_picture():
+    def drawn(score: float) -> bytes:
+        found = [{"category_id": 1, "bbox": [300, 0, 340, 100], "score": score}]
+        return draw_detections(torch.zeros(3, 640, 640, dtype=torch.uint8), found, [Category(1, "x" * 1000)]).tobytes()
+
+    assert drawn(0.51) != drawn(0.52)

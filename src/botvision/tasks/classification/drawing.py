@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from botvision.pictures import GAP, LINE, SIDE, font, resized
+from botvision.pictures import GAP, LINE, SIDE, fitting, font, font_for, resized
 
 
 def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
@@ -19,18 +19,9 @@ def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.I
     for place, (name, probability) in enumerate(ranking):
         top = GAP + 2 * LINE * place
         percent = f"{100 * probability:.1f}%"
-        room = SIDE - GAP - letters.getlength(percent)
-        draw.text((left, top), fitting(name, letters, room), fill="black", font=letters)
+        room, own = SIDE - GAP - letters.getlength(percent), font_for(name, 15) or letters
+        draw.text((left, top), fitting(name, own, room), fill="black", font=own)
         draw.text((left + SIDE, top), percent, fill="black", font=letters, anchor="ra")
         draw.rectangle((left, top + LINE - 2, left + SIDE, top + LINE + 10), fill="#e8e8e8")
         draw.rectangle((left, top + LINE - 2, left + round(SIDE * probability), top + LINE + 10), fill="#4363d8")
     return picture
-
-
-def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
-    """A text, cut where it is wider than the room for it, in pixels."""
-    if letters.getlength(text) <= room:
-        return text
-    while text and letters.getlength(text + "...") > room:
-        text = text[:-1]
-    return text + "..."

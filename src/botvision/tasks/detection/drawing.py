@@ -1,21 +1,30 @@
 """Pictures of detections: masks, boxes, keypoints, class names and scores on the photograph."""
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from faster_coco_eval.core import mask as rle
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from botvision.data import Category
-from botvision.pictures import font
+from botvision.pictures import fitting, font, font_for
+from botvision.tasks.detection.labels import place_plates, stacks
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#9a6324", "#808000", "#469990")
 """Far apart from each other, and dark enough for white letters; class i takes the i-th, modulo their number."""
 OPACITY = 115
 """Of masks, out of 255."""
+SMALLEST_LETTERS = 11
+"""Pixels."""
+WIDEST_NAME = 16
+"""Width of the longest name, in heights of its letters; the rest is cut."""
+LEAST_SIDE = 640
+"""Pixels of a picture's longer side, so that names have room; smaller images are enlarged."""
+MARGIN = 2
+"""Pixels between the letters of a name and the edge of its plate."""
 SURE_KEYPOINT = 0.05
 """Keypoints that score less, or are not labelled, are not drawn."""
 
@@ -23,8 +32,9 @@ SURE_KEYPOINT = 0.05
 def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categories: Sequence[Category]) -> Image.Image:
     """Draw masks, boxes, keypoints and names over an image, stronger detections over weaker ones.
 
-    The plates with the names do not overlap: the strongest detection chooses its place first, and one for which no
-    place is left beside its box or inside it stays without a name.
+    The plates with the names do not overlap (:func:`~botvision.tasks.detection.labels.place_plates`): one for which no
+    place is left at its box stays away. Boxes around one object are drawn inside each other, the strongest outside, and
+    their names one below the other.
 
     Args:
         image: (3, H, W) uint8.
@@ -33,31 +43,37 @@ def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categor
         categories: where the names are; a category's place in it decides its colour.
 
     Returns:
-        A picture of the image's size, small images enlarged to at least 320 pixels on the longer side so that the
-        names can be read.
+        A picture of the image's size, or of the smallest multiple of it that has `LEAST_SIDE` pixels.
     """
     place = {category.id: index for index, category in enumerate(categories)}
-    colours = [COLOURS[place[result["category_id"]] % len(COLOURS)] for result in results]
+    shown = [categories[place[result["category_id"]]] for result in results]
+    colours = [COLOURS[place[category.id] % len(COLOURS)] for category in shown]
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
     for result, colour in zip(reversed(results), reversed(colours), strict=True):
         if "segmentation" in result:
             blend_mask(picture, result["segmentation"], colour)
-    factor = max(1, -(-320 // max(picture.size)))
+    factor = max(1, -(-LEAST_SIDE // max(picture.size)))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    boxes = (np.array([result["bbox"] for result in results]).reshape(-1, 4) * factor).tolist()
-    boxes = [[x, y, x + width, y + height] for x, y, width, height in boxes]
-    draw = ImageDraw.Draw(picture)
-    for box, colour in zip(reversed(boxes), reversed(colours), strict=True):
-        draw.rectangle(box, outline=colour, width=max(2, max(picture.size) // 400))
-    for result in reversed(results):
+    boxes = np.array([result["bbox"] for result in results], dtype=float).reshape(-1, 4) * factor
+    boxes[:, 2:] += boxes[:, :2]
+    draw_boxes(picture, boxes, colours)
+    for result, category in zip(reversed(results), reversed(shown), strict=True):
         if "keypoints" in result:
-            draw_keypoints(picture, result["keypoints"], categories[place[result["category_id"]]].skeleton, factor)
-    taken = np.empty((0, 4))
-    for result, box, colour in zip(results, boxes, colours, strict=True):
-        score = f" {result['score']:.2f}" if "score" in result else ""
-        taken = draw_name(picture, box, categories[place[result["category_id"]]].name + score, colour, taken)
+            draw_keypoints(picture, result["keypoints"], category.skeleton, factor)
+    scores = [f" {result['score']:.2f}" if "score" in result else "" for result in results]
+    draw_names(picture, boxes, list(zip(shown, scores, colours, strict=True)))
     return picture
+
+
+def draw_boxes(picture: Image.Image, boxes: np.ndarray, colours: Sequence[str]) -> None:
+    """Draw boxes (N, 4), strongest first; of those around one object each is a line's width inside the one before."""
+    draw, width = ImageDraw.Draw(picture), max(2, max(picture.size) // 400)
+    inside = {index: depth for stack in stacks(boxes) for depth, index in enumerate(stack)}
+    for index in reversed(range(len(boxes))):
+        x1, y1, x2, y2 = boxes[index].tolist()
+        inset = min(inside[index] * width, (x2 - x1) / 4, (y2 - y1) / 4)
+        draw.rectangle((x1 + inset, y1 + inset, x2 - inset, y2 - inset), outline=colours[index], width=width)
 
 
 def blend_mask(picture: Image.Image, segmentation: Mapping[str, Any], colour: str) -> None:
@@ -85,36 +101,49 @@ def draw_keypoints(
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="white", outline="black")
 
 
-def draw_name(picture: Image.Image, box: Sequence[float], name: str, colour: str, taken: np.ndarray) -> np.ndarray:
-    """Write a name on a plate at its box where no other plate is; returns the places taken then, (N, 4) corners."""
-    draw, letters = ImageDraw.Draw(picture), font(max(11, max(picture.size) // 45))
-    left, top, right, bottom = draw.textbbox((0, 0), name, font=letters)
-    width, height = right - min(left, 0) + 4, bottom + 4
-    places = np.array(plate_places(box, width, height)).round()
-    places = np.maximum(np.minimum(places, [picture.width - width - 1, picture.height - height - 1]), 0)
-    plates = np.concatenate([places, places + np.array([width, height])], axis=1)
-    # Rows are places, columns are plates: two plates overlap where each begins before the other ends.
-    overlap = (plates[:, None, :2] <= taken[:, 2:]) & (taken[:, :2] <= plates[:, None, 2:])
-    free = plates[~np.any(overlap.all(axis=2), axis=1)]
-    if not len(free):
-        return taken
-    x, y = free[0, :2].tolist()
-    draw.rectangle(free[0].tolist(), fill=colour)
-    draw.text((x + 2, y + 2 - min(top, 0)), name, fill="white", font=letters)
-    return np.concatenate([taken, free[:1]])
+class Name(NamedTuple):
+    """The name of a detection as it is written."""
+
+    text: str
+    letters: ImageFont.FreeTypeFont
+    size: tuple[int, int]
+    """(width, height) of its plate, in pixels."""
+    start: tuple[float, float]
+    """Where the text begins on the plate."""
 
 
-def plate_places(box: Sequence[float], width: float, height: float) -> list[tuple[float, float]]:
-    """Where a plate of this size may be, best first: above its box, below, inside, beside; left and top in pixels."""
-    x1, y1, x2, y2 = box
-    columns = np.unique([*np.arange(x1, x2 - width, width / 4), max(x1, x2 - width)])
-    inside = np.arange(y1, y2 - height, height / 2)
-    shifted = (x1 - width / 2, x1 - width, x2)
-    return [
-        *product(columns, (y1 - height, y2)),
-        *((x, y) for y in (*inside, y2 - height) for x in columns),
-        *product(shifted, (y1 - height, y1, y2 - height, y2)),
-    ]
+def name_of(category: Category, score: str, size: int, room: int) -> Name:
+    """The name of a category, or its id where no font has the letters, cut to so many pixels; and the score."""
+    letters, name = font_for(category.name, size), category.name
+    if letters is None:
+        letters, name = font(size), f"class {category.id}"
+    room = min(WIDEST_NAME * size, room - 2 * MARGIN - math.ceil(letters.getlength(score)))
+    text = fitting(name, letters, room) + score
+    left, top, right, bottom = letters.getbbox(text)
+    left, top = min(left, 0), min(top, 0)
+    height = max(sum(letters.getmetrics()), bottom - top)
+    plate = math.ceil(right - left) + 2 * MARGIN, math.ceil(height) + MARGIN
+    return Name(text, letters, plate, (MARGIN - left, MARGIN / 2 - top))
+
+
+def draw_names(picture: Image.Image, boxes: np.ndarray, names: Sequence[tuple[Category, str, str]]) -> None:
+    """Write names on plates at the boxes (N, 4), in smaller letters where not all have a place.
+
+    Args:
+        picture: is drawn on.
+        boxes: x1, y1, x2, y2 in pixels, strongest first.
+        names: category, score and colour of each.
+    """
+    draw, largest = ImageDraw.Draw(picture), max(SMALLEST_LETTERS, max(picture.size) // 45)
+    for size in (largest, max(SMALLEST_LETTERS, largest * 3 // 4)):
+        written = [name_of(category, score, size, picture.width) for category, score, _ in names]
+        plates = place_plates(boxes, [name.size for name in written], picture.size)
+        if None not in plates:
+            break
+    for name, plate, (_, _, colour) in zip(written, plates, names, strict=True):
+        if plate is not None:
+            draw.rectangle(plate, fill=colour)
+            draw.text((plate[0] + name.start[0], plate[1] + name.start[1]), name.text, "white", name.letters)
 
 
 def side_by_side(left: Image.Image, right: Image.Image, titles: tuple[str, str]) -> Image.Image:
