@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval.core import mask as coco_mask
+from hotcoco import COCO, COCOeval
+from hotcoco import mask as coco_mask
 from rich.table import Table
 
 from botvision.data import Category, CocoDetection, ImageRecord, keypoint_names
@@ -66,7 +66,7 @@ def coco_scores(
         for result in results
     ]
     images = [{"id": numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images]
-    categories = [{"id": label} for label in labels.values()]
+    categories = [{"id": label, "name": str(label)} for label in labels.values()]
     names = keypoint_names(dataset.categories)
     rows = (
         _truth(own, image, numbers[image.id], len(names))
@@ -80,16 +80,15 @@ def coco_scores(
         own = [{**row, "iscrowd": row[kind]} for row in annotations]
         truth = COCO({"images": images, "categories": categories, "annotations": own})
         scored = scorable_masks(results, annotations) if kind == "mask" else results
-        evaluation = COCOeval_faster(truth, load_results(truth, scored, kind), KINDS[kind])
-        evaluation.params.catIds = list(labels.values())  # for keypoints it leaves out those without an object
+        evaluation = COCOeval(truth, load_results(truth, scored, kind), KINDS[kind])
+        evaluation.params.cat_ids = list(labels.values())  # for keypoints it leaves out those without an object
         if kind == "keypoint":
-            evaluation.params.kpt_oks_sigmas = np.array([sigma(name) for name in names])
+            evaluation.params.kpt_oks_sigmas = [sigma(name) for name in names]
         else:
-            evaluation.params.maxDets = limits(detections)
-        evaluation.run()
-        columns = KEYPOINT_METRICS if kind == "keypoint" else metrics(detections)
-        values = evaluation.stats[: len(columns)]
-        scores[kind] = {name: share(value) for name, value in zip(columns, values, strict=True)}
+            evaluation.params.max_dets = limits(detections)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        scores[kind] = summary(evaluation, kind)
         scores["classes"][kind] = dict(zip(class_names(dataset.categories), class_precision(evaluation), strict=True))
     return scores
 
@@ -143,11 +142,26 @@ def load_results(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> C
     return truth.loadRes(kept)
 
 
-def class_precision(evaluation: COCOeval_faster) -> list[float | None]:
+def summary(evaluation: COCOeval, kind: str) -> dict[str, float | None]:
+    """The numbers of :func:`metrics`, or :data:`KEYPOINT_METRICS`, of an accumulated evaluation."""
+    found, limits = evaluation.eval, evaluation.params.max_dets
+    precision = found["precision"][..., -1]  # IoU thresholds x recalls x classes x sizes, most detections an image
+    recall = found["recall"]  # IoU thresholds x classes x sizes x detections an image
+    sizes = list(enumerate(evaluation.params.area_rng_lbl))[1:]
+    scores = {"ap": precision[..., 0], "ap50": precision[0, ..., 0], "ap75": precision[5, ..., 0]}
+    scores |= {f"ap_{size}": precision[..., place] for place, size in sizes}
+    if kind == "keypoint":
+        scores |= {"ar": recall[..., 0, 0], "ar50": recall[0, :, 0, 0], "ar75": recall[5, :, 0, 0]}
+    else:
+        scores |= {f"ar{limit}": recall[:, :, 0, place] for place, limit in enumerate(limits)}
+    scores |= {f"ar_{size}": recall[:, :, place, -1] for place, size in sizes}
+    return {name: mean(values) for name, values in scores.items()}
+
+
+def class_precision(evaluation: COCOeval) -> list[float | None]:
     """AP of each class over IoU 0.50:0.95, all sizes, most detections; None where the class has no object."""
     # precision: IoU thresholds x recalls x classes x sizes x detections an image
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-    return [share(value) for value in precision.mean(axis=(0, 1))]
+    return [mean(own) for own in np.moveaxis(evaluation.eval["precision"][:, :, :, 0, -1], 2, 0)]
 
 
 def class_names(categories: Sequence[Category]) -> list[str]:
@@ -156,9 +170,13 @@ def class_names(categories: Sequence[Category]) -> list[str]:
     return [c.name if count[c.name] == 1 else f"{c.name} (id {c.id})" for c in categories]
 
 
-def share(value: float) -> float | None:
-    """A number of the metric, which writes -1 where there was nothing to measure."""
-    return None if value < 0 else float(value)
+def mean(values: np.ndarray) -> float | None:
+    """The mean of what was measured, None of nothing; the metric writes -1 where there was nothing to measure.
+
+    It is rounded to 12 decimals: the metric adds 2.2e-16 to divisors that could be 0.
+    """
+    measured = values[values > -1]
+    return round(float(measured.mean()), 12) if measured.size else None
 
 
 def scores_table(scores: dict[str, Any]) -> Table:

@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from faster_coco_eval.core import mask as rle
+from hotcoco import mask as rle
 from PIL import Image, ImageDraw
 from torch import Tensor
 
