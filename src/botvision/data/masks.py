@@ -41,7 +41,8 @@ def run_lengths(segmentation: list | dict | None, height: int, width: int) -> di
     """Compressed run lengths of what `usable_segmentation` returned; None is the mask without a pixel."""
     if isinstance(segmentation, list) and segmentation:
         return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    return coco_mask.frPyObjects(segmentation or {"size": [height, width], "counts": [height * width]}, height, width)
+    runs: Any = segmentation or {"size": [height, width], "counts": [height * width]}
+    return coco_mask.merge([runs])  # of one mask: itself, compressed
 
 
 def decode_masks(segmentations: Sequence[list | dict | None], height: int, width: int) -> Tensor:

@@ -60,7 +60,7 @@ def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categor
     return picture
 
 
-def blend_mask(picture: Image.Image, segmentation: Mapping[str, Any], colour: str) -> None:
+def blend_mask(picture: Image.Image, segmentation: dict[str, Any], colour: str) -> None:
     """Colour the pixels of a mask, given as compressed run lengths; only where it is, which saves time and memory."""
     left, top, width, height = (int(side) for side in rle.toBbox(segmentation))
     mask = rle.decode(segmentation)[top : top + height, left : left + width]

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from botvision.files import write_text
 from botvision.tasks.detection.coco import coco_scores
 from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.results import coco_results, in_original
-from botvision.training.sharing import gather_or_raise, own_share
+from botvision.tasks.detection.stored_results import StoredResults
+from botvision.training.sharing import gather_or_raise, on_first_process, own_share
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
@@ -31,7 +31,8 @@ def evaluate_detector(
 ) -> Evaluation:
     """Detect on every image and compute COCO's numbers.
 
-    Where several processes run it together, each takes its share of the images and all return the same.
+    Where several processes run it together, each takes its share of the images. All return the same scores; the first
+    one alone has all the results, the others their own.
 
     Args:
         model: on the device where it is to run; left in the mode that it was in.
@@ -42,22 +43,27 @@ def evaluate_detector(
 
     Returns:
         The scores of :func:`~botvision.tasks.detection.coco.coco_scores`, of all that the detector predicts, with the
-        detections in COCO's results format; no scores of a data set without annotations. The AP of the last thing that
+        detections as :class:`StoredResults`; no scores of a data set without annotations. The AP of the last thing that
         it predicts and that can be measured decides which checkpoint is best.
     """
     loader = evaluation_loader(own_share(dataset), batch_size, workers)
-    shares = gather_or_raise(lambda: detect_all(model, dataset, loader, on_image))
-    results = [result for share in shares for result in share]
-    scores: dict[str, Any] = {}
-    if dataset.annotated:
-        scores = coco_scores(dataset, results, model.predicts, detections=model.config.detections)
-    else:
-        logger.warning("%s: has no 'annotations': detections are written, but not scored", dataset.annotation_file)
+    results = StoredResults([image.id for image in dataset.images])
+    gather_or_raise(lambda: detect_all(model, dataset, loader, on_image, results))
+    results.gather()
+    scores = on_first_process(lambda: score(model, dataset, results))
     found = {kind: scores.get(kind, {}) for kind in model.predicts}
     columns = {f"val_{kind}_{name}": found[kind].get(name) for kind in found for name in ("ap", "ap50")}
     words = [f"{kind} AP {decimals(own.get('ap'))} (AP50 {decimals(own.get('ap50'))})" for kind, own in found.items()]
     measured = [own["ap"] for own in found.values() if own.get("ap") is not None]
     return Evaluation(scores, columns, measured[-1] if measured else float("-inf"), ", ".join(words), results)
+
+
+def score(model: Detector, dataset: CocoDetection, results: StoredResults) -> dict[str, Any]:
+    """The scores of all that a detector predicts; none of a data set without annotations."""
+    if not dataset.annotated:
+        logger.warning("%s: has no 'annotations': detections are written, but not scored", dataset.annotation_file)
+        return {}
+    return coco_scores(dataset, results, model.predicts, detections=model.config.detections)
 
 
 def decimals(share: float | None) -> str:
@@ -66,26 +72,27 @@ def decimals(share: float | None) -> str:
 
 
 @torch.no_grad()
-def detect_all(model: Detector, dataset: CocoDetection, loader: DataLoader, on_image: OnImage) -> list[dict[str, Any]]:
-    """Detections of all images of a loader, in COCO's results format."""
+def detect_all(
+    model: Detector, dataset: CocoDetection, loader: DataLoader, on_image: OnImage, results: StoredResults
+) -> None:
+    """Store the detections of all images of a loader, batch after batch."""
     was_training = model.training
     model.eval()
     device = model.pixel_mean.device
-    results: list[dict[str, Any]] = []
     done, total = 0, len(loader.dataset)  # type: ignore[arg-type]
     for batch in loader:
         targets = batch["targets"]
         detected = model(batch["images"].to(device), [target["content_size"] for target in targets])
         for found, target in zip(detected, targets, strict=True):
-            original = in_original(found, target["content_size"], target["original_size"])
-            results += coco_results(original, target["image_id"], dataset.categories, target["original_size"])
+            image_id, size = target["image_id"], target["original_size"]
+            original = in_original(found, target["content_size"], size)
+            results.append(image_id, coco_results(original, image_id, dataset.categories, size))
         done += len(targets)
         on_image(done, total)
     model.train(was_training)
-    return results
 
 
-def write_results(folder: Path, scores: dict[str, Any], results: Sequence[dict[str, Any]], **about: Any) -> None:  # noqa: ANN401
+def write_results(folder: Path, scores: dict[str, Any], results: StoredResults, **about: Any) -> None:  # noqa: ANN401
     """Write ``detections.json``, then ``metrics.json``, which starts with ``about``: what was evaluated."""
-    write_text(folder / "detections.json", json.dumps(results, allow_nan=False) + "\n")
+    results.write_json(folder / "detections.json")
     write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")

@@ -1,7 +1,7 @@
 """Detect on image files: COCO results and pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from botvision.pictures import picture_files, picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections, side_by_side
 from botvision.tasks.detection.results import above, coco_results, in_original
+from botvision.tasks.detection.stored_results import StoredResults, rows_by_image
 from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.trainable import OnImage
 
@@ -84,7 +85,7 @@ def detect_files(
 
 
 def draw_beside_truth(
-    results: Sequence[dict[str, Any]],
+    results: StoredResults | Iterable[dict[str, Any]],
     dataset: CocoDetection,
     indices: Sequence[int],
     out: Path,
@@ -106,13 +107,13 @@ def draw_beside_truth(
     Returns:
         The files written.
     """
-    stored = copy(dataset)
+    stored, rows_of = copy(dataset), rows_by_image(results)
     stored.transform = None
     files = []
     for index, name in zip(indices, picture_names([dataset.images[index].path for index in indices]), strict=True):
         image, target = stored[index]
         truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
-        found = [row for row in results if row["image_id"] == target["image_id"] and row["score"] >= (threshold or 0)]
+        found = [row for row in rows_of(target["image_id"]) if row["score"] >= (threshold or 0)]
         title = f"found (score >= {threshold})"
         if threshold is None:
             found, title = found[: len(truth)], f"the {len(truth)} strongest found"
