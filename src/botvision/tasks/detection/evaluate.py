@@ -1,6 +1,5 @@
 """Run a detector over a data set and score it on the original images."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,25 @@ from torch.utils.data import DataLoader
 
 from botvision.data import CocoDetection
 from botvision.data.loading import evaluation_loader
-from botvision.files import write_text
-from botvision.tasks.detection.coco import coco_scores
+from botvision.errors import printable
+from botvision.pages import jpeg
+from botvision.tasks.detection.analysis import analyse
+from botvision.tasks.detection.checkpoint import TASK
+from botvision.tasks.detection.coco import summaries
 from botvision.tasks.detection.detector import Detector
+from botvision.tasks.detection.predict import beside_truth
+from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.results import coco_results, in_original
 from botvision.tasks.detection.stored_results import StoredResults
+from botvision.tasks.detection.truth import CocoTruth
+from botvision.tasks.evaluated import PAGE, evaluated, write_analysis, write_scores
 from botvision.training.sharing import gather_or_raise, on_first_process, own_share
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
+
+PICTURE_SIDE = 1200
+"""The most pixels a side of the pictures in a page."""
 
 
 def evaluate_detector(
@@ -50,20 +59,23 @@ def evaluate_detector(
     results = StoredResults([image.id for image in dataset.images])
     gather_or_raise(lambda: detect_all(model, dataset, loader, on_image, results))
     results.gather()
-    scores = on_first_process(lambda: score(model, dataset, results))
+    scores, analysis = on_first_process(lambda: score(model, dataset, results))
     found = {kind: scores.get(kind, {}) for kind in model.predicts}
     columns = {f"val_{kind}_{name}": found[kind].get(name) for kind in found for name in ("ap", "ap50")}
     words = [f"{kind} AP {decimals(own.get('ap'))} (AP50 {decimals(own.get('ap50'))})" for kind, own in found.items()]
     measured = [own["ap"] for own in found.values() if own.get("ap") is not None]
-    return Evaluation(scores, columns, measured[-1] if measured else float("-inf"), ", ".join(words), results)
+    best = measured[-1] if measured else float("-inf")
+    return Evaluation(scores, columns, best, ", ".join(words), results, analysis)
 
 
-def score(model: Detector, dataset: CocoDetection, results: StoredResults) -> dict[str, Any]:
-    """The scores of all that a detector predicts; none of a data set without annotations."""
+def score(model: Detector, dataset: CocoDetection, results: StoredResults) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores of all that a detector predicts, and their analysis; none of a data set without annotations."""
     if not dataset.annotated:
         logger.warning("%s: has no 'annotations': detections are written, but not scored", dataset.annotation_file)
-        return {}
-    return coco_scores(dataset, results, model.predicts, detections=model.config.detections)
+        return {}, {}
+    truth, most = CocoTruth(dataset), model.config.detections
+    evaluations = {kind: truth.match(results, kind, detections=most) for kind in model.predicts}
+    return summaries(evaluations, dataset.categories), analyse(truth, evaluations, results, dataset, most)
 
 
 def decimals(share: float | None) -> str:
@@ -92,7 +104,26 @@ def detect_all(
     model.train(was_training)
 
 
-def write_results(folder: Path, scores: dict[str, Any], results: StoredResults, **about: Any) -> None:  # noqa: ANN401
-    """Write ``detections.json``, then ``metrics.json``, which starts with ``about``: what was evaluated."""
-    results.write_json(folder / "detections.json")
-    write_text(folder / "metrics.json", json.dumps({**about, **scores}, indent=2, allow_nan=False) + "\n")
+def write_results(folder: Path, dataset: CocoDetection, evaluation: Evaluation, **about: Any) -> None:  # noqa: ANN401
+    """Write the files of an evaluation: ``detections.json``, ``analysis.json``, ``report.html``, ``metrics.json``.
+
+    Args:
+        folder: where to.
+        dataset: what was evaluated on; its images are drawn.
+        evaluation: of :func:`evaluate_detector`.
+        about: what was evaluated; ``metrics.json`` starts with it.
+    """
+    scores, analysis = {**about, **evaluation.scores}, evaluation.analysis
+    evaluation.results.write_json(folder / "detections.json")
+    worst = [{**one, **drawn(one["image"], dataset, evaluation)} for one in analysis.get("worst", [])]
+    analysis = {"task": TASK, **analysis, "worst": worst}
+    write_analysis(folder, analysis)
+    write_report(folder / PAGE, [evaluated(folder, scores, analysis)])
+    write_scores(folder, scores)  # last: now the results are complete
+
+
+def drawn(index: int, dataset: CocoDetection, evaluation: Evaluation) -> dict[str, str]:
+    """The file of an image, and the "picture" of what was found beside the truth, for a page."""
+    record, threshold = dataset.images[index], evaluation.analysis["threshold"]
+    sheet = beside_truth(evaluation.results.of_image(record.id), dataset, index, threshold)
+    return {"file": printable(record.path.name), "picture": jpeg(sheet, PICTURE_SIDE)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from botvision.configuration import FieldError
@@ -107,21 +108,29 @@ def draw_beside_truth(
     Returns:
         The files written.
     """
-    stored, rows_of = copy(dataset), rows_by_image(results)
-    stored.transform = None
+    rows_of = rows_by_image(results)
     files = []
     for index, name in zip(indices, picture_names([dataset.images[index].path for index in indices]), strict=True):
-        image, target = stored[index]
-        truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
-        found = [row for row in rows_of(target["image_id"]) if row["score"] >= (threshold or 0)]
-        title = f"found (score >= {threshold})"
-        if threshold is None:
-            found, title = found[: len(truth)], f"the {len(truth)} strongest found"
-        pixels = image.as_subclass(Tensor)
-        left, right = (draw_detections(pixels, rows, dataset.categories) for rows in (found, truth))
-        sheet = side_by_side(left, right, (title, "truth"))
+        sheet = beside_truth(rows_of(dataset.images[index].id), dataset, index, threshold)
         if longest is not None:
             sheet.thumbnail((longest, longest))
         files.append(out / name)
         save_picture(sheet, files[-1])
     return files
+
+
+def beside_truth(
+    rows: Sequence[dict[str, Any]], dataset: CocoDetection, index: int, threshold: float | None
+) -> Image.Image:
+    """One picture of :func:`draw_beside_truth`, of an image with these detections."""
+    stored = copy(dataset)
+    stored.transform = None
+    image, target = stored[index]
+    truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
+    found = [row for row in rows if row["score"] >= (threshold or 0)]
+    title = f"found (score >= {threshold})"
+    if threshold is None:
+        found, title = found[: len(truth)], f"the {len(truth)} strongest found"
+    pixels = image.as_subclass(Tensor)
+    left, right = (draw_detections(pixels, rows, dataset.categories) for rows in (found, truth))
+    return side_by_side(left, right, (title, "truth"))

@@ -13,6 +13,8 @@ from botvision.data.annotations import Id
 from botvision.files import room_for, whole_file
 from botvision.training.sharing import gather_or_raise, on_first_process
 
+ENCODER = json.JSONEncoder(allow_nan=False, default=bytes.decode)
+"""Also takes run lengths as bytes, as pycocotools gives them."""
 CHUNK = 2**24
 """Bytes that a process sends at once."""
 
@@ -43,7 +45,7 @@ class StoredResults:
             UserError: no space is left for temporary files.
         """
         if rows:
-            line = json.dumps(rows, allow_nan=False).encode() + b"\n"
+            line = ENCODER.encode(rows).encode() + b"\n"
             self._places[image_id] = self._add(line), len(line)
             self._rows += len(rows)
 
@@ -116,7 +118,6 @@ def write_list(rows: Iterable[Mapping[str, Any]], file: IO[str]) -> None:
     """Write rows as one JSON list, a line each, without holding them in memory."""
     separator = "["
     for row in rows:
-        # bytes.decode: for run lengths that come from pycocotools
-        file.write(separator + json.dumps(row, allow_nan=False, default=bytes.decode))
+        file.write(separator + ENCODER.encode(row))
         separator = ",\n"
     file.write("[]\n" if separator == "[" else "]\n")
