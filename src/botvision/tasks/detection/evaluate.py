@@ -75,7 +75,7 @@ def score(model: Detector, dataset: CocoDetection, results: StoredResults) -> tu
         return {}, {}
     truth, most = CocoTruth(dataset), model.config.detections
     evaluations = {kind: truth.match(results, kind, detections=most) for kind in model.predicts}
-    return summaries(evaluations, dataset.categories), analyse(truth, evaluations, results, dataset, most)
+    return summaries(evaluations, dataset.categories), analyse(truth, evaluations, results, dataset)
 
 
 def decimals(share: float | None) -> str:
