@@ -28,6 +28,8 @@ Pair = tuple[int, int]
 """Label of an object, and that of the detection that found it."""
 POINTS = np.arange(0.05, 1.0, 0.05).round(2).tolist()
 """Scores among which the working point is chosen."""
+UNKNOWN_POINT = 0.5
+"""Where nothing is found at any of them."""
 
 
 def analyse(
@@ -111,7 +113,8 @@ def working_point(evaluation: COCOeval) -> float:
     # Of each class that which is reached by the detections down to a score: the last point of its curve until there.
     last = [np.where(scores >= point, recalls, 0.0).argmax(axis=0) for point in POINTS]
     means = [np.take_along_axis(f1, own[None], axis=0).mean() for own in last]
-    return float(max(zip(means, POINTS, strict=True))[1])
+    best, point = max(zip(means, POINTS, strict=True))
+    return float(point) if best else UNKNOWN_POINT
 
 
 def image_pairs(
