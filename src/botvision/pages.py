@@ -45,16 +45,19 @@ h3 { font-size: 1rem; margin: .8rem 0 .3rem; overflow-wrap: anywhere; }
 p { margin: .3rem 0 .7rem; max-width: 48rem; }
 .soft { color: var(--soft); overflow-wrap: anywhere; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 1rem; }
-.wide { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 1rem; }
+.wide { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 1rem; }
+.small { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1rem; }
+.pictures { columns: 2 400px; column-gap: 1rem; } .pictures .card { break-inside: avoid; margin-bottom: 1rem; }
 .card { background: var(--card); border-radius: 8px; padding: .7rem .9rem; min-width: 0; }
 .number { font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.scroll { overflow: auto; max-height: 36rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.scroll { overflow: auto; } .long { max-height: 38rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; } td:first-child, th:first-child, .text { text-align: left; }
-td:first-child { overflow-wrap: anywhere; min-width: 5rem; }
-.bar { min-width: 8rem; width: 30%; } .bar div { height: .7rem; border-radius: 3px; min-width: 1px; }
-.heat td { text-align: center; min-width: 2.2rem; } .heat th { max-width: 9rem; overflow: hidden;
+td:first-child { overflow-wrap: anywhere; min-width: 8rem; }
+.words td:first-child { min-width: 13rem; }
+.bar { min-width: 6rem; width: 30%; } .bar div { height: .7rem; border-radius: 3px; min-width: 1px; }
+.heat { width: auto; } .heat td { text-align: center; min-width: 2.2rem; } .heat th { max-width: 9rem; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; } .heat thead th { writing-mode: vertical-rl; max-height: 9rem; }
 .heat td:first-child { min-width: 2.2rem; }
 figure { margin: 0; } figure img { width: 100%; height: auto; border-radius: 6px; display: block; }
@@ -64,6 +67,8 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft);
 .legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: 3px; margin-right: .35rem; }
 """
 COLOURS = 8
+LONG = 30
+"""Rows above which a table scrolls inside the page."""
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 280, 46, 36, 10, 12
 """Of a chart, and its margins, in the units of its drawing."""
@@ -94,17 +99,17 @@ def section(title: str, about: str, *parts: str) -> str:
 
 
 def grid(parts: Iterable[str], kind: str = "grid") -> str:
-    """Parts beside each other where there is room; kind "wide" for larger ones."""
+    """Parts beside each other where there is room; kind "small", "wide" or "pictures" by what they are."""
     return f'<div class="{kind}">' + "".join(f'<div class="card">{part}</div>' for part in parts) + "</div>"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table; cells are plain text, or made by :func:`bar` and :func:`heat`."""
     head = "".join(f"<th>{text(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    lines = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows]
+    about = "scroll long" if len(lines) > LONG else "scroll"
+    content = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="{about}"><table class="{kind}">{content}</table></div>'
 
 
 class Cell(str):
@@ -127,7 +132,7 @@ def bar(share: float | None, colour: int = 0) -> Cell:
 
 def heat(content: object, share: float, about: str) -> Cell:
     """A cell that is the more coloured the larger its share is; ``about`` is shown under the pointer."""
-    style = f"background:rgba(47,111,222,{min(share, 1.0) ** 0.6:.2f})" + (";color:#fff" if share > 0.3 else "")
+    style = f"background:rgba(47,111,222,{min(share, 1.0) ** 0.6:.2f})" + (";color:#fff" if share > 0.5 else "")
     return Cell(f'<td style="{style}" title="{text(about)}">{text(content)}</td>')
 
 

@@ -19,6 +19,11 @@ def report(runs: Annotated[tuple[Path, ...], Field(min_length=1)], /, *, out: Pa
         out: The file to write; report.html in the run folder by default, or here where there are several runs.
     """
     found = [read_evaluated(run) for run in runs]
+    names = [run.name for run in found]
+    found = [
+        run._replace(name=str(path)) if names.count(run.name) > 1 else run
+        for run, path in zip(found, runs, strict=True)
+    ]
     tasks = {str(run.analysis.get("task")) for run in found}
     if len(tasks) > 1:
         raise UserError(f"the runs are of different tasks ({', '.join(sorted(tasks))}); give those of one task")

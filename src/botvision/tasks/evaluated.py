@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from botvision.errors import UserError
 from botvision.files import read_file, write_text
 from botvision.training.curves import read_curves
+from botvision.training.run_folder import read_config
 
 METRICS, ANALYSIS, PAGE = "metrics.json", "analysis.json", "report.html"
 """The files of an evaluation that every task writes into its folder."""
@@ -22,12 +23,14 @@ class Evaluated(NamedTuple):
 
     name: str
     """For people to read: that of the run's folder, or of the evaluation's own."""
+    experiment: str
+    """What was trained; empty where the folder is not in a run's."""
     scores: dict[str, Any]
     """The content of metrics.json."""
     analysis: dict[str, Any]
     """The content of analysis.json."""
     losses: Curves
-    """Of the training; empty where the folder is not in a run's."""
+    """Of the training; empty without the run."""
     history: Curves
     """The scores of the run's evaluations so far."""
 
@@ -46,12 +49,11 @@ def evaluated(folder: Path, scores: dict[str, Any], analysis: dict[str, Any]) ->
     """An evaluation in a folder, with the curves of the run whose folder that is in, if any."""
     run = next((parent for parent in folder.absolute().parents[:2] if (parent / "config.yaml").is_file()), None)
     if run is None:
-        return Evaluated(folder.absolute().name, scores, analysis, {}, {})
+        return Evaluated(folder.absolute().name, "", scores, analysis, {}, {})
     inside = folder.absolute().relative_to(run)
     name = run.name if str(inside) == "eval" else f"{run.name}/{inside}"
-    return Evaluated(
-        name, scores, analysis, *(read_table(run / f"{table}.csv") for table in ("metrics", "evaluations"))
-    )
+    tables = (read_table(run / f"{table}.csv") for table in ("metrics", "evaluations"))
+    return Evaluated(name, read_config(run).experiment, scores, analysis, *tables)
 
 
 def read_table(table: Path) -> Curves:

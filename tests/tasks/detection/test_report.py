@@ -63,7 +63,7 @@ def test_the_page_opens_in_a_browser_with_its_numbers_and_without_network(folder
     # Of the two objects of the first class one is found, of the second none: AP 51/101 and 0.
     scores = json.loads((folder / "metrics.json").read_text())
     assert scores["mask"]["ap"] == pytest.approx(51 / 202)
-    for words in ("box AP 25.2", "mask AP50 25.2", "ar100 25.0 25.0", f"{CLASS} 2 50.5 50.5", "b 1 0.0 0.0"):
+    for words in ("box AP (%) 25.2", "mask AP50 (%) 25.2", "AR100 25.0 25.0", f"{CLASS} 2 50.5 50.5", "b 1 0.0 0.0"):
         assert words in page.words
     assert "missed an object that nothing of the above is about 2" in page.words
     assert "1 right, 0 wrong, 2 missed" in page.words

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from botvision.pages import Cell, Line, bar, figure, grid, heat, legend, line_chart, section, table, text, write_page
 from botvision.tasks.detection.analysis import BACKGROUND, CURVES, MATCH
@@ -52,26 +52,38 @@ def heading(runs: Sequence[Evaluated]) -> str:
     """What was evaluated, and the first numbers."""
     lines = []
     for run in runs:
-        about = [f"{name} {run.scores[name]}" for name in ABOUT if run.scores.get(name) is not None]
+        about = [f"experiment {run.experiment}"] if run.experiment else []
+        about += [f"{name} {run.scores[name]}" for name in ABOUT if run.scores.get(name) is not None]
         counts = [f"{len(run.analysis.get('classes', []))} classes", f"{sum(run.analysis.get('objects', []))} objects"]
         own = f"{run.name}: " if len(runs) > 1 else ""
         lines.append(f'<p class="soft">{text(own + ", ".join(about + counts))}</p>')
     if len(runs) > 1:
         return "".join([*lines, legend(run.name for run in runs)])
     tiles = [
-        f'{text(f"{kind} {label}")}<div class="number">{percent(runs[0].scores[kind].get(name))}</div>'
+        f'{text(f"{kind} {label} (%)")}<div class="number">{percent(runs[0].scores[kind].get(name))}</div>'
         for kind in KINDS
         if kind in runs[0].scores
         for name, label in (("ap", "AP"), ("ap50", "AP50"))
     ]
-    return "".join([*lines, grid(tiles)])
+    return "".join([*lines, grid(tiles, "small")])
 
 
-def columns(runs: Sequence[Evaluated]) -> list[tuple[str, dict[str, Any]]]:
-    """A name and the scores of each run and kind."""
+class Column(NamedTuple):
+    """What a table says of a run and a kind."""
+
+    name: str
+    run: Evaluated
+    kind: str
+    colour: int
+    """Of several runs that of the run, of one that of the kind."""
+
+
+def columns(runs: Sequence[Evaluated]) -> list[Column]:
+    """One for each kind of each run that was scored."""
+    several = len(runs) > 1
     return [
-        (f"{run.name}: {kind}" if len(runs) > 1 else kind, run.scores[kind])
-        for kind, run in product(KINDS, runs)
+        Column(f"{run.name}: {kind}" if several else kind, run, kind, number if several else place)
+        for (place, kind), (number, run) in product(enumerate(KINDS), enumerate(runs))
         if kind in run.scores
     ]
 
@@ -79,18 +91,23 @@ def columns(runs: Sequence[Evaluated]) -> list[tuple[str, dict[str, Any]]]:
 def scores_section(runs: Sequence[Evaluated]) -> str:
     """COCO's numbers, and AP by size as bars."""
     of = columns(runs)
-    metrics = dict.fromkeys(metric for _, scores in of for metric in scores)
-    rows = [[metric, *(percent(scores.get(metric)) for _, scores in of)] for metric in metrics]
-    numbers = table(["%", *(name for name, _ in of)], rows)
+    metrics = dict.fromkeys(metric for column in of for metric in column.run.scores[column.kind])
+    rows = [[label(metric), *(percent(c.run.scores[c.kind].get(metric)) for c in of)] for metric in metrics]
+    numbers = table(["%", *(column.name for column in of)], rows)
     bars: list[list[str]] = []
-    for size, (place, (name, scores)) in product(SIZES, enumerate(of)):
-        share = scores.get(f"ap_{size}")
-        if f"ap_{size}" in scores:
-            bars.append([size, name, bar(share, place), percent(share)])
-    sizes = "<h3>AP by size of object</h3>" + table(["", "", "", "AP (%)"], bars)
+    for size, column in product(SIZES, of):
+        share = column.run.scores[column.kind].get(f"ap_{size}")
+        if share is not None:
+            bars.append([f"{size}, {column.name}", bar(share, column.colour), percent(share)])
+    sizes = "<h3>AP by size of object</h3>" + table(["", "", "AP (%)"], bars)
     sizes += f'<p class="soft">{text("; ".join(f"{size}: {area}" for size, area in SIZES.items()))}</p>'
     about = "AP is the mean over classes and over IoU 0.50 to 0.95; a dash stands where no object of the kind exists."
     return section("COCO's numbers", about, grid([numbers, sizes], "wide"))
+
+
+def label(metric: str) -> str:
+    """ "AP small" of "ap_small"."""
+    return metric[:2].upper() + metric[2:].replace("_", " ")
 
 
 def curves_section(runs: Sequence[Evaluated]) -> str:
@@ -119,7 +136,7 @@ def points(curves: dict[str, list[float]]) -> list[tuple[str, list[tuple[float, 
 
 def precision_chart(title: str, lines: Sequence[Line]) -> str:
     """A chart of precision over recall."""
-    return line_chart(title, lines, "recall (across), precision (up)", (0, 1))
+    return line_chart(f"{title}: precision over recall", lines, "recall", (0, 1))
 
 
 def errors_section(runs: Sequence[Evaluated]) -> str:
@@ -127,19 +144,19 @@ def errors_section(runs: Sequence[Evaluated]) -> str:
     rows = []
     largest = max([gain for run in runs for gain in run.analysis["errors"]["gains"].values()] + [0.01])
     for kind, meaning in MEANINGS.items():
-        row = [kind, Cell(f'<td class="text">{text(meaning)}</td>')]
+        row: list[str] = [Cell(f'<td>{kind}<br><span class="soft">{text(meaning)}</span></td>')]
         for place, run in enumerate(runs):
             gain = run.analysis["errors"]["gains"][kind]
             row += [str(run.analysis["errors"]["counts"][kind]), bar(gain / largest, place), percent(gain)]
         rows.append(row)
-    header = ["", ""]
+    header = [""]
     for run in runs:
         header += [f"{run.name}: number" if len(runs) > 1 else "number", "", "AP50 gained (points)"]
     about = (
         "What keeps AP50 down, by TIDE's kinds (Bolya et al. 2020): how much it would rise if all errors of the kind "
         f"were mended and nothing else. All detections count. Of: {kinds_of(runs)}."
     )
-    return section("Errors by kind", about, table(header, rows))
+    return section("Errors by kind", about, table(header, rows, "words"))
 
 
 def kinds_of(runs: Sequence[Evaluated]) -> str:
@@ -149,20 +166,19 @@ def kinds_of(runs: Sequence[Evaluated]) -> str:
 
 def classes_section(runs: Sequence[Evaluated]) -> str:
     """AP class by class, best first by the first run."""
-    of = [(run, kind) for run, kind in product(runs, KINDS) if kind in run.scores.get("classes", {})]
-    first, kind = next((run, kind) for run, kind in of if kind == run.analysis["kind"])
-    ranking = first.scores["classes"][kind]
-    objects = dict(zip(first.analysis["classes"], first.analysis["objects"], strict=True))
+    of = [column for column in columns(runs) if len(runs) == 1 or column.kind == column.run.analysis["kind"]]
+    precision = [column.run.scores["classes"][column.kind] for column in of]
+    objects = [dict(zip(c.run.analysis["classes"], c.run.analysis["objects"], strict=True)) for c in of]
+    first = [column.kind == column.run.analysis["kind"] for column in of].index(True)
+    names = list(dict.fromkeys(name for own in precision for name in own))
+    names.sort(key=lambda name: precision[first].get(name) or 0.0, reverse=True)
     rows = []
-    for name in sorted(ranking, key=lambda name: -1 if ranking[name] is None else ranking[name], reverse=True):
-        row: list[str] = [name, str(objects.get(name, ""))]
-        for place, (run, own) in enumerate(of):
-            share = run.scores["classes"][own].get(name)
-            row += [bar(share, place), percent(share)]
+    for name in names:
+        row: list[str] = [name, str(next(own[name] for own in objects if name in own))]
+        for column, own in zip(of, precision, strict=True):
+            row += [bar(own.get(name), column.colour), percent(own.get(name))]
         rows.append(row)
-    header = ["class", "objects"]
-    for run, own in of:
-        header += ["", f"{run.name}: {own} AP (%)" if len(runs) > 1 else f"{own} AP (%)"]
+    header = ["class", "objects", *(part for column in of for part in ("", f"{column.name} AP (%)"))]
     return section("AP class by class", "", table(header, rows))
 
 
@@ -181,6 +197,8 @@ def confusion_table(run: Evaluated) -> str:
     names = [*run.analysis["classes"], "nothing"]
     matrix = {(row, column): count for row, column, count in run.analysis["confusion"]}
     nothing = len(names) - 1
+    if all(column == nothing for _, column in matrix):
+        return '<p class="soft">No detection has this score.</p>'
     totals = [0] * len(names)
     confused = [0] * nothing
     for (row, column), count in matrix.items():
@@ -215,7 +233,7 @@ def worst_section(runs: Sequence[Evaluated]) -> str:
             )
             for one in run.analysis["worst"]
         ]
-        parts += [f"<h3>{text(run.name)}</h3>" * (len(runs) > 1), grid(pictures, "wide")]
+        parts += [f"<h3>{text(run.name)}</h3>" * (len(runs) > 1), grid(pictures, "pictures")]
     about = "Lowest F1 at IoU 0.5. On the left detections of the score above and more, on the right the truth."
     return section("The worst images", about, *parts)
 
