@@ -88,4 +88,6 @@ def read_evaluated(folder: Path) -> Evaluated:
         if not isinstance(content, dict):
             raise UserError(f"{folder / name} should hold an object; evaluate the run again")
         contents.append(content)
+    if not isinstance(contents[1].get("task"), str):
+        raise UserError(f"{folder / ANALYSIS} does not say its task; evaluate the run again")
     return evaluated(folder, *contents)
