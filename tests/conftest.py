@@ -1,7 +1,13 @@
 """What the tests share: a generated data set, a detector small enough to train in seconds, and a finished run of it."""
 
+import html
+import json
+import re
+import shutil
+import subprocess
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -156,3 +162,42 @@ def lively_model(make_lively) -> MaskRCNN:
     """A tiny detector in test mode that finds many things, all of them wrong."""
     torch.manual_seed(0)
     return make_lively(MaskRCNN(TINY, 6), class_strength=3.0)
+
+
+class OpenedPage(NamedTuple):
+    """What a browser made of a page."""
+
+    html: str
+    """The document after loading."""
+    words: str
+    """Its text, with the markup taken out."""
+    console: list[str]
+    requests: list[str]
+    """URLs that the page asked the network for."""
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+BROWSER_FLAGS += ["--disable-background-networking", "--enable-logging=stderr", "--dump-dom"]
+
+
+@pytest.fixture
+def open_page(tmp_path):
+    """Opens a file in a headless browser without network."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"needs one of the browsers {', '.join(BROWSERS)}")
+
+    def opened(page: Path) -> OpenedPage:
+        log, profile = tmp_path / "net-log.json", tmp_path / "profile"
+        where = [f"--log-net-log={log}", f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+        command = [browser, *BROWSER_FLAGS, *where, page.absolute().as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        asked = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+        # Requests of the browser itself, for its updates, come from no origin.
+        asked = [params for params in asked if params.get("initiator", "not an origin") != "not an origin"]
+        words = html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", done.stdout, flags=re.DOTALL))
+        console = [line for line in done.stderr.splitlines() if ":CONSOLE:" in line]
+        return OpenedPage(done.stdout, " ".join(words.split()), console, [params["url"] for params in asked])
+
+    return opened

@@ -31,8 +31,9 @@ COMMANDS = {
     "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),
     "attend": ("attend:attend", "RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR", "where points attend"),
     "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
+    "report": ("report:report", "RUN... [--out FILE]", "one page about an evaluation, or about several"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
-    "bench": ("bench:bench", "{attention,data}", "time and memory beside other implementations"),
+    "bench": ("bench:bench", "{attention,data,evaluation}", "time and memory beside other implementations"),
 }
 """For each command its function in this folder (loaded when it is needed), its arguments, and what it is for."""
 

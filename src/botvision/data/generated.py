@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask_api_new_cpp as mask_api
-from faster_coco_eval.core import mask as coco_mask
+from hotcoco import mask as coco_mask
 from PIL import Image
 
+from botvision.data.masks import run_lengths
 from botvision.data.shapes import SHAPES, Shape, draw_picture
 from botvision.errors import UserError
 
@@ -134,10 +134,10 @@ def _annotation(shape: Shape, number: int) -> dict:
     segmentation: list | dict
     if shape.whole:
         segmentation = [shape.outline.ravel().round(2).tolist()]
-        runs = coco_mask.segmToRle(segmentation, width, height)
+        runs = run_lengths(segmentation, height, width)
     else:
         runs = coco_mask.encode(np.asfortranarray(shape.visible.astype(np.uint8)))
-        counts = runs["counts"].decode() if number % 2 else mask_api.toUncompressedRLE([runs])[0]["counts"]
+        counts = runs["counts"].decode() if number % 2 else plain_counts(shape.visible)
         segmentation = {"size": [height, width], "counts": counts}
     return {
         "id": number,
@@ -147,3 +147,10 @@ def _annotation(shape: Shape, number: int) -> dict:
         "bbox": [float(value) for value in coco_mask.toBbox(runs)],
         "iscrowd": 0,
     }
+
+
+def plain_counts(mask: np.ndarray) -> list[int]:
+    """Run lengths of a mask (H, W) in COCO's form without compression: pixels of 0, of 1, of 0, ..., by columns."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0))
+    return np.diff(edges, prepend=0, append=flat.size).tolist()

@@ -7,8 +7,7 @@ from operator import mul
 from typing import Any
 
 import torch
-from faster_coco_eval import mask_api_new_cpp as mask_api
-from faster_coco_eval.core import mask as coco_mask
+from hotcoco import mask as coco_mask
 from torch import Tensor
 
 # Rasterising walks along every edge, so wild coordinates would take all memory.
@@ -40,7 +39,10 @@ def usable_segmentation(segmentation: object, height: int, width: int) -> list |
 
 def run_lengths(segmentation: list | dict | None, height: int, width: int) -> dict:
     """Compressed run lengths of what `usable_segmentation` returned; None is the mask without a pixel."""
-    return coco_mask.segmToRle(segmentation or {"size": [height, width], "counts": [height * width]}, width, height)
+    if isinstance(segmentation, list) and segmentation:
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    runs: Any = segmentation or {"size": [height, width], "counts": [height * width]}
+    return coco_mask.merge([runs])  # of one mask: itself, compressed
 
 
 def decode_masks(segmentations: Sequence[list | dict | None], height: int, width: int) -> Tensor:
@@ -68,13 +70,25 @@ def _usable_runs(segmentation: dict, height: int, width: int) -> dict | None:
     counts: Any = segmentation.get("counts")
     try:
         if isinstance(counts, str):
-            (plain,) = mask_api.toUncompressedRLE([{"size": [height, width], "counts": counts}])
-            counts = plain["counts"]
-        if set(map(type, counts)) != {int} or min(counts) < 0 or sum(counts) != height * width:
+            runs = coco_mask.rle_from_string(counts, height, width)
+            ends_early = fits(counts, height * width - 1)
+        else:
+            ends_early = set(map(type, counts)) != {int} or sum(counts) != height * width
+            runs = run_lengths({"size": [height, width], "counts": counts}, height, width)
+        if ends_early:
             raise ValueError("other lengths")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"has 'counts' that are no run lengths of {height} x {width} pixels") from error
-    return run_lengths({"size": [height, width], "counts": counts}, height, width) if any(counts[1::2]) else None
+    return runs if coco_mask.area(runs) else None
+
+
+def fits(counts: str, pixels: int) -> bool:
+    """Whether compressed run lengths cover no more than so many pixels."""
+    try:
+        coco_mask.rle_from_string(counts, 1, pixels)
+    except ValueError:
+        return False
+    return True
 
 
 def _usable_polygons(polygons: list, height: int, width: int) -> list | None:

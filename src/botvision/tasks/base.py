@@ -14,6 +14,7 @@ from botvision.configuration import Config, Count, CountOrZero
 from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import Network
+from botvision.tasks.evaluated import Evaluated
 from botvision.training.config import ExperimentConfig
 from botvision.training.schedule import sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
@@ -155,6 +156,15 @@ class Task(Trainable):
     def prediction_tables(results: list[dict[str, Any]]) -> list[Table]:
         """What :meth:`predict_files` gave as rich tables, for a terminal; none by default."""
         return []
+
+    @classmethod
+    def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
+        """Write a page about evaluations of this task, one or several beside each other, for ``botvision report``.
+
+        Raises:
+            UserError: the task has no such page (the default).
+        """
+        raise UserError(f"{runs[0].name} is of the task {cls.name}, which has no page yet")
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

@@ -24,13 +24,18 @@ def draw_curves(folder: Path) -> Path:
 
 def draw_table(axes: Axes, table: Path, title: str) -> None:
     """One line for each column that a task has of its own; empty fields are left out."""
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for name in (column for column in rows[0] if column not in COLUMNS) if rows else ():
-        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else "")
+    for name, points in read_curves(table).items():
+        axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else "")
     axes.set(title=title, xlabel="step")
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=8)
+
+
+def read_curves(table: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of each column that a task has of its own in a table of a run, without empty fields and columns."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name not in COLUMNS] if rows else []
+    curves = {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in names}
+    return {name: points for name, points in curves.items() if points}

@@ -29,6 +29,8 @@ class Evaluation(NamedTuple):
     """A short text with the scores."""
     results: Any
     """What was found in each image, for :meth:`Trainable.write_results`."""
+    analysis: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    """What a page about the evaluation shows beside the scores, as plain data."""
 
 
 class Trainable(ABC):

@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
 from botvision.data import CocoDetection
-from botvision.tasks.detection.coco import coco_scores, scores_table, sigma
+from botvision.tasks.detection.coco import coco_scores, scores_table
+from botvision.tasks.detection.truth import sigma
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval.core import mask as rle
+from hotcoco import mask as rle
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -76,7 +76,7 @@ def draw_boxes(picture: Image.Image, boxes: np.ndarray, colours: Sequence[str]) 
         draw.rectangle((x1 + inset, y1 + inset, x2 - inset, y2 - inset), outline=colours[index], width=width)
 
 
-def blend_mask(picture: Image.Image, segmentation: Mapping[str, Any], colour: str) -> None:
+def blend_mask(picture: Image.Image, segmentation: dict[str, Any], colour: str) -> None:
     """Colour the pixels of a mask, given as compressed run lengths; only where it is, which saves time and memory."""
     left, top, width, height = (int(side) for side in rle.toBbox(segmentation))
     mask = rle.decode(segmentation)[top : top + height, left : left + width]

@@ -1,12 +1,13 @@
 """Detect on image files: COCO results and pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from botvision.configuration import FieldError
@@ -15,6 +16,7 @@ from botvision.pictures import picture_files, picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
 from botvision.tasks.detection.drawing import draw_detections, side_by_side
 from botvision.tasks.detection.results import above, coco_results, in_original
+from botvision.tasks.detection.stored_results import StoredResults, rows_by_image
 from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.trainable import OnImage
 
@@ -92,7 +94,7 @@ def detect_files(
 
 
 def draw_beside_truth(
-    results: Sequence[dict[str, Any]],
+    results: StoredResults | Iterable[dict[str, Any]],
     dataset: CocoDetection,
     indices: Sequence[int],
     out: Path,
@@ -114,21 +116,29 @@ def draw_beside_truth(
     Returns:
         The files written.
     """
-    stored = copy(dataset)
-    stored.transform = None
+    rows_of = rows_by_image(results)
     files = []
     for index, name in zip(indices, picture_names([dataset.images[index].path for index in indices]), strict=True):
-        image, target = stored[index]
-        truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
-        found = [row for row in results if row["image_id"] == target["image_id"] and row["score"] >= (threshold or 0)]
-        title = f"found (score >= {threshold})"
-        if threshold is None:
-            found, title = found[: len(truth)], f"the {len(truth)} strongest found"
-        pixels = image.as_subclass(Tensor)
-        left, right = (draw_detections(pixels, rows, dataset.categories) for rows in (found, truth))
-        sheet = side_by_side(left, right, (title, "truth"))
+        sheet = beside_truth(rows_of(dataset.images[index].id), dataset, index, threshold)
         if longest is not None:
             sheet.thumbnail((longest, longest))
         files.append(out / name)
         save_picture(sheet, files[-1])
     return files
+
+
+def beside_truth(
+    rows: Sequence[dict[str, Any]], dataset: CocoDetection, index: int, threshold: float | None
+) -> Image.Image:
+    """One picture of :func:`draw_beside_truth`, of an image with these detections."""
+    stored = copy(dataset)
+    stored.transform = None
+    image, target = stored[index]
+    truth = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
+    found = [row for row in rows if row["score"] >= (threshold or 0)]
+    title = f"found (score >= {threshold})"
+    if threshold is None:
+        found, title = found[: len(truth)], f"the {len(truth)} strongest found"
+    pixels = image.as_subclass(Tensor)
+    left, right = (draw_detections(pixels, rows, dataset.categories) for rows in (found, truth))
+    return side_by_side(left, right, (title, "truth"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from faster_coco_eval.core import mask as rle
+from hotcoco import mask as rle
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks

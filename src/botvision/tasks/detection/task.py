@@ -31,8 +31,10 @@ from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth
+from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
+from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.trainable import Evaluation, OnImage
@@ -156,8 +158,8 @@ class DetectionTask(Task):
         return evaluate_detector(model, self.val_set, batch_size=batch_size, workers=workers, on_image=on_image)
 
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
-        """Write ``detections.json`` and ``metrics.json``."""
-        write_results(folder, evaluation.scores, evaluation.results, step=step)
+        """Write ``detections.json``, ``metrics.json``, and a page about them."""
+        write_results(folder, self.val_set, evaluation, step=step)
 
     def draw_results(self, folder: Path, evaluation: Evaluation) -> list[Path]:
         """The first few validation images with their strongest detections, beside the truth."""
@@ -184,7 +186,7 @@ class DetectionTask(Task):
         )
         if options.out:
             about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
-            write_results(options.out, evaluation.scores, evaluation.results, **about)
+            write_results(options.out, dataset, evaluation, **about)
             drawn = range(min(options.pictures, len(dataset)))
             folder = options.out / "pictures"
             draw_beside_truth(evaluation.results, dataset, drawn, folder, threshold=options.threshold)
@@ -211,6 +213,11 @@ class DetectionTask(Task):
         if not scores:  # of a split without annotations
             return []
         return [scores_table(scores)] + ([class_table(scores)] if options and options.classes else [])
+
+    @classmethod
+    def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
+        """COCO's numbers, curves, errors by kind, classes, and the worst images."""
+        write_report(path, runs)
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
