@@ -74,6 +74,8 @@ LONG = 30
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 280, 46, 36, 10, 12
 """Of a chart, and its margins, in the units of its drawing."""
 TICKS = 5
+MARKED = 30
+"""Points of a line below which each has a mark."""
 
 
 class Line(NamedTuple):
@@ -175,6 +177,9 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_range: tuple[f
         path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in line.points)
         stroke = f'stroke="var(--c{number % COLOURS})"'
         drawn.append(f'<polyline points="{path}" fill="none" {stroke} stroke-width="2" stroke-linejoin="round"/>')
+        if len(line.points) < MARKED:
+            dots = (place(*point) for point in line.points)
+            drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="none" {stroke}/>' for x, y in dots]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}">{"".join(drawn)}</svg>'
     return f"<h3>{text(title)}</h3>{svg}{legend(line.name for line in lines)}"
 
