@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,7 @@ td:first-child { overflow-wrap: anywhere; min-width: 8rem; }
 .heat td:first-child { min-width: 2.2rem; }
 figure { margin: 0; } figure img { width: 100%; height: auto; border-radius: 6px; display: block; }
 figcaption { font-size: .88rem; overflow-wrap: anywhere; padding-top: .3rem; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 11px; }
+svg { width: 100%; max-width: 560px; height: auto; display: block; } svg text { fill: var(--soft); font-size: 11px; }
 .legend span { display: inline-block; margin-right: 1rem; overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: 3px; margin-right: .35rem; }
 """
@@ -73,6 +74,8 @@ LONG = 30
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 280, 46, 36, 10, 12
 """Of a chart, and its margins, in the units of its drawing."""
 TICKS = 5
+MARKED = 30
+"""Points of a line below which each has a mark."""
 
 
 class Line(NamedTuple):
@@ -161,20 +164,32 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_range: tuple[f
         return across, HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP)
 
     drawn = []
-    for tick in range(TICKS + 1):
-        x, y = (low + tick / TICKS * (high - low) for low, high in ((x_low, x_high), (y_low, y_high)))
-        across, up = place(x, y)
+    for y in ticks(y_low, y_high):
+        up = place(x_low, y)[1]
         drawn.append(f'<path d="M{LEFT} {up:.1f}H{WIDTH - RIGHT}" stroke="var(--line)"/>')
-        drawn.append(f'<text x="{LEFT - 6}" y="{up + 4:.1f}" text-anchor="end">{y:.3g}</text>')
-        drawn.append(f'<text x="{across:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{x:.4g}</text>')
+        drawn.append(f'<text x="{LEFT - 6}" y="{up + 4:.1f}" text-anchor="end">{y:.6g}</text>')
+    for x in ticks(x_low, x_high):
+        across = place(x, y_low)[0]
+        drawn.append(f'<text x="{across:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{x:.6g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     drawn.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{text(x_label)}</text>')
     for number, line in enumerate(lines):
         path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in line.points)
         stroke = f'stroke="var(--c{number % COLOURS})"'
         drawn.append(f'<polyline points="{path}" fill="none" {stroke} stroke-width="2" stroke-linejoin="round"/>')
+        if len(line.points) < MARKED:
+            dots = (place(*point) for point in line.points)
+            drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="none" {stroke}/>' for x, y in dots]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}">{"".join(drawn)}</svg>'
     return f"<h3>{text(title)}</h3>{svg}{legend(line.name for line in lines)}"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high, at most :data:`TICKS` and one: multiples of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / TICKS))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= (high - low) / TICKS * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
 
 
 def widened(low: float, high: float) -> tuple[float, float]:

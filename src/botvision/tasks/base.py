@@ -158,13 +158,9 @@ class Task(Trainable):
         return []
 
     @classmethod
+    @abstractmethod
     def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
-        """Write a page about evaluations of this task, one or several beside each other, for ``botvision report``.
-
-        Raises:
-            UserError: the task has no such page (the default).
-        """
-        raise UserError(f"{runs[0].name} is of the task {cls.name}, which has no page yet")
+        """Write a page about evaluations of this task, one or several beside each other, for ``botvision report``."""
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

@@ -281,9 +281,11 @@ def test_what_is_written_reads_back(model, tmp_path):
     scores, predictions = evaluation.scores, evaluation.results
     write_results(tmp_path / "out", evaluation, names, step=7)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "analysis.json",
         "confusion.png",
         "metrics.json",
         "predictions.csv",
+        "report.html",
     ]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: written[name] for name in scores} == scores

@@ -1,7 +1,6 @@
 """Run a classifier over a data set: top-1, top-5, loss and calibration, and which classes are confused."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import evaluation_loader
 from botvision.errors import NotFiniteError, UserError, first_few, printable
-from botvision.files import whole_file, write_text
+from botvision.files import whole_file
+from botvision.tasks.classification.analysis import analyse
+from botvision.tasks.classification.checkpoint import TASK
 from botvision.tasks.classification.confusion import confusion_matrix, most_confused, save_confusion
 from botvision.tasks.classification.model import Classifier
+from botvision.tasks.classification.report import SHARES, write_report
+from botvision.tasks.evaluated import PAGE, evaluated, write_analysis, write_scores
 from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, OnImage
 
@@ -29,8 +32,6 @@ SKIPPED_SHOWN = 20
 Target = dict[str, Any]
 RightLabels = Callable[[Target], Sequence[int]]
 """Gives the classes that are right for an image; none leave it out of the scores."""
-
-SHARES = {"top1": "top-1 (%)", "top5": "top-5 (%)", "ece": "calibration error (%)"}
 
 
 def own_label(target: Target) -> list[int]:
@@ -172,7 +173,9 @@ def check_skipped(skipped: Sequence[tuple[str, str]], images: int) -> None:
 
 
 def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[str], **about: Any) -> None:  # noqa: ANN401
-    """Write ``predictions.csv``, ``confusion.png``, and ``metrics.json`` with what was evaluated (``about``) first."""
+    """Write the files of an evaluation: ``predictions.csv``, ``confusion.png``, ``analysis.json``, ``report.html``, and
+    ``metrics.json`` with what was evaluated (``about``) first.
+    """
     with whole_file(folder / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         columns = ["path", "label", "predicted", "probability", "label_name", "predicted_name"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
@@ -182,8 +185,11 @@ def write_results(folder: Path, evaluation: Evaluation, class_names: Sequence[st
             writer.writerow(row | names | {"path": printable(row["path"])})
     matrix = confusion_matrix(evaluation.results, len(class_names))
     save_confusion(matrix, class_names, folder / "confusion.png")
-    content = json.dumps({**about, **evaluation.scores}, indent=2, allow_nan=False)
-    write_text(folder / "metrics.json", content + "\n")  # last: now the results are complete
+    scores = {**about, **evaluation.scores}
+    analysis = {"task": TASK, **analyse(evaluation.results, matrix, class_names, BINS)}
+    write_analysis(folder, analysis)
+    write_report(folder / PAGE, [evaluated(folder, scores, analysis)])
+    write_scores(folder, scores)  # last: now the results are complete
 
 
 def scores_table(scores: dict[str, Any]) -> Table:

@@ -25,7 +25,9 @@ from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
 from botvision.tasks.classification.predict import classify_files, predictions_table
+from botvision.tasks.classification.report import write_report
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
+from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
 from botvision.training.trainable import Evaluation, OnImage
@@ -154,7 +156,7 @@ class ClassificationTask(Task):
         )
 
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:
-        """Write ``predictions.csv``, ``confusion.png`` and ``metrics.json``."""
+        """Write ``predictions.csv``, ``confusion.png``, ``metrics.json``, and a page about them."""
         write_results(folder, evaluation, self.train_set.class_names, step=step)
 
     @classmethod
@@ -214,6 +216,11 @@ class ClassificationTask(Task):
     def prediction_tables(results: list[dict[str, Any]]) -> list[Table]:
         """A line for each image and class."""
         return [predictions_table(results)]
+
+    @classmethod
+    def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
+        """Top-1 and its companions, calibration, classes, and the most confident mistakes."""
+        write_report(path, runs)
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

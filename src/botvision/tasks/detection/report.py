@@ -5,11 +5,12 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from botvision.pages import Cell, Line, bar, figure, grid, heat, legend, line_chart, section, table, text, write_page
+from botvision.pages import Cell, Line, bar, figure, grid, line_chart, section, table, text, write_page
 from botvision.tasks.detection.analysis import BACKGROUND, CURVES, MATCH
 from botvision.tasks.detection.coco import percent
 from botvision.tasks.detection.truth import KINDS
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.page_parts import confusion_table, headline, numbers, training_section, what_was_evaluated
 
 SIZES = {"small": "below 32 x 32 pixels", "medium": "32 x 32 to 96 x 96 pixels", "large": "above 96 x 96 pixels"}
 MEANINGS = {
@@ -20,16 +21,11 @@ MEANINGS = {
     "background": f"no object there (IoU up to {BACKGROUND})",
     "missed": "an object that nothing of the above is about",
 }
-MOST_CLASSES = 24
-"""Of a confusion matrix that is drawn; of more classes, those with the most confusions."""
-ABOUT = ("checkpoint", "step", "data", "split")
-"""What metrics.json says before the scores."""
 
 
 def write_report(path: Path, runs: Sequence[Evaluated]) -> None:
     """Write the page of one or several evaluations."""
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    write_page(path, title, sections(runs))
+    write_page(path, headline(runs), sections(runs))
 
 
 def sections(runs: Sequence[Evaluated]) -> Iterator[str]:
@@ -45,27 +41,20 @@ def sections(runs: Sequence[Evaluated]) -> Iterator[str]:
         yield classes_section(judged)
         yield confusion_section(judged)
         yield worst_section(judged)
-    yield from (training_section(run, len(runs) > 1) for run in runs if run.losses or run.history)
+    yield from (training_section(run, named=len(runs) > 1) for run in runs if run.losses or run.history)
 
 
 def heading(runs: Sequence[Evaluated]) -> str:
-    """What was evaluated, and the first numbers."""
-    lines = []
-    for run in runs:
-        about = [f"experiment {run.experiment}"] if run.experiment else []
-        about += [f"{name} {run.scores[name]}" for name in ABOUT if run.scores.get(name) is not None]
-        counts = [f"{len(run.analysis.get('classes', []))} classes", f"{sum(run.analysis.get('objects', []))} objects"]
-        own = f"{run.name}: " if len(runs) > 1 else ""
-        lines.append(f'<p class="soft">{text(own + ", ".join(about + counts))}</p>')
+    """What was evaluated, and of one run the first numbers."""
+    of = [(run.analysis.get("classes", []), run.analysis.get("objects", [])) for run in runs]
+    about = what_was_evaluated(runs, [f"{len(classes)} classes, {sum(objects)} objects" for classes, objects in of])
     if len(runs) > 1:
-        return "".join([*lines, legend(run.name for run in runs)])
-    tiles = [
-        f'{text(f"{kind} {label} (%)")}<div class="number">{percent(runs[0].scores[kind].get(name))}</div>'
-        for kind in KINDS
-        if kind in runs[0].scores
+        return about
+    return about + numbers(
+        (f"{column.kind} {label} (%)", percent(column.run.scores[column.kind].get(name)))
+        for column in columns(runs)
         for name, label in (("ap", "AP"), ("ap50", "AP50"))
-    ]
-    return "".join([*lines, grid(tiles, "small")])
+    )
 
 
 class Column(NamedTuple):
@@ -93,7 +82,7 @@ def scores_section(runs: Sequence[Evaluated]) -> str:
     of = columns(runs)
     metrics = dict.fromkeys(metric for column in of for metric in column.run.scores[column.kind])
     rows = [[label(metric), *(percent(c.run.scores[c.kind].get(metric)) for c in of)] for metric in metrics]
-    numbers = table(["%", *(column.name for column in of)], rows)
+    all_numbers = table(["%", *(column.name for column in of)], rows)
     bars: list[list[str]] = []
     for size, column in product(SIZES, of):
         share = column.run.scores[column.kind].get(f"ap_{size}")
@@ -102,7 +91,7 @@ def scores_section(runs: Sequence[Evaluated]) -> str:
     sizes = "<h3>AP by size of object</h3>" + table(["", "", "AP (%)"], bars)
     sizes += f'<p class="soft">{text("; ".join(f"{size}: {area}" for size, area in SIZES.items()))}</p>'
     about = "AP is the mean over classes and over IoU 0.50 to 0.95; a dash stands where no object of the kind exists."
-    return section("COCO's numbers", about, grid([numbers, sizes], "wide"))
+    return section("COCO's numbers", about, grid([all_numbers, sizes], "wide"))
 
 
 def label(metric: str) -> str:
@@ -184,42 +173,18 @@ def classes_section(runs: Sequence[Evaluated]) -> str:
 
 def confusion_section(runs: Sequence[Evaluated]) -> str:
     """Which classes are taken for which."""
-    parts = [part for run in runs for part in (f"<h3>{text(run.name)}</h3>" * (len(runs) > 1), confusion_table(run))]
+    parts = []
+    for run in runs:
+        counts, classes = run.analysis["confusion"], run.analysis["classes"]
+        none = all(found == len(classes) for _, found, _ in counts)
+        drawn = confusion_table(counts, classes, nothing=True)
+        parts += [f"<h3>{text(run.name)}</h3>" * (len(runs) > 1)]
+        parts += ['<p class="soft">No detection has this score.</p>' if none else drawn]
     about = (
         f"Rows are the true classes, columns the found ones, at IoU {MATCH}. Detections count from the score on at "
         f"which F1 is highest ({', '.join(str(run.analysis['threshold']) for run in runs)})."
     )
     return section("Confused classes", about, *parts)
-
-
-def confusion_table(run: Evaluated) -> str:
-    """The confusion matrix of a run; colours are shares of a row."""
-    names = [*run.analysis["classes"], "nothing"]
-    matrix = {(row, column): count for row, column, count in run.analysis["confusion"]}
-    nothing = len(names) - 1
-    if all(column == nothing for _, column in matrix):
-        return '<p class="soft">No detection has this score.</p>'
-    totals = [0] * len(names)
-    confused = [0] * nothing
-    for (row, column), count in matrix.items():
-        totals[row] += count
-        if row != column and nothing not in (row, column):
-            confused[row] += count
-            confused[column] += count
-    shown = list(range(nothing))
-    if nothing > MOST_CLASSES:
-        by_use = sorted(shown, key=lambda label: (-confused[label], -totals[label], label))
-        shown = sorted(by_use[:MOST_CLASSES])
-    rows = []
-    for row in [*shown, nothing]:
-        cells: list[str] = [Cell(f"<th>{text(names[row])}</th>")]
-        for column in [*shown, nothing]:
-            count = matrix.get((row, column), 0)
-            about = f"{names[row]} taken for {names[column]}: {count} of {totals[row]}"
-            cells.append(heat(count or "", count / max(1, totals[row]), about))
-        rows.append(cells)
-    left = f'<p class="soft">The {MOST_CLASSES} of {nothing} classes that are confused most.</p>'
-    return (left if nothing > MOST_CLASSES else "") + table(["", *(names[n] for n in [*shown, nothing])], rows, "heat")
 
 
 def worst_section(runs: Sequence[Evaluated]) -> str:
@@ -236,13 +201,3 @@ def worst_section(runs: Sequence[Evaluated]) -> str:
         parts += [f"<h3>{text(run.name)}</h3>" * (len(runs) > 1), grid(pictures, "pictures")]
     about = "Lowest F1 at IoU 0.5. On the left detections of the score above and more, on the right the truth."
     return section("The worst images", about, *parts)
-
-
-def training_section(run: Evaluated, named: bool) -> str:
-    """Losses and scores over the steps of the training."""
-    charts = [
-        line_chart(title, [Line(name, own) for name, own in curves.items()], "step")
-        for title, curves in (("losses", run.losses), ("scores of the evaluations", run.history))
-        if curves
-    ]
-    return section(f"Training of {run.name}" if named else "Training", "", grid(charts, "wide"))
