@@ -94,6 +94,17 @@ def test_an_implementation_that_runs_out_of_memory_says_so_in_its_row(monkeypatc
     assert rows[1].training_ms > 0
 
 
+def test_an_implementation_that_fails_is_left_out_and_named(monkeypatch):
+    def broken(layer, size):
+        raise RuntimeError("no kernel for this card\nand a long explanation")
+
+    monkeypatch.setitem(IMPLEMENTATIONS, "timm", Implementation(broken))
+    said = []
+    rows = bench_attention(SIZES[:1], ["botvision", "timm"], TINY, 1, said.append)
+    assert [row.implementation for row in rows] == ["botvision"]
+    assert any("timm" in line and "no kernel for this card" in line and "\n" not in line for line in said)
+
+
 def test_memory_that_a_processor_does_not_have_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)

@@ -114,7 +114,8 @@ def bench_attention(
 
     Args:
         sizes: (H, W) of the maps.
-        names: of :data:`~botvision.benchmarks.implementations.IMPLEMENTATIONS`; what is not installed is left out.
+        names: of :data:`~botvision.benchmarks.implementations.IMPLEMENTATIONS`; what is not installed, or fails on a
+            first small map, is left out.
         setting: the layer, its input, and where to run.
         repeats: turns; medians are reported.
         say: called with a line about what is left out and what is being measured.
@@ -125,9 +126,14 @@ def bench_attention(
     missing = [name for name in names if not IMPLEMENTATIONS[name].is_installed()]
     for name in missing:
         say(f"{name} is left out: {IMPLEMENTATIONS[name].package} is not installed (pip install 'botvision[bench]')")
-    names = [name for name in names if name not in missing]
     with freed_at_once():
-        differences = {name: check(name, setting) for name in names}
+        differences = {}
+        for name in (name for name in names if name not in missing):
+            try:
+                differences[name] = check(name, setting)
+            except RuntimeError as error:  # such as compiled code that asks for more than this GPU has
+                say(f"{name} is left out: it fails here, {str(error).partition(chr(10))[0]}")
+        names = list(differences)
         memory = []
         for size in sizes:
             say(f"memory, {size[0]}x{size[1]}")
