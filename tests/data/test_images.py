@@ -94,9 +94,10 @@ def test_images_are_upright_unless_the_annotated_size_is_that_of_the_stored_pixe
     assert np.array_equal(read_image(path, (2, 3)).permute(1, 2, 0), stored)
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])  # two decoders
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_tiff_images_are_turned_once(tmp_path, colours, orientation):
-    path = save(tmp_path / "a.tif", colours, tiffinfo={0x0112: orientation})
+def test_tiff_images_are_turned_once(tmp_path, colours, orientation, compression):
+    path = save(tmp_path / "a.tif", colours, tiffinfo={0x0112: orientation}, compression=compression)
     upright = np.asarray(ImageOps.exif_transpose(save_and_open(tmp_path / "a.png", colours, orientation)))
     assert np.array_equal(read_image(path).permute(1, 2, 0), upright)
 

@@ -238,7 +238,9 @@ def _decode(encoded: bytes, name: str | Path, expected_size: tuple[int, int] | N
         if opened.width * opened.height > limit:
             raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
         image = to_rgb(opened, name)
-        mark = _mark(opened)  # after decoding, in which Pillow turns TIFF images itself
+        # After decoding, in which PNG files are searched for a mark. Pillow turns TIFF images itself, and before 10.1
+        # leaves the mark.
+        mark = 1 if opened.format == "TIFF" else _mark(opened)
     stored_is_meant = mark in QUARTER_TURNS and expected_size == _size(image) != (image.width, image.height)
     return image if stored_is_meant or mark not in TURNS else image.transpose(TURNS[mark])
 
