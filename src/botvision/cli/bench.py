@@ -1,4 +1,4 @@
-"""`botvision bench attention`, `botvision bench data` and `botvision bench evaluation`."""
+"""`botvision bench`: attention, step, data and evaluation."""
 
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -21,11 +21,13 @@ from botvision.benchmarks import (
     write_report,
 )
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
+from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError
 from botvision.device import pick_device
 from botvision.errors import nearest
+from botvision.models import model_config
 
 bench = App(name="bench", help="Time and memory beside other implementations.")
 
@@ -63,7 +65,7 @@ def attention(
     for way in ways:
         if way not in IMPLEMENTATIONS:
             raise FieldError(("ways",), f"{way!r} is unknown{nearest(way, list(IMPLEMENTATIONS))}")
-    maps = [map_size(text) for text in sizes]
+    maps = [map_size(text, "sizes") for text in sizes]
     setting = Setting(batch, heads, head_width, getattr(torch, dtype), pick_device(device))
     if threads:
         torch.set_num_threads(threads)
@@ -75,7 +77,7 @@ def attention(
     return 0
 
 
-def map_size(text: str) -> tuple[int, int]:
+def map_size(text: str, field: str) -> tuple[int, int]:
     """(14, 20) of "14x20".
 
     Raises:
@@ -83,8 +85,51 @@ def map_size(text: str) -> tuple[int, int]:
     """
     sides = text.split("x")
     if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
-        raise FieldError(("sizes",), f"should be maps as HEIGHTxWIDTH, such as 14x20, got {text!r}")
+        raise FieldError((field,), f"should be HEIGHTxWIDTH, such as 14x20, got {text!r}")
     return int(sides[0]), int(sides[1])
+
+
+@bench.command
+def step(
+    *,
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = (PEER, "resnet50", "botnet50"),
+    size: str = "1024x1024",
+    inference_size: str = "800x1200",
+    batch: Count = 1,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    repeats: Count = 5,
+    device: str = "auto",
+    compile: bool = False,
+    profiled: bool = False,
+    json: bool = False,
+) -> int:
+    """Time a training step and a prediction of Mask R-CNN beside torchvision's, in interleaved runs.
+
+    All get the same image, objects and proposals, of which a step samples 512.
+
+    Args:
+        models: Backbones of ours, and torchvision for its maskrcnn_resnet50_fpn; ratios are to the first.
+        size: Image of a training step, as HEIGHTxWIDTH.
+        inference_size: Image of a prediction.
+        batch: Images at once.
+        dtype: float32, or bfloat16 by autocast.
+        repeats: Turns of each detector; medians are printed.
+        device: auto, cpu or cuda.
+        compile: Compile the backbone of ours in training.
+        profiled: Print which operators a training step of each spends its time in, instead.
+        json: Print the times as JSON.
+    """
+    for model in models:
+        if model != PEER:
+            model_config(model)  # refuses an unknown name
+    images = map_size(size, "size"), map_size(inference_size, "inference_size")
+    setting = StepSetting(*images, batch, pick_device(device), getattr(torch, dtype), compile)
+    if profiled:
+        print_results({}, [profile(model, setting) for model in models], as_json=json)
+        return 0
+    times = bench_steps(list(models), setting, repeats, say)
+    print_results([one.plain() for one in times], [steps_table(times, setting)], as_json=json)
+    return 0
 
 
 @bench.command

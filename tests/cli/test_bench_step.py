@@ -1,0 +1,39 @@
+"""`botvision bench step` from end to end, on small images."""
+
+import json
+
+import torch
+
+from botvision.benchmarks import detector_step
+from botvision.benchmarks.detector_step import PROPOSALS, StepSetting, work
+
+SMALL = ("--size", "64x96", "--inference-size", "64x64", "--repeats", 1, "--device", "cpu")
+
+
+def test_detectors_are_timed_beside_torchvisions(run, monkeypatch):
+    monkeypatch.setattr(detector_step, "OBJECTS", 2)
+    monkeypatch.setattr(detector_step, "PROPOSALS", 8)
+    monkeypatch.setattr(detector_step, "DETECTIONS", 4)
+    status, out, _ = run("bench", "step", "--models", "torchvision", "resnet50", *SMALL, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert [one["detector"] for one in found] == ["torchvision", "resnet50"]
+    assert all(one[f"{what}_ms"] > 0 for one in found for what in ("training", "inference"))
+
+
+def test_a_wrong_name_or_size_is_refused(refusal):
+    assert "resnet5" in refusal("bench", "step", "--models", "resnet5")
+    assert "--inference-size" in refusal("bench", "step", "--inference-size", "64")
+
+
+def test_the_work_lies_inside_the_image_and_half_of_it_near_objects():
+    setting = StepSetting((300, 400), (300, 400), 2, torch.device("cpu"), torch.float32)
+    images, targets, proposals = work((300, 400), setting)
+    assert images.shape == (2, 3, 300, 400)
+    for target, boxes in zip(targets, proposals, strict=True):
+        assert len(boxes) == PROPOSALS
+        for given in (boxes, target["boxes"]):
+            assert (given >= 0).all()
+            assert (given <= torch.tensor([400, 300, 400, 300])).all()
+        sides = target["boxes"][:, 2:].int() - target["boxes"][:, :2].int()
+        assert torch.equal(target["masks"].sum(dim=(1, 2)), sides.prod(dim=1))  # the whole box
