@@ -103,6 +103,9 @@ def test_an_implementation_that_fails_is_left_out_and_named(monkeypatch):
     rows = bench_attention(SIZES[:1], ["botvision", "timm"], TINY, 1, said.append)
     assert [row.implementation for row in rows] == ["botvision"]
     assert any("timm" in line and "no kernel for this card" in line and "\n" not in line for line in said)
+    monkeypatch.setitem(IMPLEMENTATIONS, "botvision", Implementation(broken))
+    with pytest.raises(RuntimeError, match="no kernel"):
+        bench_attention(SIZES[:1], ["botvision", "timm"], TINY, 1, quiet)
 
 
 def test_memory_that_a_processor_does_not_have_is_out_of_memory():

@@ -131,8 +131,9 @@ def bottleneck_transformer_pytorch(layer: MHSA2d, size: Size) -> nn.Module:
     return peer
 
 
+OURS = "botvision"
 IMPLEMENTATIONS = {
-    "botvision": Implementation(lambda layer, size: layer),
+    OURS: Implementation(lambda layer, size: layer),
     "figure-4": Implementation(partial(OtherOperator, operator=figure_4)),
     "folded": Implementation(partial(OtherOperator, operator=folded)),
     "sdpa_mask": Implementation(partial(OtherOperator, operator=sdpa_mask)),
