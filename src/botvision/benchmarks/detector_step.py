@@ -181,14 +181,26 @@ def work(size: tuple[int, int], setting: StepSetting) -> tuple[Tensor, list[dict
 
 
 def random_boxes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Boxes (count, 4) of 32 to 256 pixels a side inside an image, x1, y1, x2, y2 in pixels."""
-    sides = 32 + 224 * torch.rand(count, 2, generator=generator)
-    corners = torch.rand(count, 2, generator=generator) * (torch.tensor([size[1], size[0]]) - sides)
+    """Boxes (count, 4) of 32 to 256 pixels a side, or as large as the image; x1, y1, x2, y2 in pixels, inside it."""
+    limits = torch.tensor([size[1], size[0]])
+    sides = (32 + 224 * torch.rand(count, 2, generator=generator)).minimum(limits)
+    corners = torch.rand(count, 2, generator=generator) * (limits - sides)
     return torch.cat([corners, corners + sides], dim=1)
 
 
-def profile(name: str, setting: StepSetting, rows: int = 15) -> Table:
-    """The operators of a training step that take most of the time."""
+@dataclass(frozen=True)
+class OperatorTime:
+    """An operator in a training step."""
+
+    name: str
+    calls: int
+    ms: float
+    share: float
+    """Of the time of all operators."""
+
+
+def profile(name: str, setting: StepSetting, rows: int = 15) -> list[OperatorTime]:
+    """The operators of a training step that take most of the time, without what they call."""
     step = training_step(name, setting)
     step()
     cuda = setting.device.type == "cuda"
@@ -198,10 +210,15 @@ def profile(name: str, setting: StepSetting, rows: int = 15) -> Table:
     own = "self_device_time_total" if cuda else "self_cpu_time_total"
     operators = sorted(profiler.key_averages(), key=lambda one: getattr(one, own), reverse=True)
     total = sum(getattr(one, own) for one in operators)
+    times = [(one, getattr(one, own)) for one in operators[:rows]]
+    return [OperatorTime(one.key, one.count, time / 1e3, time / total) for one, time in times]
+
+
+def profile_table(name: str, operators: list[OperatorTime]) -> Table:
+    """What :func:`profile` found."""
     table = Table("operator", "calls", "ms", "share (%)", title=f"a training step of {name}")
-    for one in operators[:rows]:
-        time = getattr(one, own)
-        table.add_row(one.key, str(one.count), f"{time / 1e3:.1f}", f"{100 * time / total:.1f}")
+    for one in operators:
+        table.add_row(one.name, str(one.calls), f"{one.ms:.1f}", f"{100 * one.share:.1f}")
     return table
 
 

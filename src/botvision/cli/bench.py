@@ -21,7 +21,7 @@ from botvision.benchmarks import (
     write_report,
 )
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
-from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, steps_table
+from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError
@@ -125,7 +125,9 @@ def step(
     images = map_size(size, "size"), map_size(inference_size, "inference_size")
     setting = StepSetting(*images, batch, pick_device(device), getattr(torch, dtype), compile)
     if profiled:
-        print_results({}, [profile(model, setting) for model in models], as_json=json)
+        found = {model: profile(model, setting) for model in models}
+        content = {model: [asdict(one) for one in operators] for model, operators in found.items()}
+        print_results(content, [profile_table(*one) for one in found.items()], as_json=json)
         return 0
     times = bench_steps(list(models), setting, repeats, say)
     print_results([one.plain() for one in times], [steps_table(times, setting)], as_json=json)
