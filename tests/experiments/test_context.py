@@ -165,6 +165,32 @@ def test_numbers_of_other_scenes_or_networks_are_not_gone_on_with(tmp_path, monk
         Results(file, ContextRecipe()).read()
 
 
+def test_numbers_of_other_detectors_are_not_gone_on_with(tmp_path, monkeypatch):
+    file = tmp_path / "results.json"
+    Results(file, ContextRecipe()).add(Cell("resnet", "detect", 0), {"score": 0.5, "seconds": 1.0})
+    entry = EXPERIMENTS["context/resnet50"]
+    changed = entry.config.replace(run=entry.config.run.replace(steps=7))
+    monkeypatch.setitem(EXPERIMENTS, "context/resnet50", replace(entry, build=lambda options: changed))
+    with pytest.raises(UserError, match=r"results.json is of other"):
+        Results(file, ContextRecipe()).read()
+
+
+def test_the_detectors_data_are_there_before_several_trainings_want_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(context_runs, "TRAIN_IMAGES", 4)
+    monkeypatch.setattr(context_runs, "VAL_IMAGES", 2)
+    found = []
+
+    def training(cell, recipe, folder, device):
+        found.append((folder / "data" / "annotations").is_dir())
+        return {"score": 0.0, "seconds": 0.0}
+
+    monkeypatch.setattr(context_runs, "train", training)
+    run_context(
+        Results(tmp_path / "results.json", ContextRecipe()), cells_of(ROWS, ["detect"], 1), 1, CPU, lambda *_: None
+    )
+    assert found == [True, True]
+
+
 def test_a_seed_gives_the_same_training_again():
     recipe = ContextRecipe(steps=3, batch_size=2, test_images=32)
     first, again = (train_cell(Cell("resnet", "near", 1), recipe, CPU)["score"] for _ in range(2))

@@ -30,6 +30,7 @@ from botvision.configuration import Config, Count, Positive
 from botvision.data.context_scenes import COLOURS, SCENES, VERSION, SceneKind, draw_scene
 from botvision.data.loading import mixed_seed
 from botvision.errors import UserError
+from botvision.experiments.catalogue import EXPERIMENTS
 from botvision.files import write_text
 from botvision.models import Network, NetworkConfig, model_config
 
@@ -107,10 +108,12 @@ class Cell:
 
 
 def scenes_and_networks() -> str:
-    """A digest of what decides the numbers beside the recipe."""
+    """A digest of what decides the numbers beside the recipe, the settings of the detectors included."""
     scenes = {name: asdict(kind) for name, kind in SCENES.items()}
     networks = {name: entry.network.plain() for name, entry in ROWS.items()}
-    return hashlib.sha256(json.dumps([VERSION, scenes, networks]).encode()).hexdigest()[:16]
+    names = [entry.detector for entry in ROWS.values() if entry.detector]
+    detectors = {name: EXPERIMENTS[name].config.plain() for name in names}
+    return hashlib.sha256(json.dumps([VERSION, scenes, networks, detectors]).encode()).hexdigest()[:16]
 
 
 MEASURED = ("score", "seconds")
