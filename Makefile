@@ -6,7 +6,7 @@ OLDEST := .venv-oldest/bin
 # One process a core; the tests of a file share what they prepare.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-oldest fuzz lint bench clean python-is-new-enough
+.PHONY: demo test test-oldest fuzz lint bench gpu clean python-is-new-enough
 
 demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)
@@ -29,6 +29,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/botvision bench attention --out runs/bench
+
+# Tests, block sizes, timings and a short training on an NVIDIA card, into docs/results/gpu-<card>.
+gpu: .venv/installed
+	$(BIN)/python .ci/measure_gpu.py
 
 # The markers are written last, so that an interrupted installation starts again.
 .venv/installed: pyproject.toml | python-is-new-enough

@@ -1,7 +1,10 @@
 """The benchmark of attention: all implementations compute the same, what is missing is said, reports read back."""
 
 import json
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 import torch
@@ -25,6 +28,8 @@ CPU = torch.device("cpu")
 SIZES = [(6, 7), (5, 5)]
 TINY = attention_layer.Setting(batch=2, heads=2, head_width=8, dtype=torch.float32, device=CPU)
 
+INSTALLED = [name for name, implementation in IMPLEMENTATIONS.items() if implementation.is_installed()]
+
 
 def quiet(line):
     """Takes what a benchmark says."""
@@ -44,7 +49,7 @@ def test_every_implementation_is_measured_and_the_report_reads_back(not_compiled
     assert report["device"]
     assert report["versions"].keys() == {"botvision", "torch", "timm", "bottleneck-transformer-pytorch"}
     assert [(tuple(row["size"]), row["implementation"]) for row in report["rows"]] == [
-        (size, name) for size in SIZES for name in IMPLEMENTATIONS
+        (size, name) for size in SIZES for name in INSTALLED
     ]
     for row in report["rows"]:
         name = row["implementation"]
@@ -59,7 +64,7 @@ def test_every_implementation_is_measured_and_the_report_reads_back(not_compiled
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_implementations_compute_figure_4_in_half_precision(dtype):
-    names = [name for name in IMPLEMENTATIONS if name not in ("flex", "plain")]
+    names = [name for name in INSTALLED if name not in ("flex", "plain")]
     rows = bench_attention([(5, 5)], names, replace(TINY, dtype=dtype), 1, quiet)
     assert max(row.difference for row in rows) < {torch.bfloat16: 5e-2, torch.float16: 1e-2}[dtype]
 
@@ -70,6 +75,23 @@ def test_an_implementation_that_is_not_installed_is_left_out_and_named(monkeypat
     rows = bench_attention([(5, 5)], ["botvision", "timm"], TINY, 1, said.append)
     assert [row.implementation for row in rows] == ["botvision"]
     assert any("timm" in line and "not-there" in line and "pip install" in line for line in said)
+
+
+def test_the_kernel_of_segment_anything_fast_gets_what_its_signature_says(monkeypatch):
+    def with_mask(q, k, v, rel_h, rel_w):
+        """Its documented arguments: (B, heads, N, H, 1) and (B, heads, N, 1, W), added up as SAM does."""
+        mask = (rel_h + rel_w).view(*q.shape[:3], rel_h.shape[3] * rel_w.shape[4])
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    module = ModuleType("segment_anything_fast.flash_4")
+    module._attention_rel_h_rel_w = with_mask
+    package = ModuleType("segment_anything_fast")
+    package.__spec__ = ModuleSpec("segment_anything_fast", None)
+    monkeypatch.setitem(sys.modules, "segment_anything_fast", package)
+    monkeypatch.setitem(sys.modules, "segment_anything_fast.flash_4", module)
+    (row,) = bench_attention([(6, 7)], ["sam-fast"], TINY, 1, quiet)
+    assert row.difference < 1e-5  # from Figure 4
+    assert row.training_ms is None
 
 
 class Hungry(torch.nn.Module):

@@ -125,7 +125,8 @@ def bench_attention(
     """
     missing = [name for name in names if not IMPLEMENTATIONS[name].is_installed()]
     for name in missing:
-        say(f"{name} is left out: {IMPLEMENTATIONS[name].package} is not installed (pip install 'botvision[bench]')")
+        peer = IMPLEMENTATIONS[name]
+        say(f"{name} is left out: {peer.package} is not installed ({peer.source})")
     with freed_at_once():
         differences = {}
         for name in (name for name in names if name not in missing):

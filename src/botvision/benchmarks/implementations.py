@@ -29,6 +29,8 @@ class Implementation:
     """From our layer and the map's (H, W): a module (B, C, H, W) -> (B, C, H, W) with the same weights."""
     package: str = "torch"
     """The distribution that it comes from."""
+    source: str = "pip install 'botvision[bench]'"
+    """How to install it."""
     has_positions: bool = True
     """Whether it computes Figure 4."""
 
@@ -73,6 +75,17 @@ def sdpa_mask(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Te
     bias_height, bias_width = (bias.to(q.dtype) for bias in biases)
     mask = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def sam_fast(q: Tensor, k: Tensor, v: Tensor, rel_height: Tensor, rel_width: Tensor, size: Size) -> Tensor:
+    """The Triton kernel of segment-anything-fast, for 64x64 maps, heads of 64 and batches; else it takes a mask."""
+    from segment_anything_fast.flash_4 import _attention_rel_h_rel_w
+
+    if torch.is_grad_enabled():
+        raise NotImplementedError("segment-anything-fast has no backward pass")
+    biases = relative_biases(q, rel_height, rel_width, size, size, q.shape[-1] ** -0.5)
+    bias_height, bias_width = (bias.to(q.dtype) for bias in biases)
+    return _attention_rel_h_rel_w(q, k, v, bias_height.unsqueeze(-1), bias_width.unsqueeze(-2))
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, *_: object) -> Tensor:
@@ -140,6 +153,11 @@ IMPLEMENTATIONS = {
     "timm": Implementation(timm_layer, "timm"),
     "bt-pytorch": Implementation(bottleneck_transformer_pytorch, "bottleneck-transformer-pytorch"),
     "flex": Implementation(flex),
+    "sam-fast": Implementation(
+        partial(OtherOperator, operator=sam_fast),
+        "segment-anything-fast",
+        "from github.com/pytorch-labs/segment-anything-fast: the package of this name in the index is another one",
+    ),
     "plain": Implementation(partial(OtherOperator, operator=plain), has_positions=False),
 }
 """By the names that the command line takes."""

@@ -1,4 +1,4 @@
-"""`botvision bench`: attention, step, data and evaluation."""
+"""`botvision bench`: attention, step, data, evaluation and blocks."""
 
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -20,6 +20,7 @@ from botvision.benchmarks import (
     notes,
     write_report,
 )
+from botvision.benchmarks.attention_blocks import blocks_table, tune
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
@@ -179,4 +180,33 @@ def evaluation(*, images: Count = 5000, repeats: Count = 1, json: bool = False) 
     """
     found = bench_evaluation(MadeUpData(images), repeats)
     print_results([asdict(one) for one in found], [timing_table(found)], as_json=json)
+    return 0
+
+
+@bench.command
+def blocks(
+    *,
+    sizes: Annotated[tuple[str, ...], Field(min_length=1)] = ("32x32", "64x64"),
+    head_widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128),
+    batch: Count = 8,
+    heads: Count = 4,
+    dtype: Literal["bfloat16", "float16"] = "bfloat16",
+    json: bool = False,
+) -> int:
+    """Time the Triton programs of attention with other block sizes, on an NVIDIA card.
+
+    Args:
+        sizes: Maps, as HEIGHTxWIDTH.
+        head_widths: Widths of a head.
+        batch: Maps at once.
+        heads: Attention heads.
+        dtype: Of queries, keys and values.
+        json: Print JSON.
+    """
+    device = pick_device("cuda")
+    maps = [map_size(text, "sizes") for text in sizes]
+    setting = {"batch": batch, "heads": heads, "dtype": getattr(torch, dtype), "say": say}
+    times = [one for width in head_widths for size in maps for one in tune(size, head_width=width, **setting)]
+    name = torch.cuda.get_device_name(device)
+    print_results([asdict(one) for one in times], [f"{name}, {dtype}", blocks_table(times)], as_json=json)
     return 0

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,10 +17,15 @@ TRAIN_IMAGES, VAL_IMAGES = 800, 100
 PICTURES = 8
 
 
-def run_demo(out: Path, console: Console, steps: int | None = None) -> tuple[Outcome, list[Path]]:
+def run_demo(out: Path, console: Console, **changes: Any) -> tuple[Outcome, list[Path]]:  # noqa: ANN401
     """Train the demo's network on generated images, evaluate it on others, draw what it finds beside the truth.
 
-    Data that is in ``out`` already is used again. ``steps`` counts instead of the experiment's own.
+    Data that is in ``out`` already is used again.
+
+    Args:
+        out: folder for the data set and the run.
+        console: shows progress.
+        changes: fields of the run that are not the experiment's own.
 
     Returns:
         How the run ended, and the pictures.
@@ -27,7 +33,7 @@ def run_demo(out: Path, console: Console, steps: int | None = None) -> tuple[Out
     size = DEMO.model.input_size
     console.print(f"data: {TRAIN_IMAGES} + {VAL_IMAGES} generated images of {size} pixels", highlight=False)
     data = write_generated_coco(out / "data", train_images=TRAIN_IMAGES, val_images=VAL_IMAGES, image_size=size, seed=0)
-    run = DEMO.run.replace(steps=steps or DEMO.run.steps, out=numbered_folder(out / "run"))
+    run = DEMO.run.replace(**changes, out=numbered_folder(out / "run"))
     task = DetectionTask(DEMO.replace(data=DEMO.data.replace(data=data), run=run))
     outcome = start(task, "demo/botnet50", console)
     if outcome.stopped:

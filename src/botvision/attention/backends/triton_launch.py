@@ -51,15 +51,22 @@ class Plan(NamedTuple):
     key_gradient: Blocks
 
 
-# Chosen by what the compiler makes of them: tiles as large as they can be before registers spill, in the shared memory
-# of the family's smallest card (227 KB on Hopper; 99 KB on an RTX 3090, where A100 has 163). Not measured: no GPU could
-# be had when this was written.
-HOPPER_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2))
-HOPPER_NARROW = Plan(Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2), Blocks(64, 128, 8, 2))
-BLACKWELL = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 128, 8, 2))
-AMPERE_WIDE = Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 64, 8, 2))
-AMPERE_NARROW = Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 128, 8, 2))
-FLOAT32 = Plan(*3 * [Blocks(32, 32, 8, 1)])  # no tensor cores, and operands that fill the registers
+PLANS = {
+    ("hopper", "wide"): Plan(Blocks(128, 64, 8, 3), Blocks(128, 64, 8, 3), Blocks(64, 128, 8, 2)),
+    ("hopper", "narrow"): Plan(Blocks(128, 64, 4, 3), Blocks(64, 128, 4, 2), Blocks(64, 128, 8, 3)),
+    ("blackwell", "wide"): Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 128, 8, 2)),
+    ("blackwell", "narrow"): Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 128, 8, 2)),
+    ("ampere", "wide"): Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 64, 8, 2)),
+    ("ampere", "narrow"): Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 128, 8, 2)),
+    # No tensor cores, and operands that fill the registers.
+    ("any", "float32"): Plan(*3 * [Blocks(32, 32, 8, 1)]),
+}
+"""By the card's family and the width of the heads.
+
+Those of Hopper were the fastest on an H100 (``benchmarks/attention_blocks.py``, bfloat16, 64x64 and 32x32). The others
+are chosen by what the compiler makes of them: tiles as large as they can be before registers spill, in the shared
+memory of the family's smallest card (99 KB on an RTX 3090, where A100 has 163).
+"""
 
 
 def triton_serves(q: Tensor, v: Tensor) -> bool:
@@ -175,16 +182,18 @@ def launch(program: Any, programs: int, blocks: Blocks, inputs: Inputs, scale: f
 
 
 def choose_plan(q: Tensor, v: Tensor) -> Plan:
-    """By dtype, the card's family, and the wider of the two head widths."""
+    """The blocks for these queries and values."""
+    return PLANS[plan_key(q, v)]
+
+
+def plan_key(q: Tensor, v: Tensor) -> tuple[str, str]:
+    """The entry of :data:`PLANS`: by dtype, the card's family, and the wider of the two head widths."""
     if q.dtype == torch.float32:
-        return FLOAT32
-    is_wide = max(q.shape[-1], v.shape[-1]) > 64
+        return "any", "float32"
     generation = capability(q.device)[0]
-    if generation == 9:
-        return HOPPER_WIDE if is_wide else HOPPER_NARROW
-    if 10 <= generation < 12:  # the Blackwell of data centres; RTX cards (12) have the shared memory of Ampere's
-        return BLACKWELL
-    return AMPERE_WIDE if is_wide else AMPERE_NARROW
+    # The Blackwell of data centres; RTX cards (12) have the shared memory of Ampere's.
+    family = "hopper" if generation == 9 else "blackwell" if 10 <= generation < 12 else "ampere"
+    return family, "wide" if max(q.shape[-1], v.shape[-1]) > 64 else "narrow"
 
 
 def patch_shape(keys: int, height: int, width: int) -> tuple[int, int]:
