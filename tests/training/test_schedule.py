@@ -3,10 +3,11 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from botvision.models import create_model
-from botvision.training.schedule import cosine_schedule, parameter_groups, sgd, step_schedule
+from botvision.training.schedule import adamw, cosine_schedule, parameter_groups, sgd, step_schedule
 
 STEPS = 22_500
 FIRST_TENTH, SECOND_TENTH = STEPS * 2 // 3, STEPS * 8 // 9
@@ -68,6 +69,18 @@ def test_the_rate_grows_linearly_with_the_batch(batch_size, lr, nesterov):
     optimizer = sgd(nn.Linear(2, 2), batch_size=batch_size, nesterov=nesterov, **settings)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([lr, lr])
     assert [(group["momentum"], group["nesterov"]) for group in optimizer.param_groups] == [(0.9, nesterov)] * 2
+
+
+def test_adamw_takes_its_rate_as_it_is_and_decays_what_sgd_decays():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    optimizer = adamw(model, lr=1e-3, weight_decay=0.1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # without a gradient, decay alone moves a parameter: by lr * weight_decay of itself
+    shares = [1 - 1e-3 * 0.1, 1, 1, 1]
+    for now, then, share in zip(model.parameters(), before, shares, strict=True):
+        torch.testing.assert_close(now.detach(), share * then)
 
 
 @pytest.mark.parametrize("attention", ["qk+qr_relative", "qk+qr_absolute"])

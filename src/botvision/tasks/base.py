@@ -16,7 +16,7 @@ from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.evaluated import Evaluated
 from botvision.training.config import ExperimentConfig
-from botvision.training.schedule import sgd
+from botvision.training.schedule import adamw, sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
 
 IMAGES_ON_GPU = 8
@@ -109,8 +109,10 @@ class Task(Trainable):
         return training_loader(self.train_set, batches, self.experiment.data.workers)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with the settings of the experiment."""
+        """The optimiser of the experiment, with its settings."""
         config = self.experiment.optimizer
+        if config.optimizer == "adamw":
+            return adamw(model, lr=config.lr, weight_decay=config.weight_decay)
         return sgd(
             model,
             lr=config.lr,

@@ -112,8 +112,10 @@ class DataConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """SGD."""
+    """SGD, or AdamW (Loshchilov and Hutter 2019)."""
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD, as in the paper; AdamW takes other learning rates, such as 0.001, and they do not follow the batch size."""
     lr: Positive
     """Learning rate for the task's reference batch; another batch size scales it linearly."""
     momentum: ShareBelow1 = 0.9

@@ -49,6 +49,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
+def adamw(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW; the decay is that of :func:`sgd`."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr)
+
+
 def sgd(
     model: nn.Module,
     *,

@@ -70,7 +70,7 @@ class ClassificationData(DataConfig):
 
 
 class ClassificationOptimizer(OptimizerConfig):
-    """SGD with Nesterov's momentum, with a learning rate that warms up and falls as a cosine to 0."""
+    """SGD with Nesterov's momentum, or AdamW, with a learning rate that warms up and falls as a cosine to 0."""
 
     lr: Positive = 0.1
     """Learning rate for a batch of 256 images; another batch size scales it linearly."""

@@ -197,7 +197,7 @@ class DetectionData(DataConfig):
 
 
 class DetectionOptimizer(OptimizerConfig):
-    """SGD for detection, and a learning rate that warms up and falls in steps."""
+    """SGD or AdamW for detection, and a learning rate that warms up and falls in steps."""
 
     lr: Positive = 0.08
     """Learning rate for a batch of 64 images; another batch size scales it linearly."""
