@@ -14,24 +14,44 @@ from botvision.version import __version__
 
 if TYPE_CHECKING:
     from botvision.attention import biased_attention, relative_attention
-    from botvision.models import create_model, load, save
+    from botvision.models import create_model, list_models, load, load_weights, read_state_dict, save
 
 ROOMS = {
     "biased_attention": "attention",
     "relative_attention": "attention",
     "create_model": "models",
+    "list_models": "models",
     "load": "models",
+    "load_weights": "models",
+    "read_state_dict": "models",
     "save": "models",
 }
-"""Where what is asked for here is; the rooms themselves can be asked for too."""
+"""Where what is asked for here is."""
+PACKAGES = ("attention", "layers", "models")
+"""That can be asked for too."""
 
-__all__ = ["__version__", "biased_attention", "create_model", "load", "relative_attention", "save"]
+__all__ = [
+    "__version__",
+    "biased_attention",
+    "create_model",
+    "list_models",
+    "load",
+    "load_weights",
+    "read_state_dict",
+    "relative_attention",
+    "save",
+]
+
+
+def __dir__() -> list[str]:
+    """What there is to ask for."""
+    return [*__all__, *PACKAGES]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Import what is asked for only then: `botvision --version` and an early Ctrl-C need not wait for PyTorch."""
     if name in ROOMS:
         return getattr(import_module(f"botvision.{ROOMS[name]}"), name)
-    if name in ("attention", "layers", "models"):
+    if name in PACKAGES:
         return import_module(f"botvision.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

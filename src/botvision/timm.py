@@ -20,13 +20,12 @@ from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
 from botvision.layers.tables import ABSOLUTE, RELATIVE
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
-from botvision.models.network import check_classes, check_images, shrink
+from botvision.models.network import MODULES, check_classes, check_images, shrink
 
 __all__ = ["TimmNetwork", "convert"]
 
 PREFIX = "botvision_"
 LAST_OF_STAGE = 999
-FEATURES = ("relu", "layer1", "layer2", "layer3", "layer4")
 
 
 class TimmNetwork(Network):
@@ -42,6 +41,7 @@ class TimmNetwork(Network):
     """
 
     global_pool: Any  # timm's SelectAdaptivePool2d
+    feature_info: Any  # a list of dictionaries, of which timm makes its own
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class TimmNetwork(Network):
         self.relu.inplace = False
         self.num_features = config.channels[-1]
         # The maps that timm can take: the stem of stride 2, then c2 to c5.
-        maps = zip((config.width, *config.channels), (2, *config.reductions), FEATURES, strict=True)
+        maps = zip((config.width, *config.channels), (2, *config.reductions), MODULES, strict=True)
         self.feature_info = [{"num_chs": width, "reduction": stride, "module": name} for width, stride, name in maps]
         self.reset_classifier(num_classes, global_pool)
 

@@ -1,6 +1,6 @@
 """Networks: configuration, builder, the catalogue of named models, counting, and weights from files."""
 
-from botvision.models.catalogue import CATALOGUE, create_model, model_config
+from botvision.models.catalogue import CATALOGUE, create_model, list_models, model_config
 from botvision.models.config import NetworkConfig
 from botvision.models.network import Network
 from botvision.models.saving import load, save
@@ -12,6 +12,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "create_model",
+    "list_models",
     "load",
     "load_weights",
     "model_config",

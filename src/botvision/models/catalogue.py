@@ -1,13 +1,15 @@
 """The named models as one table, and ``create_model``, which builds any of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from typing import Any
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError, nearest
 from botvision.models.config import NetworkConfig
-from botvision.models.network import Network
+from botvision.models.network import C2_TO_C5, Network
 
 
 @dataclass(frozen=True)
@@ -93,36 +95,67 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
+TIMM_NAMES = {
+    "in_chans": "in_channels",
+    "img_size": "input_size",
+    "drop_rate": "dropout",
+    "drop_path_rate": "stochastic_depth",
+}
+"""What timm calls fields of ours."""
+
+
 def create_model(
     name: str,
     *,
+    pretrained: bool = False,
     num_classes: int = 1000,
     features_only: bool = False,
+    out_indices: Sequence[int] = C2_TO_C5,
     **overrides: Any,  # noqa: ANN401
 ) -> Network:
     """Build a named model with random weights.
 
     Args:
-        name: an entry of the catalogue, such as "botnet50".
+        name: an entry of the catalogue, such as "botnet50"; :func:`list_models` lists them.
+        pretrained: there are no published weights of these networks, so True is an error that says what to do.
         num_classes: width of the classifier; 0 gives pooled features (B, channels of c5).
-        features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits.
+        features_only: give the maps [c2, c3, c4, c5] of strides 4, 8, 16, 32 instead of logits; ``feature_info``
+            of the model tells their channels and strides.
+        out_indices: give these maps instead, counted as timm does: 0 is the stem's, 1 to 4 are c2 to c5.
         overrides: fields of :class:`~botvision.models.config.NetworkConfig`, such as ``input_size=640`` or
             ``(480, 640)``, ``depths=(1, 1, 1, 1)``, ``attention="qk+qr_absolute"``, ``norm="frozen"`` or
-            ``spatial={"c5": "lambda"}``.
+            ``spatial={"c5": "lambda"}``; or by timm's names: ``in_chans``, ``img_size``, ``drop_rate`` and
+            ``drop_path_rate``.
 
     Returns:
-        A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the four maps.
+        A module from normalised images (B, 3, H, W), any H and W, to logits (B, num_classes) or the maps.
 
     Raises:
         UserError: unknown name (the nearest ones are named), unknown field, or a value that cannot be built.
     """
-    return Network(model_config(name, **overrides), num_classes=num_classes, features_only=features_only)
+    if pretrained:
+        raise FieldError(
+            ("pretrained",),
+            "should be False: there are no published weights of BoTNets; load_weights takes those of torchvision's "
+            "ResNets, and leaves the attention layers at random",
+        )
+    return Network(model_config(name, **overrides), num_classes, features_only, out_indices)
+
+
+def list_models(pattern: str = "") -> list[str]:
+    """The names of the catalogue that contain a text, or match one with wildcards, such as ``botnet_t*``."""
+    return [name for name in CATALOGUE if pattern in name or fnmatch(name, pattern)]
 
 
 def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
     """The configuration of a named model with some fields replaced; errors as in :func:`create_model`."""
     if not isinstance(name, str) or name not in CATALOGUE:
         raise UserError(f"unknown model {name!r}{nearest(str(name), list(CATALOGUE))}")
+    for theirs, ours in TIMM_NAMES.items():
+        if theirs in overrides:
+            if ours in overrides:
+                raise FieldError((theirs,), f"and {ours} are one field; give one of them")
+            overrides[ours] = overrides.pop(theirs)
     for field in overrides:
         if field not in NetworkConfig.model_fields:
             problem = f"is not a field of a model{nearest(field, list(NetworkConfig.model_fields))}"

@@ -1,6 +1,7 @@
 """Configuration -> network: one builder for every ResNet, SENet and BoTNet of the paper (Table 1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,30 @@ from botvision.errors import UserError
 from botvision.layers import Bottleneck, NonLocalBlock, Style, convolution
 from botvision.models.config import ACTIVATIONS, NORMS, STAGES, NetworkConfig
 from botvision.symbolic import always_true
+
+MODULES = ("relu", "layer1", "layer2", "layer3", "layer4")
+"""That give the maps of stride 2 and those of c2 to c5."""
+C2_TO_C5 = (1, 2, 3, 4)
+"""Of these."""
+
+
+class FeatureInfo(NamedTuple):
+    """The maps that a network gives with ``features_only``, by the names that timm has for these questions."""
+
+    maps: tuple[tuple[int, int, str], ...]
+    """Channels, stride against the image and module of each map."""
+
+    def channels(self) -> list[int]:
+        """Of each map."""
+        return [channels for channels, _, _ in self.maps]
+
+    def reduction(self) -> list[int]:
+        """The stride of each map against the image."""
+        return [stride for _, stride, _ in self.maps]
+
+    def module_name(self) -> list[str]:
+        """The module that each map comes from."""
+        return [module for _, _, module in self.maps]
 
 
 class Network(nn.Module):
@@ -23,17 +48,32 @@ class Network(nn.Module):
         config: the network as data.
         num_classes: width of the classifier; 0 leaves it out and :meth:`forward` gives the pooled features.
         features_only: :meth:`forward` gives the maps ``[c2, c3, c4, c5]`` and there is no classifier.
+        out_indices: which maps it gives then, counted as timm does: 0 is the stem's, of stride 2, and 1 to 4 are c2 to
+            c5.
+
+    ``feature_info`` tells their channels and strides.
 
     Raises:
-        FieldError: ``num_classes`` is not a whole number of at least 0, or ``norm`` does not fit the widths.
+        FieldError: ``num_classes`` is not a whole number of at least 0, ``out_indices`` names no map, or ``norm`` does
+            not fit the widths.
     """
 
-    def __init__(self, config: NetworkConfig, num_classes: int = 1000, features_only: bool = False) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        num_classes: int = 1000,
+        features_only: bool = False,
+        out_indices: Sequence[int] = C2_TO_C5,
+    ) -> None:
         super().__init__()
         check_classes(num_classes)
+        check_indices(out_indices)
         self.config = config
         self.num_classes = num_classes
         self.features_only = features_only
+        self.out_indices = tuple(out_indices)
+        maps = list(zip((config.width, *config.channels), (2, *config.reductions), MODULES, strict=True))
+        self.feature_info = FeatureInfo(tuple(maps[index] for index in out_indices))
         self.grad_checkpointing = False
         self.conv1 = convolution(config.in_channels, config.width, kernel_size=7, stride=2)
         self.bn1 = NORMS[config.norm](config.width)
@@ -48,6 +88,19 @@ class Network(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute blocks again in the backward pass instead of keeping their activations (timm's name for it)."""
         self.grad_checkpointing = enable
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Give the network a new classifier, at random; 0 leaves it out.
+
+        Raises:
+            FieldError: not a whole number of at least 0, or a network of features.
+        """
+        check_classes(num_classes)
+        if self.features_only:
+            raise FieldError(("features_only",), "gives a network without a classifier, so there is none to reset")
+        self.num_classes = num_classes
+        fc = nn.Linear(self.config.channels[-1], num_classes) if num_classes else nn.Identity()
+        self.fc = fc.to(self.conv1.weight)
 
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The blocks of c2 to c5."""
@@ -64,8 +117,16 @@ class Network(nn.Module):
         Raises:
             UserError: other channels than the network's, or images smaller than one cell of the last map.
         """
+        return self.forward_stages(self.forward_stem(x), content_size)
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> the map of stride 2, (B, width, ceil(H / 2), ceil(W / 2)); errors as above."""
         check_images(self.config, x)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last)))))
+        return self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))
+
+    def forward_stages(self, x: Tensor, content_size: Tensor | None = None) -> list[Tensor]:
+        """The stem's map -> ``[c2, c3, c4, c5]``; see :meth:`forward_maps`."""
+        x = self.maxpool(x)
         recompute = self.grad_checkpointing and torch.is_grad_enabled()
         valid_size = None if content_size is None else over(content_size, 4)  # the stem halves twice
         maps = []
@@ -83,12 +144,15 @@ class Network(nn.Module):
         return self.fc(self.dropout(x.mean(dim=(2, 3))))
 
     def forward(self, x: Tensor, content_size: Tensor | None = None) -> Tensor | list[Tensor]:
-        """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the four maps with ``features_only``.
+        """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the maps with ``features_only``.
 
         ``content_size`` as for :meth:`forward_maps`; the classifier averages over the padding too.
         """
-        maps = self.forward_maps(x, content_size)
-        return maps if self.features_only else self.forward_head(maps[-1])
+        stem = self.forward_stem(x)
+        maps = self.forward_stages(stem, content_size)
+        if not self.features_only:
+            return self.forward_head(maps[-1])
+        return [(stem, *maps)[index] for index in self.out_indices]
 
 
 def masked_stage(stage: nn.Sequential, x: Tensor, valid_size: Tensor, stride: int, recompute: bool) -> Tensor:
@@ -111,6 +175,12 @@ def check_images(config: NetworkConfig, x: Tensor) -> None:
         raise UserError(f"images should be (B, {channels}, H, W), got shape {tuple(x.shape)}")
     if any(always_true(side < least) for side in x.shape[2:]):
         raise UserError(f"images should be at least {least}x{least} pixels, got {x.shape[2]}x{x.shape[3]}")
+
+
+def check_indices(out_indices: Sequence[int]) -> None:
+    """Raise a FieldError for maps that there are not."""
+    if not out_indices or not all(index in range(len(MODULES)) for index in out_indices):
+        raise FieldError(("out_indices",), f"should be some of 0 (the stem) to 4 (c5), got {out_indices!r}")
 
 
 def check_classes(num_classes: int) -> None:

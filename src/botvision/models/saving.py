@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from botvision.errors import UserError
 from botvision.files import whole_file
 from botvision.models.config import NetworkConfig
-from botvision.models.network import Network
+from botvision.models.network import C2_TO_C5, Network
 
 METADATA_KEY = "botvision"
 
@@ -31,6 +31,7 @@ def save(model: Network, path: str | Path) -> None:
         "config": model.config.plain(),
         "num_classes": model.num_classes,
         "features_only": model.features_only,
+        "out_indices": model.out_indices,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with whole_file(Path(path)) as temporary:
@@ -58,7 +59,8 @@ def load(path: str | Path) -> Network:
     try:
         description = json.loads(metadata[METADATA_KEY])
         config = NetworkConfig(**description["config"])
-        model = Network(config, description["num_classes"], description["features_only"])
+        out_indices = description.get("out_indices", C2_TO_C5)  # which earlier versions did not write
+        model = Network(config, description["num_classes"], description["features_only"], out_indices)
     except (KeyError, TypeError, json.JSONDecodeError, UserError) as error:
         raise UserError(
             f"{path} has no configuration of this version inside ({error}); build the model with create_model and use "

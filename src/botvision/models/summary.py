@@ -1,7 +1,6 @@
 """The cost of every model beside the published one, and the stages of a model as in Table 1."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from itertools import chain, groupby
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from rich.table import Table
 
 from botvision.errors import UserError, nearest
-from botvision.models.catalogue import CATALOGUE, Published, create_model
+from botvision.models.catalogue import CATALOGUE, Published, create_model, list_models
 from botvision.models.config import STAGES
 from botvision.models.counting import count_multiply_adds, count_parameters
 from botvision.models.network import Network, shrink
@@ -59,7 +58,7 @@ def summarize(pattern: str | None = None) -> list[ModelSummary]:
     Raises:
         UserError: no model has such a name.
     """
-    names = [name for name in CATALOGUE if pattern is None or pattern in name or fnmatch(name, pattern)]
+    names = list_models(pattern or "")
     if not names:
         raise UserError(f"no model matches {pattern!r}{nearest(pattern or '', list(CATALOGUE))}")
     rows = []
