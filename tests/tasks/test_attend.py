@@ -14,7 +14,7 @@ from botvision.layers import ATTENTION_KINDS, MHSA2d
 from botvision.models import create_model
 from botvision.pictures import GAP, LINE, SIDE
 from botvision.tasks.attend import attend, attend_file, attention_block, attention_row, attention_source
-from botvision.tasks.attention_drawing import COLUMNS, draw_attention
+from botvision.tasks.attention_drawing import BAR, COLUMNS, draw_attention
 from botvision.tasks.classification import Classifier, ClassifierConfig
 from botvision.tasks.classification.checkpoint import describe
 from botvision.tasks.detection.checkpoint import load_detector
@@ -154,8 +154,19 @@ def test_one_head_has_no_mean_and_an_even_map_is_drawn_too():
     sheet = draw_attention(
         torch.zeros(3, 40, 80, dtype=torch.uint8), (0, 0), torch.full((1, 2, 4), 1 / 8), "layer3.inserted"
     )
-    assert sheet.height == GAP + GAP + LINE + SIDE // 2
+    assert sheet.height == GAP + GAP + LINE + SIDE // 2 + LINE + BAR + GAP
     assert sheet.width > 2 * SIDE
+
+
+def test_all_heads_share_one_scale():
+    """A head that looks nearly everywhere alike is no brighter than its share beside one that looks at one cell."""
+    maps = torch.stack([torch.full((2, 2), 1 / 4), torch.tensor([[1.0, 0], [0, 0]])])
+    sheet = np.asarray(draw_attention(torch.zeros(3, 80, 80, dtype=torch.uint8), (79, 79), maps, "layer4.2"))
+    even, pointed = (panel(sheet.astype(int), place, SIDE, SIDE) for place in (2, 3))
+    corner = (slice(0, SIDE // 2 - 2), slice(0, SIDE // 2 - 2))
+    assert even[corner].sum(axis=2).max() < 0.5 * pointed[corner].sum(axis=2).min()
+    assert np.ptp(even[corner].reshape(-1, 3), axis=0).max() == 0  # cells of a coarse map are not blurred
+    assert np.ptp(pointed[corner].reshape(-1, 3), axis=0).max() == 0
 
 
 @pytest.fixture

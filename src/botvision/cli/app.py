@@ -33,7 +33,7 @@ COMMANDS = {
     "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
     "report": ("report:report", "RUN... [--out FILE]", "one page about an evaluation, or about several"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
-    "bench": ("bench:bench", "{attention,data,evaluation}", "time and memory beside other implementations"),
+    "bench": ("bench:bench", "{attention,step,data,evaluation,blocks}", "time and memory beside other implementations"),
 }
 """For each command its function in this folder (loaded when it is needed), its arguments, and what it is for."""
 
@@ -44,7 +44,7 @@ USAGE = "\n".join(
         "  botvision paper context [--out DIR]\n      the paper's claim about far-apart things, on a processor",
         "  botvision train --resume RUN [--steps N]\n      continue an interrupted run, or make a run longer",
         "  botvision --install-completion\n      completion of commands and options in bash, zsh or fish",
-        "\n--help after a command lists its options, --version prints the version, --debug shows tracebacks.",
+        "\nhelp COMMAND lists its options, --version prints the version, --debug shows tracebacks.",
     ]
 )
 
@@ -102,6 +102,8 @@ def run(words: list[str]) -> int:
     Raises:
         UserError: an unknown command.
     """
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
     elif words[0] == "--version":

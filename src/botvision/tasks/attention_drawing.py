@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch.nn.functional as F
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
@@ -11,6 +12,10 @@ from botvision.pictures import GAP, LINE, font, resized
 
 COLUMNS = 3
 """Panels beside each other."""
+COARSE = 8
+"""Maps with fewer cells a side are drawn cell by cell: smoothing would invent what lies between."""
+BAR = 14
+"""Pixels of the colour bar's height."""
 
 
 def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: str) -> Image.Image:
@@ -29,19 +34,36 @@ def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: s
     shown += [(f"head {number}", head) for number, head in enumerate(maps, start=1)]
     titles = [f"{block}: {rows} x {columns} cells, each {100 / (rows * columns):.3g}% if even"]
     titles += [f"{title}: {100 * heat.min():.3g}% to {100 * heat.max():.3g}%" for title, heat in shown]
-    panels = [photograph.copy(), *(heated(photograph, heat) for _, heat in shown)]
+    largest = float(max(heat.max() for _, heat in shown))
+    panels = [photograph.copy(), *(heated(photograph, heat / largest) for _, heat in shown)]
     for panel in panels:
         mark(panel, x, y)
-    return sheet(panels, titles)
+    return with_scale(sheet(panels, titles), largest)
 
 
 def heated(photograph: Image.Image, heat: Tensor) -> Image.Image:
-    """A greyed photograph under a heat map (h, w), from black for its smallest value to yellow for its largest."""
-    heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)  # each map has a range of its own
-    scaled = F.interpolate(heat[None, None].float(), (photograph.height, photograph.width), mode="bilinear")[0, 0]
+    """A greyed photograph under a heat map (h, w), from black for 0 to yellow for 1."""
+    mode = "nearest" if min(heat.shape) < COARSE else "bilinear"
+    scaled = F.interpolate(heat[None, None].float(), (photograph.height, photograph.width), mode=mode)[0, 0]
     colours = colormaps["inferno"](scaled.numpy(), bytes=True)[:, :, :3]
     grey = photograph.convert("L").convert("RGB")
     return Image.blend(grey, Image.fromarray(colours), 0.65)
+
+
+def with_scale(picture: Image.Image, largest: float) -> Image.Image:
+    """A sheet with the colours of its heat maps below it, from 0 to the largest share of the attention of a cell."""
+    letters = font(14)
+    larger = Image.new("RGB", (picture.width, picture.height + LINE + BAR + GAP), "white")
+    larger.paste(picture, (0, 0))
+    ends = ["0%", f"{100 * largest:.3g}% of a head's attention in one cell"]
+    left, top = round(letters.getlength(ends[0])) + 2 * GAP, picture.height + (LINE - BAR) // 2
+    right = max(left + BAR, picture.width - round(letters.getlength(ends[1])) - 2 * GAP)
+    shares = np.linspace(0, 1, right - left)
+    colours = colormaps["inferno"](np.tile(shares, (BAR, 1)), bytes=True)[:, :, :3]
+    larger.paste(Image.fromarray(colours), (left, top))
+    for text, x in zip(ends, (GAP, right + GAP), strict=True):
+        ImageDraw.Draw(larger).text((x, top - 2), text, fill="black", font=letters)
+    return larger
 
 
 def mark(picture: Image.Image, x: float, y: float) -> None:
