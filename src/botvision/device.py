@@ -17,6 +17,11 @@ def first_process() -> bool:
 
 def process_counts(device: torch.device) -> tuple[int, int]:
     """Processes on each machine, and machines: as torchrun or SLURM started them, else one for each GPU here."""
+    return started_processes() or (max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1)
+
+
+def started_processes() -> tuple[int, int] | None:
+    """Processes on each machine, and machines, that torchrun or SLURM started; None where neither did."""
     environ = os.environ
     if "LOCAL_WORLD_SIZE" in environ:
         here = int(environ["LOCAL_WORLD_SIZE"])
@@ -24,7 +29,7 @@ def process_counts(device: torch.device) -> tuple[int, int]:
     if "SLURM_NTASKS" in environ and "SLURM_PROCID" in environ:
         machines = int(environ.get("SLURM_NNODES", 1))
         return int(environ["SLURM_NTASKS"]) // machines, machines
-    return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1
+    return None
 
 
 def pick_device(name: str) -> torch.device:

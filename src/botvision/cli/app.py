@@ -5,6 +5,7 @@
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -92,8 +93,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         message = message_of(error)
         if debug or message is None:
             raise
-        print(f"botvision: {message}", file=sys.stderr)
+        print(f"botvision{of_several()}: {message}", file=sys.stderr)
         sys.exit(REFUSED)
+
+
+def of_several() -> str:
+    """Which process of a run on several this is: one of them alone may not see the data."""
+    rank, world = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+    if world is None:
+        rank, world = (os.environ.get(name) for name in ("SLURM_PROCID", "SLURM_NTASKS"))
+    return f", process {rank} of {world} on {platform.node()}" if rank and world and int(world) > 1 else ""
 
 
 def run(words: list[str]) -> int:

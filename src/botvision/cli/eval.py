@@ -8,10 +8,13 @@ from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
 from botvision.tasks.base import EvalOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
+from botvision.training.processes import join
 
 
 def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of eval_options)
     """Evaluate a checkpoint: COCO's numbers of a detector, accuracy and calibration of a classifier.
+
+    Under torchrun or srun the processes share the images.
 
     Args:
         checkpoint: A checkpoint, or a run folder (its best checkpoint).
@@ -25,6 +28,7 @@ def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any
     options = chosen(task.eval_options, given, task.name)
     if options.out is None and checkpoint.is_dir():
         options = options.replace(out=checkpoint / "eval" / options.split)
+    join(options.device)
     with image_progress("evaluating") as on_image:
         evaluation = task.evaluate_checkpoint(file, data, options, on_image)
     print_results(evaluation.scores, task.tables(evaluation.scores, options), as_json=json)

@@ -18,6 +18,7 @@ from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
 from botvision.training.sharing import on_first_process
 from botvision.training.skipped_images import SkippedImages
+from botvision.training.synced_norm import synchronised
 from botvision.training.trainable import Evaluation, Trainable
 
 
@@ -81,8 +82,8 @@ class RunState:
     def prepare_network(self, model: nn.Module) -> None:
         """Move the network to the device, and make its average, its optimiser and its distributed form."""
         run, device = self.task.experiment.run, self.fabric.device
-        if device.type == "cuda" and self.fabric.world_size > 1:  # PyTorch has none for CPUs
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if self.fabric.world_size > 1:
+            model = synchronised(model, device)
         self.model = model.to(device).train()  # the network itself knows which frozen parts stay in test mode
         self.average = None if run.ema_decay is None else WeightAverage(self.model, run.ema_decay)
         if run.compile:

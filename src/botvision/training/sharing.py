@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from botvision.errors import NotFiniteError, UserError
@@ -16,6 +18,24 @@ def on_first_process(function: Callable[[], T]) -> T:
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     results: list[Any] = gather_or_raise(lambda: function() if is_first else None)
     return results[0]
+
+
+def mean_of_batch(mean: Tensor, count: Tensor | float) -> Tensor:
+    """A mean over things of this process, weighted so that the mean over the processes is that over all their things.
+
+    DDP averages the gradients of the processes. A process with many objects would count as much as one with few, and a
+    run would depend on how many processes share its batches.
+
+    Args:
+        mean: () or (N,), 0 where there is nothing.
+        count: of the things, of the same shape. Every process has to call it equally often.
+    """
+    if not dist.is_initialized():
+        return mean
+    counts = torch.as_tensor(count, dtype=torch.float32, device=mean.device)
+    total = counts.clone()
+    dist.all_reduce(total)
+    return mean * (counts * dist.get_world_size() / total.clamp(min=1))
 
 
 def own_share(dataset: Dataset) -> Dataset:

@@ -27,6 +27,8 @@ class ClassifierConfig(Config):
     """Spatial layer of a stage instead of the named model's own, such as "lambda" for c5 (Bello 2021)."""
     input_size: Count | None = None
     """Height and width, in pixels, of the images to train on, instead of the named model's own."""
+    norm: Literal["batch", "group"] = "batch"
+    """Normalisation: batch norm, over all processes of a run together (paper, Section 4), or group norm."""
     stochastic_depth: ShareBelow1 | None = None
     """Chance to skip the last block in training, growing linearly from 0 at the first; by default the model's own."""
     dropout: ShareBelow1 | None = None
@@ -42,7 +44,7 @@ class ClassifierConfig(Config):
         """
         names = ("depths", "width", "spatial", "input_size", "stochastic_depth", "dropout")
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return model_config(self.model, **given)
+        return model_config(self.model, norm=self.norm, **given)
 
     @property
     def image_size(self) -> int:

@@ -30,6 +30,7 @@ from botvision.tasks.classification.transforms import eval_crop, train_augmentat
 from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
+from botvision.training.sharing import on_first_process
 from botvision.training.trainable import Evaluation, OnImage
 
 LAYOUT = "a folder with train/ and val/, in each a folder for every class"
@@ -189,7 +190,8 @@ class ClassificationTask(Task):
             about: dict[str, Any] = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
             about |= {"labels": str(options.labels) if options.labels else None}
             about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
-            write_results(options.out, evaluation, classifier.class_names, **about)
+            out = options.out
+            on_first_process(lambda: write_results(out, evaluation, classifier.class_names, **about))
         return evaluation
 
     @classmethod

@@ -42,9 +42,9 @@ class CommonConfig(Config):
     """Spatial layer of a stage instead of the named model's own, such as "lambda" for c5 (Bello 2021)."""
     attention: Attention | None = None
     """Terms of the logits in every BoT block, instead of the named model's own (paper, Table 4)."""
-    backbone_norm: Literal["batch", "frozen"] = "batch"
-    """Normalisation in the backbone: batch norm, over all GPUs of a run together (paper, Section 4), or batch norm that
-    stays as it was loaded."""
+    backbone_norm: Literal["batch", "frozen", "group"] = "batch"
+    """Normalisation in the backbone: batch norm, over all processes of a run together (paper, Section 4), batch norm
+    that stays as it was loaded, or group norm."""
     freeze_stem: bool = False
     """Keep the stem and c2 as they were loaded, their batch norm included."""
     input_size: Count = 1024

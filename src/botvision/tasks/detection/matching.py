@@ -10,6 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
+from botvision.training.sharing import mean_of_batch
+
 BOX_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 """Of the distance of boxes and of their generalised IoU, in the matching and in the losses; that of the class is 1."""
 NO_OBJECT_WEIGHT = 0.1
@@ -48,13 +50,16 @@ def set_losses(logits: Tensor, boxes: Tensor, targets: Sequence[Objects]) -> dic
     ours, theirs = torch.cat(found), torch.cat(wanted)
     weights = logits.new_ones(logits.shape[-1])
     weights[0] = NO_OBJECT_WEIGHT
-    count = max(1, sum(len(target.labels) for target in targets))
-    giou = generalized_box_iou_loss(corners(ours), corners(theirs), reduction="sum")
+    objects_here = sum(len(target.labels) for target in targets)
+    count = max(1, objects_here)
+    box = F.l1_loss(ours, theirs, reduction="sum") / count
+    giou = generalized_box_iou_loss(corners(ours), corners(theirs), reduction="sum") / count
+    # The weights of a layer add up to the same in every layer, so the mean over all is the mean of their means.
+    of_class = len(logits) * F.cross_entropy(logits.flatten(0, 2), labels.flatten(), weights)
     return {
-        # The weights of a layer add up to the same in every layer, so the mean over all is the mean of their means.
-        "class": len(logits) * F.cross_entropy(logits.flatten(0, 2), labels.flatten(), weights),
-        "box": BOX_WEIGHT * F.l1_loss(ours, theirs, reduction="sum") / count,
-        "giou": GIOU_WEIGHT * giou / count,
+        "class": mean_of_batch(of_class, weights[labels].sum()),
+        "box": mean_of_batch(BOX_WEIGHT * box, objects_here),
+        "giou": mean_of_batch(GIOU_WEIGHT * giou, objects_here),
     }
 
 

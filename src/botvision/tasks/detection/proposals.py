@@ -9,6 +9,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, con
 from torchvision.ops import box_iou
 
 from botvision.tasks.detection.config import DetectorConfig
+from botvision.training.sharing import mean_of_batch
 
 
 class ProposalNetwork(RegionProposalNetwork):
@@ -95,6 +96,7 @@ class ProposalNetwork(RegionProposalNetwork):
         sampled = (positive | negative).flatten()
         label = torch.cat(labels)
         objectness = F.binary_cross_entropy_with_logits(scores.flatten()[sampled], label[sampled])
+        objectness = mean_of_batch(objectness, sampled.sum())
         images = len(labels)
         levels = zip(
             positive.split(anchors_in_level, dim=1),
@@ -102,10 +104,13 @@ class ProposalNetwork(RegionProposalNetwork):
             torch.stack(wanted).split(anchors_in_level, dim=1),
             strict=True,
         )
-        box = deltas.sum() * 0  # keeps the layer in the graph where no anchor is positive
+        nothing = deltas.sum() * 0  # keeps the layer in the graph where no anchor is positive
+        boxes, counts = [], []
         for chosen, given, right in levels:
-            if chosen.any():
-                box = box + F.huber_loss(given[chosen], right[chosen], delta=self.huber_delta)
+            own = given[chosen]
+            boxes.append(F.huber_loss(own, right[chosen], delta=self.huber_delta) if len(own) else nothing)
+            counts.append(float(len(own)))
+        box = mean_of_batch(torch.stack(boxes), torch.tensor(counts)).sum()
         return {"objectness": objectness, "proposal_box": self.box_weight * box}
 
 

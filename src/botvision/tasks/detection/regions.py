@@ -11,13 +11,17 @@ from torchvision.models.detection.roi_heads import (
     RoIHeads,
     keypointrcnn_inference,
     keypointrcnn_loss,
+    keypoints_to_heatmap,
     maskrcnn_inference,
 )
 from torchvision.ops import MultiScaleRoIAlign
 
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.mask_targets import mask_targets
+from botvision.training.sharing import mean_of_batch
 
+KEYPOINT_MAP = 56
+"""Cells a side of the heat map of a keypoint (He et al. 2017)."""
 BOX_POOL, MASK_POOL = 7, 14
 """Cells a side that a region is pooled to for the box head, and for the other heads (He et al. 2017)."""
 
@@ -157,9 +161,12 @@ class RegionHeads(RoIHeads):
         foreground = label > 0
         own_deltas = deltas.unflatten(1, (-1, 4))[foreground, label[foreground]]
         box = deltas.sum() * 0  # keeps the layer in the graph where no region is an object
-        if foreground.any():
+        if len(own_deltas):
             box = F.huber_loss(own_deltas, torch.cat(wanted)[foreground], delta=self.huber_delta)
-        losses = {"class": F.cross_entropy(logits, label), "box": box}
+        losses = {
+            "class": mean_of_batch(F.cross_entropy(logits, label), len(label)),
+            "box": mean_of_batch(box, len(own_deltas)),
+        }
         if self.has_mask():
             losses["mask"] = self.mask_loss(features, regions, matched, labels, targets or [])
         if self.has_keypoint():
@@ -167,7 +174,8 @@ class RegionHeads(RoIHeads):
             known = [(target["keypoints"][..., 2] > 0).any(dim=1) for target in targets or []]
             boxes, objects = known_objects(regions, matched, labels, known)
             points = [target["keypoints"] for target in targets or []]
-            losses["keypoint"] = keypointrcnn_loss(self.locate(features, boxes), boxes, points, objects)
+            loss = keypointrcnn_loss(self.locate(features, boxes), boxes, points, objects)
+            losses["keypoint"] = mean_of_batch(loss, seen_keypoints(boxes, points, objects))
         return losses
 
     def mask_loss(
@@ -194,11 +202,12 @@ class RegionHeads(RoIHeads):
             for name in ("boxes", "labels", "masks")
         }
         logits = self.segment(features, boxes)
-        if not len(logits):
-            return logits.sum()  # keeps the head in the graph
-        wanted = mask_targets(own["masks"], own["boxes"], torch.cat(boxes))
-        chosen = logits[torch.arange(len(logits), device=logits.device), own["labels"]]
-        return F.binary_cross_entropy_with_logits(chosen, wanted)
+        loss = logits.sum()  # keeps the head in the graph where no region is an object
+        if len(logits):
+            wanted = mask_targets(own["masks"], own["boxes"], torch.cat(boxes))
+            chosen = logits[torch.arange(len(logits), device=logits.device), own["labels"]]
+            loss = F.binary_cross_entropy_with_logits(chosen, wanted)
+        return mean_of_batch(loss, len(logits))
 
     def classify(self, features: dict[str, Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, 4 * (K + 1)) of all regions of the batch, in float32."""
@@ -234,6 +243,21 @@ def known_objects(
         boxes.append(region[own])
         objects.append(match[own])
     return boxes, objects
+
+
+def seen_keypoints(boxes: list[Tensor], points: list[Tensor], objects: list[Tensor]) -> int:
+    """How many keypoints the loss is a mean over: those that are seen, inside the region of their object.
+
+    Args:
+        boxes: (R, 4) of each image, regions in pixels.
+        points: (N, K, 3) of each image, x, y and visibility of its objects' keypoints.
+        objects: (R,) of each image, the object of each region.
+    """
+    seen = 0
+    for regions, keypoints, own in zip(boxes, points, objects, strict=True):
+        _, valid = keypoints_to_heatmap(keypoints[own], regions, KEYPOINT_MAP)
+        seen += int(valid.sum())
+    return seen
 
 
 def places(heat_maps: Tensor, boxes: list[Tensor]) -> list[Tensor]:

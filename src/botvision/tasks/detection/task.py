@@ -37,6 +37,7 @@ from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
+from botvision.training.sharing import on_first_process
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
@@ -186,10 +187,7 @@ class DetectionTask(Task):
         )
         if options.out:
             about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
-            write_results(options.out, dataset, evaluation, **about)
-            drawn = range(min(options.pictures, len(dataset)))
-            folder = options.out / "pictures"
-            draw_beside_truth(evaluation.results, dataset, drawn, folder, threshold=options.threshold)
+            on_first_process(lambda: write_evaluation(dataset, evaluation, options, **about))
         return evaluation
 
     @classmethod
@@ -224,3 +222,16 @@ class DetectionTask(Task):
         """The backbone; its images have the input size on the longer side."""
         model = load_detector(checkpoint, device).model
         return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True)
+
+
+def write_evaluation(
+    dataset: CocoDetection,
+    evaluation: Evaluation,
+    options: DetectionEvalOptions,
+    **about: Any,  # noqa: ANN401 (what was evaluated)
+) -> None:
+    """The files of an evaluation, and pictures of the first images, in ``options.out``."""
+    assert options.out is not None
+    write_results(options.out, dataset, evaluation, **about)
+    drawn, folder = range(min(options.pictures, len(dataset))), options.out / "pictures"
+    draw_beside_truth(evaluation.results, dataset, drawn, folder, threshold=options.threshold)
