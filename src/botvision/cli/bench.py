@@ -1,7 +1,7 @@
-"""`botvision bench`: attention, step, data, evaluation and blocks."""
+"""`botvision bench`: attention, step, data, scale, evaluation and blocks."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,12 +20,13 @@ from botvision.benchmarks import (
     notes,
     write_report,
 )
+from botvision.benchmarks import scale as scaling
 from botvision.benchmarks.attention_blocks import blocks_table, tune
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
 from botvision.cli.output import print_results, say
-from botvision.configuration import Count, CountOrZero, FieldError
+from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
 from botvision.device import pick_device
 from botvision.errors import nearest
 from botvision.models import model_config
@@ -209,4 +210,50 @@ def blocks(
     times = [one for width in head_widths for size in maps for one in tune(size, head_width=width, **setting)]
     name = torch.cuda.get_device_name(device)
     print_results([asdict(one) for one in times], [f"{name}, {dtype}", blocks_table(times)], as_json=json)
+    return 0
+
+
+@bench.command
+def scale(
+    *,
+    model: str = "botnet50",
+    size: Count = 224,
+    batch: Count = 4,
+    step_ms: Positive | None = None,
+    processes: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32, 64),
+    per_machine: Count = 8,
+    inside: Positive = 200.0,
+    between: Positive = 25.0,
+    latency: NotNegative = 20.0,
+    check: bool = False,
+    repeats: Count = 5,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Say what a training step of a classifier costs on many processes, from its time on one; docs/scale.md explains.
+
+    Args:
+        model: A model in `botvision models`.
+        size: Height and width of the images, in pixels.
+        batch: Images of one process.
+        step_ms: Time of a step of one process, in milliseconds; measured here by default.
+        processes: Numbers of processes to say it for.
+        per_machine: Processes on a machine, one a GPU.
+        inside: Gigabytes a second between GPUs of a machine.
+        between: Gigabytes a second between machines.
+        latency: Microseconds of the smallest message between machines.
+        check: Measure two processes on this machine's processor too, beside what the model says of them.
+        repeats: Steps that are timed; medians count.
+        device: auto, cpu or cuda.
+        json: Print JSON.
+    """
+    model_config(model)  # refuses an unknown name
+    work = scaling.Work(model, size, batch)
+    step = scaling.measure_step(work, pick_device(device), repeats)
+    if step_ms is not None:
+        step = replace(step, seconds=step_ms / 1e3)
+    network = scaling.Network(1e9 * inside, 1e9 * between, 1e-6 * latency, per_machine)
+    rows = [scaling.scaled(step, network, number) for number in processes]
+    checked = scaling.check_two(work, repeats) if check else None
+    print_results(scaling.as_data(step, network, rows, checked), scaling.scale_table(step, rows, checked), as_json=json)
     return 0
