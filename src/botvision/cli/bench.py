@@ -1,4 +1,4 @@
-"""`botvision bench`: attention, step, data and evaluation."""
+"""`botvision bench`: attention, detector, data and evaluation."""
 
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -90,7 +90,7 @@ def map_size(text: str, field: str) -> tuple[int, int]:
 
 
 @bench.command
-def step(
+def detector(
     *,
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (PEER, "resnet50", "botnet50"),
     size: str = "1024x1024",
