@@ -33,7 +33,11 @@ COMMANDS = {
     "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
     "report": ("report:report", "RUN... [--out FILE]", "one page about an evaluation, or about several"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
-    "bench": ("bench:bench", "{attention,data,evaluation}", "time and memory beside other implementations"),
+    "bench": (
+        "bench:bench",
+        "{attention,step,pareto,growth,detector,data,evaluation}",
+        "time and memory beside others",
+    ),
 }
 """For each command its function in this folder (loaded when it is needed), its arguments, and what it is for."""
 

@@ -1,4 +1,4 @@
-"""`botvision bench`: attention, detector, data and evaluation."""
+"""`botvision bench`: attention, detector, data and evaluation; whole models are in bench_models.py."""
 
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -23,6 +23,7 @@ from botvision.benchmarks import (
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
+from botvision.cli.bench_models import growth, pareto, step
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError
 from botvision.device import pick_device
@@ -30,6 +31,8 @@ from botvision.errors import nearest
 from botvision.models import model_config
 
 bench = App(name="bench", help="Time and memory beside other implementations.")
+for command in (step, pareto, growth):
+    bench.command(command)
 
 
 @bench.command
