@@ -22,6 +22,7 @@ from botvision.benchmarks import (
 )
 from botvision.benchmarks.implementations import Implementation
 from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
+from botvision.benchmarks.trial import is_out_of_memory
 from botvision.errors import UserError
 
 CPU = torch.device("cpu")
@@ -133,8 +134,8 @@ def test_an_implementation_that_fails_is_left_out_and_named(monkeypatch):
 def test_memory_that_a_processor_does_not_have_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert attention_layer.is_out_of_memory(caught.value)
-    assert not attention_layer.is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
 def test_an_implementation_that_computes_something_else_is_refused(monkeypatch):

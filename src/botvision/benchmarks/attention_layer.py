@@ -5,17 +5,16 @@ slower with it than with PyTorch's default layout, and ours and the stock kernel
 """
 
 import copy
-import statistics
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from botvision.benchmarks.implementations import IMPLEMENTATIONS, OURS, Size
-from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
+from botvision.benchmarks.peak_memory import freed_at_once
+from botvision.benchmarks.trial import Trial
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 
@@ -63,48 +62,6 @@ class Row:
     """From Figure 4 in float64, of the largest number: outputs and gradients of the input on a 20x24 map. None for
     attention without positions."""
     note: str
-
-
-@dataclass
-class Trial:
-    """One pass of one layer, measured again and again unless it fails."""
-
-    call: Callable[[], None]
-    device: torch.device
-    seconds: list[float] = field(default_factory=list)
-    peak: int | None = None
-    note: str = ""
-
-    def measure_memory(self) -> None:
-        """One call for its memory."""
-        self.peak = peak_memory(self.call, self.device)
-
-    def measure_time(self) -> None:
-        """One call for its time."""
-        started = now(self.device)
-        self.call()
-        self.seconds.append(now(self.device) - started)
-
-    def attempt(self, action: Callable[[], None]) -> None:
-        """Do it, unless it failed before; a lack of memory or of an implementation is noted."""
-        if self.note:
-            return
-        try:
-            action()
-        except NotImplementedError as error:
-            self.note = str(error).partition(". ")[0]
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            self.note = "out of memory"
-
-    def ms(self) -> float | None:
-        """The median."""
-        return None if self.note else 1e3 * statistics.median(self.seconds)
-
-    def mib(self) -> float | None:
-        """The peak."""
-        return None if self.note or self.peak is None else self.peak / 2**20
 
 
 def bench_attention(
@@ -215,15 +172,3 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
     except NotImplementedError:
         return [out]
     return [out, *grad]
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device had no memory left; a processor's error shows it in its message alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def now(device: torch.device) -> float:
-    """The time in seconds, once the device has done all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

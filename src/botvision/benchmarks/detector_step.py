@@ -7,7 +7,6 @@ heads would have more to do in one detector than in the other.
 
 import statistics
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from botvision.benchmarks.attention_layer import now
+from botvision.benchmarks.trial import arithmetic, now
 from botvision.data import Category
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.mask_rcnn import MaskRCNN
@@ -46,12 +45,6 @@ class StepSetting:
     """float32, or bfloat16 by autocast."""
     compile: bool = False
     """Compile the backbone of our detectors in training, as ``botvision train --compile`` does."""
-
-    def arithmetic(self) -> Any:  # noqa: ANN401 (a context)
-        """What a forward pass runs in."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
 
 
 @dataclass
@@ -126,7 +119,7 @@ def training_step(name: str, setting: StepSetting) -> Callable[[], None]:
             model.backbone.compile(dynamic=False)
 
     def step() -> None:
-        with setting.arithmetic():
+        with arithmetic(setting.device, setting.dtype):
             found = model(images, targets=targets)
         losses = [value for key, value in found.items() if key != "proposal_recall"]
         optimizer.zero_grad()
@@ -145,7 +138,7 @@ def prediction(name: str, setting: StepSetting) -> Callable[[], None]:
     images: Any = pixels if name != PEER else list(pixels.float() / 255)
 
     def predict() -> None:
-        with torch.inference_mode(), setting.arithmetic():
+        with torch.inference_mode(), arithmetic(setting.device, setting.dtype):
             found = model(images)
         if name != PEER:
             for number, own in enumerate(found):

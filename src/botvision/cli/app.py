@@ -36,8 +36,8 @@ COMMANDS = {
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
     "bench": (
         "bench:bench",
-        "{attention,step,data,scale,evaluation,blocks}",
-        "time and memory beside other implementations",
+        "{attention,step,pareto,growth,detector,data,scale,evaluation,blocks}",
+        "time and memory beside others",
     ),
 }
 """For each command its function in this folder (loaded when it is needed), its arguments, and what it is for."""

@@ -1,4 +1,4 @@
-"""`botvision bench`: attention, step, data, scale, evaluation and blocks."""
+"""`botvision bench`: attention, detector, data, scale, evaluation, blocks; whole models are in bench_models.py."""
 
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -25,6 +25,7 @@ from botvision.benchmarks.attention_blocks import blocks_table, tune
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
+from botvision.cli.bench_models import growth, pareto, step
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
 from botvision.device import pick_device
@@ -32,6 +33,8 @@ from botvision.errors import nearest
 from botvision.models import model_config
 
 bench = App(name="bench", help="Time and memory beside other implementations.")
+for command in (step, pareto, growth):
+    bench.command(command)
 
 
 @bench.command
@@ -92,7 +95,7 @@ def map_size(text: str, field: str) -> tuple[int, int]:
 
 
 @bench.command
-def step(
+def detector(
     *,
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (PEER, "resnet50", "botnet50"),
     size: str = "1024x1024",

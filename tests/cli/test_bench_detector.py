@@ -1,4 +1,4 @@
-"""`botvision bench step` from end to end, on small images."""
+"""`botvision bench detector` from end to end, on small images."""
 
 import json
 
@@ -14,7 +14,7 @@ def test_detectors_are_timed_beside_torchvisions(run, monkeypatch):
     monkeypatch.setattr(detector_step, "OBJECTS", 2)
     monkeypatch.setattr(detector_step, "PROPOSALS", 8)
     monkeypatch.setattr(detector_step, "DETECTIONS", 4)
-    status, out, _ = run("bench", "step", "--models", "torchvision", "resnet50", *SMALL, "--json")
+    status, out, _ = run("bench", "detector", "--models", "torchvision", "resnet50", *SMALL, "--json")
     assert status == 0
     found = json.loads(out)
     assert [one["detector"] for one in found] == ["torchvision", "resnet50"]
@@ -24,7 +24,7 @@ def test_detectors_are_timed_beside_torchvisions(run, monkeypatch):
 def test_where_the_time_goes_is_printed_as_data_too(run, monkeypatch):
     monkeypatch.setattr(detector_step, "OBJECTS", 2)
     monkeypatch.setattr(detector_step, "PROPOSALS", 8)
-    status, out, _ = run("bench", "step", "--models", "resnet50", *SMALL, "--profiled", "--json")
+    status, out, _ = run("bench", "detector", "--models", "resnet50", *SMALL, "--profiled", "--json")
     assert status == 0
     operators = json.loads(out)["resnet50"]
     assert any("conv" in one["name"] for one in operators)
@@ -32,8 +32,8 @@ def test_where_the_time_goes_is_printed_as_data_too(run, monkeypatch):
 
 
 def test_a_wrong_name_or_size_is_refused(refusal):
-    assert "resnet5" in refusal("bench", "step", "--models", "resnet5")
-    assert "--inference-size" in refusal("bench", "step", "--inference-size", "64")
+    assert "resnet5" in refusal("bench", "detector", "--models", "resnet5")
+    assert "--inference-size" in refusal("bench", "detector", "--inference-size", "64")
 
 
 def test_the_work_lies_inside_the_image_and_half_of_it_near_objects():

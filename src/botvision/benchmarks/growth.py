@@ -1,0 +1,135 @@
+"""How time and memory grow with the map and with the image, as slopes beside those that the work itself has.
+
+A slope is that of a straight line through the logarithms: a cost that is proportional to the positions has slope 1,
+one that is proportional to their square slope 2.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from botvision.benchmarks.attention_layer import Setting, bench_attention
+from botvision.benchmarks.attention_report import short
+from botvision.benchmarks.implementations import OURS
+from botvision.benchmarks.model_step import ModelSetting, bench_models
+from botvision.benchmarks.step_report import NOT_MEASURED
+from botvision.models.counting import count_multiply_adds
+
+LAYER = "attention layer"
+HEADS, HEAD_WIDTH = 4, 128
+"""Of the attention in c5 of a BoTNet."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A cost over the sides of square maps or images."""
+
+    subject: str
+    """The attention layer, or a model."""
+    cost: str
+    """What is measured, with its unit."""
+    sides: Sequence[int]
+    values: Sequence[float | None]
+    """One for each side; None where it was not measured."""
+    work: Sequence[int] | None = None
+    """Multiply-adds for each side, whose slope is the one to expect of a time; memory should be proportional."""
+
+    @property
+    def slope(self) -> float | None:
+        """Of the measured values; None for fewer than two."""
+        return slope(self.sides, self.values)
+
+    @property
+    def expected(self) -> float | None:
+        """Of the multiply-adds, or 1."""
+        return slope(self.sides, self.work) if self.work else 1.0
+
+
+def slope(sides: Sequence[int], values: Sequence[float | None]) -> float | None:
+    """Slope of the logarithm of a value over that of the number of positions, side times side, by least squares."""
+    known = [(side * side, value) for side, value in zip(sides, values, strict=True) if value]
+    if len(known) < 2:
+        return None
+    positions, costs = np.log(np.array(known, dtype=float)).T
+    return float(np.polyfit(positions, costs, 1)[0])
+
+
+def grow(
+    maps: Sequence[int],
+    models: Sequence[str],
+    sizes: Sequence[int],
+    setting: ModelSetting,
+    repeats: int,
+    say: Callable[[str], None],
+) -> list[Growth]:
+    """Measure the attention layer on square maps, and models on square images.
+
+    Args:
+        maps: sides of the maps, in positions.
+        models: names of :data:`~botvision.benchmarks.timed_models.MODELS`.
+        sizes: sides of the images, in pixels, that all of the models take.
+        setting: images at once, and where to run.
+        repeats: turns; medians are reported.
+        say: called with a line about what is being measured.
+    """
+    layer = Setting(setting.batch, HEADS, HEAD_WIDTH, setting.dtype, setting.device)
+    rows = bench_attention([(side, side) for side in maps], [OURS], layer, repeats, say)
+    with torch.device("meta"):
+        module = Setting(1, HEADS, HEAD_WIDTH, torch.float32, torch.device("meta")).layer((maps[0], maps[0]))
+    work = [count_multiply_adds(module, side, side, HEADS * HEAD_WIDTH) for side in maps]
+    found = [
+        Growth(LAYER, "inference (ms)", maps, [row.inference_ms for row in rows], work),
+        Growth(LAYER, "training (ms)", maps, [row.training_ms for row in rows], work),
+        Growth(LAYER, "inference (MiB)", maps, [row.inference_mib for row in rows]),
+        Growth(LAYER, "training (MiB)", maps, [row.training_mib for row in rows]),
+    ]
+    report = bench_models([(name, size) for name in models for size in sizes], setting, repeats, say)
+    what = "inference" if setting.inference else "training"
+    for name in models:
+        steps = [row for row in report.rows if row.model == name]
+        costs = [row.multiply_adds or 0 for row in steps]
+        found.append(Growth(name, f"{what} (ms)", sizes, [row.ms_per_image for row in steps], costs))
+        per_image = [None if row.peak_mib is None else row.peak_mib / row.batch for row in steps]
+        found.append(Growth(name, f"{what} (MiB)", sizes, per_image))
+    return found
+
+
+def growth_table(found: list[Growth]) -> Table:
+    """A line for each cost: its values from the smallest to the largest side, and its slope beside the expected one."""
+    table = Table("cost an image", "sides", "values", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in ("slope", "expected"):
+        table.add_column(name, justify="right")
+    for one in found:
+        values = ", ".join(NOT_MEASURED if value is None else short(value) for value in one.values)
+        slopes = [NOT_MEASURED if value is None else f"{value:.2f}" for value in (one.slope, one.expected)]
+        table.add_row(f"{one.subject}, {one.cost}", ", ".join(map(str, one.sides)), values, *slopes)
+    return table
+
+
+def draw_growth(found: list[Growth], device: str) -> Figure:
+    """Four panels: time and memory, of the layer and of the models."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure.suptitle(f"Cost over size, with the slopes of the logarithms: {device}", fontsize="medium")
+    panels = figure.subplots(2, 2)
+    for row, (unit, quantity) in enumerate((("(ms)", "time (ms)"), ("(MiB)", "peak memory (MiB)"))):
+        for column, what in enumerate(("positions of the map", "pixels of the image")):
+            axes = panels[row][column]
+            for one in found:
+                if (one.subject == LAYER) != (column == 0) or not one.cost.endswith(unit):
+                    continue
+                known = [(side * side, value) for side, value in zip(one.sides, one.values, strict=True) if value]
+                name = f"{one.subject}, {one.cost.partition(' ')[0]}"
+                slopes = "" if one.slope is None else f": {one.slope:.2f}, expected {one.expected:.2f}"
+                axes.plot(*zip(*known, strict=True) if known else ((), ()), "o-", label=name + slopes)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlabel(what)
+            axes.set_ylabel(f"{quantity}, an image")
+            axes.grid(which="both", alpha=0.3)
+            axes.legend(fontsize="small")
+    return figure

@@ -1,0 +1,242 @@
+"""Time and memory of a training step (forward and backward pass) or of a prediction of whole models, in turns.
+
+All have random weights, channels-last memory and the same kind of input, so that what differs is the model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+
+import torch
+from torch import Tensor, nn
+
+from botvision.benchmarks.attention_report import device_name
+from botvision.benchmarks.needed_memory import needed_memory
+from botvision.benchmarks.peak_memory import freed_at_once
+from botvision.benchmarks.timed_models import MODELS, PEER, multiply_adds
+from botvision.benchmarks.trial import OUT_OF_MEMORY, Trial, arithmetic, now
+from botvision.configuration import Config
+from botvision.training.memory import GIB, bytes_of, free_memory
+from botvision.version import __version__
+
+MARGIN = 1.1
+"""What a step takes over its tensors, for the buffers of the libraries and the pieces between them."""
+PRODUCT = {"cpu": 4096, "cuda": 8192}
+"""Rows and columns of the matrices whose product is the measured peak of a device."""
+PASSES = 3
+"""Forward passes that a training step is worth: the backward pass makes two products for each of the forward one."""
+
+
+class Conditions(Config):
+    """What has to be the same for two times to be compared."""
+
+    device: str
+    threads: int
+    """Of the processor."""
+    dtype: str
+    """float32, or bfloat16 by autocast."""
+    inference: bool
+    """A forward pass in evaluation mode instead of a training step."""
+    compiled: bool
+    versions: dict[str, str]
+
+
+class ModelTime(Config):
+    """One model at one size; None for what was not measured, and ``note`` says why."""
+
+    model: str
+    size: int
+    """Image height and width, in pixels."""
+    batch: int
+    """Images at once: those asked for, or the largest power of two that fits."""
+    ms: float | None
+    """Of a batch; median."""
+    least_ms: float | None
+    most_ms: float | None
+    peak_mib: float | None
+    """The most memory that a step holds at once, weights included."""
+    multiply_adds: int | None
+    """Of one image, forward."""
+    of_peak: float | None
+    """Multiply-adds per second, of those of a large matrix product; a training step counts three forward passes."""
+    note: str
+
+    @property
+    def ms_per_image(self) -> float | None:
+        """The step, divided by its images."""
+        return None if self.ms is None else self.ms / self.batch
+
+
+class StepReport(Config):
+    """What the benchmark found."""
+
+    conditions: Conditions
+    peak_gflops: float
+    """Of a large matrix product of the same dtype; a multiply-add is two of them."""
+    rows: tuple[ModelTime, ...]
+
+    def time(self, model: str, size: int) -> ModelTime | None:
+        """The row of a model at a size, if there is one with a time."""
+        return next((row for row in self.rows if (row.model, row.size) == (model, size) and row.ms is not None), None)
+
+
+@dataclass(frozen=True)
+class ModelSetting:
+    """What every model is given."""
+
+    batch: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    compile: bool = False
+    inference: bool = False
+
+    def conditions(self) -> Conditions:
+        """With the versions of what computes."""
+        timm = {"timm": version("timm")} if MODELS[PEER].is_installed() else {}
+        return Conditions(
+            device=device_name(self.device),
+            threads=torch.get_num_threads(),
+            dtype=str(self.dtype).removeprefix("torch."),
+            inference=self.inference,
+            compiled=self.compile,
+            versions={"botvision": __version__, "torch": str(torch.__version__), **timm},
+        )
+
+
+@dataclass
+class Candidate:
+    """A model, ready to run unless ``trial.note`` says why it is not."""
+
+    name: str
+    size: int
+    batch: int
+    trial: Trial
+    model: nn.Module = field(default_factory=nn.Identity)
+
+    def row(self, setting: ModelSetting, peak: float) -> ModelTime:
+        """What was found."""
+        ms, spread, mib = self.trial.ms(), self.trial.spread_ms() or (None, None), self.trial.mib()
+        installed = MODELS[self.name].is_installed()
+        madds = multiply_adds(self.name, self.size) if installed else None
+        passes = 1 if setting.inference else PASSES
+        weights = sum(map(bytes_of, self.model.parameters())) / 2**20
+        return ModelTime(
+            model=self.name,
+            size=self.size,
+            batch=self.batch,
+            ms=ms,
+            least_ms=spread[0],
+            most_ms=spread[1],
+            peak_mib=None if mib is None else mib + weights,
+            multiply_adds=madds,
+            of_peak=None if ms is None or madds is None else 2 * madds * passes * self.batch / (ms / 1e3) / peak,
+            note=self.trial.note,
+        )
+
+
+def bench_models(
+    subjects: list[tuple[str, int]], setting: ModelSetting, repeats: int, say: Callable[[str], None]
+) -> StepReport:
+    """Time models in turns, so that a busy moment of the machine meets all of them.
+
+    Args:
+        subjects: names of :data:`~botvision.benchmarks.timed_models.MODELS`, each with its image size.
+        setting: images at once, and where to run. A batch that does not fit is halved until it does.
+        repeats: turns after those that warm up and measure the memory; medians are reported.
+        say: called with a line about what is being measured.
+    """
+    candidates = [prepare(name, size, setting) for name, size in subjects]
+    with freed_at_once():
+        for one in candidates:
+            say(f"memory, {one.name} at {one.size}")
+            warm_up(one, setting)
+            one.trial.attempt(one.trial.measure_memory)
+    peak = peak_rate(setting)
+    for one in candidates:
+        one.trial.attempt(one.trial.call)  # memory is kept again from here on
+    for turn in range(repeats):
+        say(f"time, turn {turn + 1} of {repeats}")
+        for one in candidates:
+            one.trial.attempt(one.trial.measure_time)
+    rows = tuple(one.row(setting, peak) for one in candidates)
+    return StepReport(conditions=setting.conditions(), peak_gflops=peak / 1e9, rows=rows)
+
+
+def prepare(name: str, size: int, setting: ModelSetting) -> Candidate:
+    """A model on the device, unless its package is missing."""
+    candidate = Candidate(name, size, setting.batch, Trial(lambda: None, setting.device))
+    if not MODELS[name].is_installed():
+        candidate.trial.note = f"{MODELS[name].package} is not installed (pip install 'botvision[bench]')"
+        return candidate
+    model = MODELS[name].build(size).to(setting.device).to(memory_format=torch.channels_last)
+    candidate.model = model.train(not setting.inference)
+    if setting.compile:
+        candidate.model.compile(dynamic=False)
+    return candidate
+
+
+def warm_up(one: Candidate, setting: ModelSetting) -> None:
+    """Run once, with the largest batch that fits: on a processor by what it would take, on a GPU by trying."""
+    free = free_memory() if setting.device.type == "cpu" else None
+    if free is not None and not one.trial.note:
+        meta = MODELS[one.name].on_meta(one.size).train(not setting.inference)
+        while (needed := MARGIN * needed_memory(run_of(meta, one, setting, "meta"))) > free and one.batch > 1:
+            one.batch = power_of_two_below(one.batch)
+        if needed > free:
+            one.trial.note = (
+                f"does not fit in memory: one image needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free"
+            )
+    while not one.trial.note:
+        one.trial.call = run_of(one.model, one, setting, setting.device)
+        one.trial.attempt(one.trial.call)
+        if one.trial.note != OUT_OF_MEMORY or one.batch == 1:
+            return
+        one.batch, one.trial.note = power_of_two_below(one.batch), ""
+
+
+def power_of_two_below(number: int) -> int:
+    """The largest power of two below a number of at least 2."""
+    return 2 ** ((number - 1).bit_length() - 1)
+
+
+def run_of(model: nn.Module, one: Candidate, setting: ModelSetting, device: torch.device | str) -> Callable[[], None]:
+    """A step of a model, or a prediction, on random images."""
+    x = torch.randn(one.batch, 3, one.size, one.size, device=device).contiguous(memory_format=torch.channels_last)
+    if setting.inference:
+        return partial(predict, model, x, setting)
+    return partial(train, model, x, torch.randn(one.batch, 1000, device=device) / one.batch, setting)
+
+
+def predict(model: nn.Module, x: Tensor, setting: ModelSetting) -> None:
+    """A forward pass without a graph."""
+    with torch.inference_mode(), arithmetic(setting.device, setting.dtype):
+        model(x)
+
+
+def train(model: nn.Module, x: Tensor, grad: Tensor, setting: ModelSetting) -> None:
+    """A forward and a backward pass, to the gradients of all weights."""
+    with arithmetic(setting.device, setting.dtype):
+        out = model(x)
+    torch.autograd.grad(out, list(model.parameters()), grad.to(out.dtype))
+
+
+def peak_rate(setting: ModelSetting) -> float:
+    """Operations per second of a large product on the device, two a multiply-add.
+
+    The faster of a matrix product and a 1x1 convolution: PyTorch takes other libraries for them, and on a GPU float32
+    is rounded in convolutions.
+    """
+    side = PRODUCT[setting.device.type]
+    a, b = torch.randn(2, side, side, dtype=setting.dtype, device=setting.device)
+    pixels = a.view(1, 64, side // 64, side).permute(0, 3, 1, 2)
+    calls = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, b[:, :, None, None]))
+    seconds = []
+    with torch.inference_mode():
+        for call in calls:
+            call()
+            for _ in range(3):
+                started = now(setting.device)
+                call()
+                seconds.append(now(setting.device) - started)
+    return 2 * side**3 / min(seconds)

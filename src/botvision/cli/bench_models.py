@@ -1,0 +1,162 @@
+"""`botvision bench step`, `pareto` and `growth`: whole models."""
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from botvision.benchmarks.growth import draw_growth, grow, growth_table
+from botvision.benchmarks.implementations import can_compile
+from botvision.benchmarks.model_step import ModelSetting, bench_models
+from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
+from botvision.benchmarks.step_report import header, notes, read_times, step_table, write_times
+from botvision.benchmarks.timed_models import named, size_of
+from botvision.cli.fields import flags, with_flags
+from botvision.cli.output import print_results, say
+from botvision.configuration import Config, Count, FieldError
+from botvision.device import pick_device
+from botvision.experiments.speed import accuracies, ratios
+from botvision.files import whole_file, write_text
+
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+Sizes = Annotated[tuple[Count, ...], Field(min_length=2)]
+
+
+class Measuring(Config):
+    """How models are timed."""
+
+    batch: Count = 32
+    """Images at once, or as many as the largest power of two that fits in memory; the paper has 32."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """float32, or bfloat16 by autocast."""
+    compile: bool = False
+    """Compile the models."""
+    inference: bool = False
+    """Time a forward pass in evaluation mode instead of a training step."""
+    repeats: Count = 5
+    """Turns of each model; medians are printed."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def setting(self) -> ModelSetting:
+        """What every model is given.
+
+        Raises:
+            FieldError: what this machine cannot do.
+        """
+        device = pick_device(self.device)
+        if self.compile and not can_compile(device):
+            raise FieldError(("compile",), "there is no compiler here, Triton for a GPU or C++ for a processor")
+        if self.dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+            raise FieldError(("dtype",), "this GPU has no bfloat16; choose float32")
+        return ModelSetting(self.batch, device, getattr(torch, self.dtype), self.compile, self.inference)
+
+
+def step(
+    *,
+    models: Names = ("resnet50", "botnet50"),
+    size: Count | None = None,
+    out: Path | None = None,
+    json: bool = False,
+    **given: Any,  # noqa: ANN401 (of Measuring)
+) -> int:
+    """Time a training step of whole models (forward and backward pass), or a prediction, in interleaved runs.
+
+    Args:
+        models: Names, or patterns such as 'botnet_t*' and 'efficientnet_*'; '*' is all of them.
+        size: Image height and width, in pixels; each model's own by default. Table 1 of the paper has 1024.
+        out: File for the times, such as step.json, which bench pareto reads.
+        json: Print the times as JSON.
+    """
+    measuring = Measuring(**given)
+    subjects = [(name, size_of(name, size)) for name in named(models)]
+    report = bench_models(subjects, measuring.setting(), measuring.repeats, say)
+    if out:
+        write_times(report, out)
+    published = [ratio.line(report) for ratio in ratios()]
+    tables = [header(report), step_table(report), *notes(report, measuring.batch), *published]
+    print_results(report.plain(), tables, as_json=json)
+    return 0
+
+
+def pareto(
+    *,
+    times: tuple[Path, ...] = (),
+    out: Path | None = None,
+    json: bool = False,
+    **given: Any,  # noqa: ANN401 (of Measuring)
+) -> int:
+    """Draw the paper's Figure 5 with times of this machine: published accuracy against the time of an image.
+
+    Without --times all of its models are measured, which takes long on a processor.
+
+    Args:
+        times: Files that bench step --out wrote, of the same machine; of a model in two of them the last one counts.
+        out: Folder for pareto.json and pareto.png.
+        json: Print the points as JSON.
+    """
+    published = accuracies()
+    if times and given:
+        raise FieldError((next(iter(given)),), "does not go together with --times, whose models were measured before")
+    if times:
+        report = read_times(times)
+    else:
+        measuring = Measuring(**given)
+        subjects = [(name, size_of(name, None)) for name in published]
+        report = bench_models(subjects, measuring.setting(), measuring.repeats, say)
+    found = points(published, report)
+    content = {"conditions": report.conditions.plain(), "points": [asdict(point) for point in found]}
+    if out:
+        write_both(out / "pareto", content, draw_pareto(found, report))
+    lines = [*missing(found), *(ratio.line(report) for ratio in ratios())]
+    print_results(content, [header(report), pareto_table(found), *lines], as_json=json)
+    return 0
+
+
+def growth(
+    *,
+    models: Names = ("resnet50", "botnet50"),
+    sizes: Sizes = (256, 512, 1024),
+    maps: Sizes = (16, 32, 64),
+    out: Path | None = None,
+    json: bool = False,
+    **given: Any,  # noqa: ANN401 (of Measuring)
+) -> int:
+    """Show how time and memory grow with the map of the attention layer and with the image of whole models.
+
+    Args:
+        models: Names or patterns, as in bench step.
+        sizes: Heights and widths of the images, in pixels.
+        maps: Heights and widths of the maps, in positions.
+        out: Folder for growth.json and growth.png.
+        json: Print the costs as JSON.
+    """
+    measuring = Measuring(**given)
+    names = named(models)
+    for name in names:
+        for size in sizes:
+            size_of(name, size, "sizes")
+    setting = measuring.setting()
+    found = grow(maps, names, sizes, setting, measuring.repeats, say)
+    conditions = setting.conditions()
+    costs = [{**asdict(one), "slope": one.slope, "expected": one.expected} for one in found]
+    content = {"conditions": conditions.plain(), "batch": measuring.batch, "costs": costs}
+    if out:
+        write_both(out / "growth", content, draw_growth(found, conditions.device))
+    print_results(content, [growth_table(found)], as_json=json)
+    return 0
+
+
+def write_both(name: Path, content: dict[str, Any], figure: Figure) -> None:
+    """Write a JSON file and a picture of the same name."""
+    write_text(name.with_suffix(".json"), json_format.dumps(content, indent=1) + "\n")
+    with whole_file(name.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+for command in (step, pareto, growth):
+    with_flags(command, flags(Measuring, "Measuring"))
