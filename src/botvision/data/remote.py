@@ -155,15 +155,14 @@ def _opened(url: str, timeout: float) -> Iterator[tuple[Callable[[int], bytes], 
 def _store(scheme: str, timeout: float) -> Any:  # noqa: ANN401
     """The file system of an object store. S3 leaves it to us to try again; Google's library tries for a minute."""
     options: dict[str, dict[str, Any]] = {
-        "s3": {
-            "config_kwargs": {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"max_attempts": 0}},
-        },
+        "s3": {"config_kwargs": {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"max_attempts": 0}}},
         "gs": {"requests_timeout": timeout},
     }
+    package = OBJECT_STORES[scheme]
+    logging.getLogger(package).setLevel(logging.CRITICAL)  # gcsfs logs tracebacks of errors that it also raises
     try:
         store = fsspec.filesystem(scheme, use_listings_cache=False, **options[scheme])
     except ImportError as error:
-        package = OBJECT_STORES[scheme]
         raise _Problem(f"needs the package {package}: pip install 'botvision[{scheme}]'", may_pass=False) from error
     store.retries = 1
     return store
@@ -181,7 +180,8 @@ def _problems() -> Iterator[None]:
         raise _Problem(text, may_pass=error.code in BUSY or error.code >= SERVER_ERRORS) from error
     except Exception as error:  # the libraries of object stores have many kinds
         cause = getattr(error, "reason", None) or error
-        text = f"cannot be fetched ({str(cause) or type(cause).__name__})"
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        text = f"cannot be fetched ({'no such file' if isinstance(cause, FileNotFoundError) else reason})"
         raise _Problem(text, may_pass=not _will_last(cause)) from error
 
 
