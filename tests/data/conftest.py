@@ -83,7 +83,6 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Serves a folder over HTTP on this machine; gives its URL, and a list of the paths that are asked for."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("botvision.data.remote.RETRY_SECONDS", (0, 0))
     servers: list[ThreadingHTTPServer] = []
 
     def start(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler) -> tuple[str, list]:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from botvision.data import check_same_classes, open_classes, write_shards
-from botvision.data.classification import open_images
+from botvision.data.classification import ImageClasses, open_images
+from botvision.data.remote import Patience
 from botvision.data.shard_index import expand
-from botvision.data.shards import list_members
+from botvision.data.shards import ImageShards, Members, list_members
 from botvision.errors import UserError
 
 
@@ -32,6 +33,11 @@ def facts(dataset) -> Counter:
     """Label and pixels of every image."""
     samples = (dataset[number] for number in range(len(dataset)))
     return Counter((target["label"], hashlib.sha256(image.numpy().tobytes()).hexdigest()) for image, target in samples)
+
+
+def members_of(path, labels: list[int]) -> Members:
+    with path.open("rb") as file:
+        return list_members(file, str(path), labels)
 
 
 def message_of(root, split: str = "train") -> str:
@@ -192,7 +198,7 @@ def test_shards_at_a_url_are_fetched_once(animals, server_of_shards):
 
 def test_a_shard_that_cannot_be_fetched_whole_is_named(server_of_shards, shards):
     url, _ = server_of_shards
-    dataset = open_classes(url, "train")
+    dataset = ImageClasses(ImageShards(url, "train", patience=Patience(pauses=())))
     (shards / "train-000001.tar").write_bytes((shards / "train-000001.tar").read_bytes()[:-1024])
     (shards / "train-000002.tar").unlink()
     assert dataset[0][0] is not None
@@ -231,7 +237,7 @@ def test_a_shard_is_a_file_beside_its_list_and_no_command_or_other_place(
         "pipe:touch X #://shards/train-000000.tar",
         "shards/train-000000.tar::pipe:touch X; cat shards/train-000001.tar",
         "ftp://127.0.0.1/shards",
-        "gs://bucket/shards",
+        "az://bucket/shards",
         "file:shards",
     ],
 )
@@ -298,14 +304,14 @@ def test_links_and_sparse_members_of_a_shard_are_no_samples(animals, tmp_path):
     link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
     sample = (("0.cls", b"0", {}), ("0.png", image, {}))
     shard.write_bytes(tar_of(*sample, ("1.cls", b"", link), ("1.png", b"", link)))
-    assert list_members(shard, [0]).sizes.tolist() == [len(image)]
+    assert members_of(shard, [0]).sizes.tolist() == [len(image)]
     for changes in (
         {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
         {"type": tarfile.GNUTYPE_SPARSE, "size": 2**50},
     ):
         shard.write_bytes(tar_of(("0.cls", b"", changes), *sample[1:]))
         with pytest.raises(UserError, match="ends early"):
-            list_members(shard, [0])
+            members_of(shard, [0])
 
 
 @settings(max_examples=300, deadline=5000)
@@ -324,7 +330,7 @@ def test_damaged_shards_are_named_in_one_line_or_read(tmp_path_factory, data):
     shard = tmp_path_factory.mktemp("shard") / "a.tar"
     shard.write_bytes(content)
     try:
-        members = list_members(shard, [0, 1])
+        members = members_of(shard, [0, 1])
     except UserError as error:
         assert str(error).startswith(str(shard)) and len(str(error).splitlines()) == 1
     else:

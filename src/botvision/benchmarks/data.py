@@ -1,9 +1,9 @@
-"""How many images a second the input pipeline reads beside torchvision's, in interleaved runs of one process."""
+"""How many images a second the input pipeline of classification reads beside torchvision's, in interleaved runs."""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class Throughput:
 
 
 def bench_data(folder: Path, *, size: int, images: int, workers: int, repeats: int) -> list[Throughput]:
-    """Time both pipelines on the same images; they take turns, so that a busy moment meets both.
+    """Time both pipelines on the same images.
 
     Both decode whole JPEG files and give batches of uint8 (3, size, size); normalisation is the model's work here,
     and left out of torchvision's pipeline too.
@@ -60,6 +60,20 @@ def bench_data(folder: Path, *, size: int, images: int, workers: int, repeats: i
         for recipe, randaugment in RECIPES.items()
         for name, pipeline in pipelines.items()
     }
+    return time_loaders(loaders, images // BATCH * BATCH, workers=workers, repeats=repeats)
+
+
+def time_loaders(
+    loaders: Mapping[tuple[str, str], Callable[[], DataLoader]], images: int, *, workers: int, repeats: int
+) -> list[Throughput]:
+    """Read all batches of each loader in turn, so that a busy moment meets them all, on one core each process.
+
+    Args:
+        loaders: by the augmentation and the name of the pipeline; called anew for each turn.
+        images: that each loader gives.
+        workers: processes of each loader; 0 reads in this one.
+        repeats: turns; medians are reported.
+    """
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in loaders}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one core for this process, as a worker has
@@ -73,8 +87,7 @@ def bench_data(folder: Path, *, size: int, images: int, workers: int, repeats: i
                     seconds[key].append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
-    read = images // BATCH * BATCH
-    return [Throughput(*key, read / statistics.median(turns) / max(1, workers)) for key, turns in seconds.items()]
+    return [Throughput(*key, images / statistics.median(turns) / max(1, workers)) for key, turns in seconds.items()]
 
 
 def _ours(
@@ -117,7 +130,7 @@ def throughput_table(found: list[Throughput]) -> Table:
     floor = {one.recipe: one.images_per_second for one in found if one.name == "torchvision"}
     for one in found:
         ratio = one.images_per_second / floor[one.recipe]
-        table.add_row(one.recipe, one.name, f"{one.images_per_second:.0f}", f"{ratio:.2f}")
+        table.add_row(one.recipe, one.name, f"{one.images_per_second:.3g}", f"{ratio:.2f}")
     return table
 
 
@@ -126,11 +139,13 @@ def draw_throughput(found: list[Throughput], path: Path) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     recipes = list(dict.fromkeys(one.recipe for one in found))
-    for offset, name in enumerate(("botvision", "torchvision")):
+    names = list(dict.fromkeys(one.name for one in found))
+    width = 0.8 / len(names)
+    for offset, name in enumerate(names):
         rates = [one.images_per_second for one in found if one.name == name]
-        bars = axes.bar([place + (offset - 0.5) * 0.4 for place in range(len(rates))], rates, 0.4, label=name)
-        axes.bar_label(bars, fmt="%.0f")
-    axes.set_xticks(range(len(recipes)), recipes)
+        bars = axes.bar([place + offset * width for place in range(len(rates))], rates, width, label=name)
+        axes.bar_label(bars, fmt="%.3g")
+    axes.set_xticks([place + (len(names) - 1) / 2 * width for place in range(len(recipes))], recipes)
     axes.set_ylabel("images a second and core")
     axes.margins(y=0.15)
     axes.legend()

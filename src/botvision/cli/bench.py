@@ -23,6 +23,7 @@ from botvision.benchmarks import (
 from botvision.benchmarks import scale as scaling
 from botvision.benchmarks.attention_blocks import blocks_table, tune
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
+from botvision.benchmarks.detection_data import bench_detection_data, drawn_objects
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
 from botvision.cli.bench_models import growth, pareto, step
@@ -142,29 +143,38 @@ def detector(
 @bench.command
 def data(
     *,
+    task: Literal["classification", "detection"] = "classification",
     data: Path | None = None,
-    images: Annotated[int, Field(ge=BATCH)] = 640,
-    size: Count = 224,
+    images: Annotated[int, Field(ge=BATCH)] | None = None,
+    size: Count | None = None,
     workers: CountOrZero = 0,
     repeats: Count = 5,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Time the input pipeline of classification beside torchvision's, in interleaved runs.
+    """Time the input pipeline of a task beside torchvision's, in interleaved runs.
 
     Args:
-        data: Folder of images, one folder a class; drawn ones by default.
-        images: Images in a turn, rounded down to whole batches of 32.
-        size: Height and width of what comes out, in pixels.
+        task: classification, or detection with masks.
+        data: Folder of images, one folder a class, or for detection in COCO's layout; drawn ones by default.
+        images: Images in a turn, rounded down to whole batches of 32, for detection of 8; by default 640 or 128.
+        size: Height and width of what comes out, in pixels; by default 224, for detection 1024.
         workers: Processes that read; 0 reads in one process.
         repeats: Turns of each pipeline; medians are printed.
         out: Picture to draw, such as data.png.
         json: Print the throughputs as JSON.
     """
+    layout, drawn, measure, standard_size, standard_images = (
+        ("in COCO's layout", drawn_objects, bench_detection_data, 1024, 128)
+        if task == "detection"
+        else ("of images, one folder a class", drawn_images, bench_data, 224, 640)
+    )
     if data and not data.is_dir():
-        raise FieldError(("data",), f"there is no folder {data}; give one of images, one folder a class")
-    with nullcontext(data) if data else drawn_images() as folder:
-        found = bench_data(folder, size=size, images=images, workers=workers, repeats=repeats)
+        raise FieldError(("data",), f"there is no folder {data}; give one {layout}")
+    with nullcontext(data) if data else drawn() as folder:
+        found = measure(
+            folder, size=size or standard_size, images=images or standard_images, workers=workers, repeats=repeats
+        )
     if out:
         draw_throughput(found, out)
     print_results([asdict(one) for one in found], [throughput_table(found)], as_json=json)

@@ -9,12 +9,13 @@ from typing import Self
 from pydantic import model_validator
 
 from botvision.configuration import Config, Count, FieldError
-from botvision.data.remote import copy_url, is_url, local_or_url
+from botvision.data.remote import PATIENT, Patience, copy_url, is_url, local_or_url, url_in
 from botvision.errors import UserError, printable, short
 from botvision.files import write_text
 
 SHARD_NAME = re.compile(r"\w[\w .+-]*\.tar")
 """A file beside the list: no folder, no URL, nothing that a URL would have to escape but blanks."""
+CHECKSUM = re.compile("[0-9a-f]{64}")
 ALTERNATIVES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 MOST_SHARDS = 1_000_000
 NOT_OURS = (
@@ -31,11 +32,15 @@ class Shard(Config):
     samples: Count
     labels: list[int]
     """Of its samples, in their order."""
+    sha256: str | None = None
+    """Checksum, in hexadecimal digits; shards of older versions have none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not SHARD_NAME.fullmatch(self.name):
             raise ValueError(f"shard name {self.name!r} should be that of a .tar file beside the list")
+        if self.sha256 is not None and not CHECKSUM.fullmatch(self.sha256):
+            raise ValueError(f"shard {self.name!r} has a sha256 that is not 64 hexadecimal digits in lower case")
         if len(self.labels) != self.samples:
             raise ValueError(f"shard {self.name!r} has {self.samples} samples and {len(self.labels)} labels")
         return self
@@ -85,12 +90,13 @@ def has_shards(root: str | Path) -> bool:
     return any(folder.glob("*.tar")) and not any(entry.is_dir() for entry in folder.iterdir())
 
 
-def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
+def find_shards(root: str | Path, split: str, patience: Patience = PATIENT) -> tuple[str, ShardIndex]:
     """The folder or URL of the shards, and what the JSON file says of those that are meant.
 
     Args:
         root: the folder or URL that holds the shards, or a pattern of some of them; see `ImageShards`.
         split: `train` or `val`.
+        patience: see `copy_url`.
 
     Raises:
         UserError: no JSON file, not one that `botvision shards` wrote, or a pattern that names other shards.
@@ -98,7 +104,7 @@ def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
     text = str(root)
     if not text.endswith(".tar"):
         folder = local_or_url(text.rstrip("/"))
-        return folder, _read(folder, split)
+        return folder, _read(folder, split, patience)
     found = [path.rpartition("/") for pattern in text.split("::") for path in expand(pattern)]
     meant = [(folder, name) for folder, _, name in found if name.startswith(f"{split}-")]
     folders = {folder for folder, _ in meant}
@@ -107,7 +113,7 @@ def find_shards(root: str | Path, split: str) -> tuple[str, ShardIndex]:
             f"{text}: names shards {split}-*.tar in {len(folders)} folders; give one folder or URL for both splits"
         )
     folder = local_or_url(folders.pop() or ".")
-    index = _read(folder, split)
+    index = _read(folder, split, patience)
     listed = {shard.name: shard for shard in index.shards}
     names = list(dict.fromkeys(name for _, name in meant))
     for name in names:
@@ -136,12 +142,13 @@ def expand(pattern: str) -> list[str]:
     return [text for choice in choices for text in expand(before + choice + after)]
 
 
-def _read(folder: str, split: str) -> ShardIndex:
-    place = f"{folder}/{index_name(split)}"
+def _read(folder: str, split: str, patience: Patience) -> ShardIndex:
+    remote = is_url(folder)
+    place = url_in(folder, index_name(split)) if remote else f"{folder}/{index_name(split)}"
     try:
-        if is_url(folder):
+        if remote:
             content = io.BytesIO()
-            copy_url(place, content)
+            copy_url(place, content, patience=patience)
             return ShardIndex(**json.loads(content.getvalue()))
         return ShardIndex(**json.loads(Path(place).read_bytes()))
     except OSError as error:

@@ -2,23 +2,23 @@
 
 Shards are read at random, not as a stream: order, exact resume and sharing among processes and workers are then those
 of every other data set (see `loading`). A whole shard is fetched from a URL when its first image is read, once on each
-machine, into a cache, which finally holds the data set.
+machine, into a cache, see `shard_cache`.
 """
 
 import hashlib
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
-from botvision.data.remote import copy_url, is_url
+from botvision.data.remote import PATIENT, Patience, is_url, url_in
+from botvision.data.shard_cache import cache_folder, check_limit, fetch
 from botvision.data.shard_index import find_shards
 from botvision.errors import UserError, printable
-from botvision.files import whole_file
 
 LONGEST_LABEL = 20
 """Characters of a label that are read."""
@@ -35,31 +35,34 @@ class Members(NamedTuple):
 class ImageShards:
     """The images of a split that `botvision shards` wrote: an `ImageStore` whose groups are the shards."""
 
-    def __init__(self, root: str | Path, split: str) -> None:
+    def __init__(self, root: str | Path, split: str, *, patience: Patience = PATIENT) -> None:
         """Read the JSON file, and check that local shards have the size that it says.
 
         Args:
             root: the folder or URL that holds the shards, or a pattern of some of them: a path or URL with
                 alternatives in braces, such as train-{000000..000099}.tar; several patterns are joined by "::".
             split: `train` or `val`.
+            patience: of shards at a URL, see `copy_url`.
 
         Raises:
             UserError: a file is missing or does not fit the others, or the pattern names other shards.
         """
         self.source: str | Path
-        self.source, index = find_shards(root, split)
+        self.source, index = find_shards(root, split, patience)
         self.classes, self.class_names = index.classes, index.class_names
-        self._files = [(shard.name, shard.bytes) for shard in index.shards]
+        self._files = [(shard.name, shard.bytes, shard.sha256) for shard in index.shards]
         counts = [shard.samples for shard in index.shards]
         self._starts = np.cumsum([0, *counts])
         self.labels = np.array([label for shard in index.shards for label in shard.labels], dtype=np.int64)
         self.groups: np.ndarray | None = np.repeat(np.arange(len(counts)), counts)
         self._opened: dict[int, Members] = {}
         self._folder = Path(self.source)
+        self._patience = patience
         self._remote = is_url(str(self.source))
         if self._remote:
             # A data set that replaces another at the same URL has another list, and so another folder.
             about = f"{self.source}\n{index.model_dump_json()}"
+            check_limit(str(self.source), [shard.bytes for shard in index.shards])
             self._folder = cache_folder() / hashlib.sha256(about.encode()).hexdigest()[:20]
         else:
             for shard in range(len(counts)):
@@ -78,13 +81,9 @@ class ImageShards:
         """
         shard, place = self._find(index)
         members = self._open(shard)
-        path = self._folder / self._files[shard][0]
-        try:
-            with path.open("rb") as file:
-                file.seek(members.offsets[place])
-                return file.read(members.sizes[place]), Path(os.fsdecode(members.names[place])).suffix
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+        with self._file(shard) as file:
+            file.seek(members.offsets[place])
+            return file.read(members.sizes[place]), Path(os.fsdecode(members.names[place])).suffix
 
     def _find(self, index: int) -> tuple[int, int]:
         """The shard of an image, and its place in it."""
@@ -94,51 +93,56 @@ class ImageShards:
     def _open(self, shard: int) -> Members:
         """Where the images of a shard are; found when the first one is read, and kept."""
         if shard not in self._opened:
-            name, size = self._files[shard]
-            if self._remote:
-                fetch(f"{self.source}/{quote(name)}", self._folder / name, size)
-            self._opened[shard] = self._list(shard)
+            labels = self.labels[self._starts[shard] : self._starts[shard + 1]].tolist()
+            try:
+                with self._file(shard) as file:
+                    self._opened[shard] = list_members(file, self._place(shard), labels)
+            except UserError:
+                if self._remote:  # without a checksum, a damaged shard may have been kept
+                    (self._folder / self._files[shard][0]).unlink(missing_ok=True)
+                raise
         return self._opened[shard]
 
-    def _list(self, shard: int) -> Members:
-        labels = self.labels[self._starts[shard] : self._starts[shard + 1]]
-        return list_members(self._folder / self._files[shard][0], labels.tolist())
+    @contextmanager
+    def _file(self, shard: int) -> Iterator[BinaryIO]:
+        """Opens a shard; one at a URL is fetched first, also where it was removed to make room for others."""
+        path = self._folder / self._files[shard][0]
+        try:
+            with self._fetched(shard) if self._remote else path.open("rb") as file:
+                yield file
+        except OSError as error:
+            mend = "remove it, so that it is fetched again" if self._remote else "copy it again"
+            raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+
+    def _fetched(self, shard: int) -> BinaryIO:
+        name, size, sha256 = self._files[shard]
+        if shard in self._opened:  # and was checked then
+            with suppress(FileNotFoundError):
+                return (self._folder / name).open("rb")
+        return fetch(self._place(shard), self._folder / name, size, sha256, self._patience)
+
+    def _place(self, shard: int) -> str:
+        """The path or URL of a shard, for messages."""
+        name = self._files[shard][0]
+        return url_in(str(self.source), name) if self._remote else f"{self.source}/{name}"
 
     def _check_size(self, shard: int) -> None:
-        name, expected = self._files[shard]
+        name, expected, _ = self._files[shard]
         path = self._folder / name
         if not path.is_file():
             raise UserError(f"{path}: no such shard ({len(self._files)} are listed); copy it again")
         size = path.stat().st_size
         if size != expected:
-            self._list(shard)  # its message names the sample at which the shard ends
+            self._open(shard)  # its message names the sample at which the shard ends
             raise UserError(f"{path}: has {size} bytes, should have {expected}; copy it again")
 
 
-def cache_folder() -> Path:
-    """Where fetched shards are kept: below XDG_CACHE_HOME, ~/.cache by default."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "botvision" / "shards"
-
-
-def fetch(url: str, target: Path, size: int) -> None:
-    """Copy a file from a URL, unless it is there; one process of a machine does, the others wait for it.
-
-    Raises:
-        UserError: it cannot be fetched, or does not have ``size`` bytes.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if target.is_file():
-            return
-        with whole_file(target) as temporary, temporary.open("wb") as file:
-            copy_url(url, file, size)
-
-
-def list_members(path: Path, labels: list[int]) -> Members:
+def list_members(file: BinaryIO, place: str, labels: list[int]) -> Members:
     """Find the images of a shard.
 
     Args:
-        path: the tar file; a sample is a text file `.cls` with the label, and an image of the same name.
+        file: the tar file; a sample is a text file `.cls` with the label, and an image of the same name.
+        place: its path or URL, for messages.
         labels: of its samples, as the list of shards says.
 
     Raises:
@@ -147,7 +151,7 @@ def list_members(path: Path, labels: list[int]) -> Members:
     images: list[tuple[str, int, int]] = []
     found: list[tuple[str, str]] = []
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.size < 0:  # tarfile would read the archive in circles
                     break
@@ -160,18 +164,18 @@ def list_members(path: Path, labels: list[int]) -> Members:
                     images.append((member.name, member.offset_data, member.size))
     except Exception:  # tarfile raises many kinds of error on damaged bytes
         pass  # what was read before the error shows where the shard ends
-    size = path.stat().st_size
+    size = file.seek(0, os.SEEK_END)
     images = [image for image in images if image[1] + image[2] <= size]
     whole = min(len(images), len(found))
     if whole < len(labels):
         last = f"after sample {images[whole - 1][0]}" if whole else "before its first sample"
-        raise UserError(f"{path}: ends early, {last} ({whole} of {len(labels)}); copy or write it again")
+        raise UserError(f"{place}: ends early, {last} ({whole} of {len(labels)}); copy or write it again")
     if len(images) != len(labels) or len(found) != len(labels):
-        raise UserError(f"{path}: holds {len(images)} images, the list of shards says {len(labels)}; copy it again")
+        raise UserError(f"{place}: holds {len(images)} images, the list of shards says {len(labels)}; copy it again")
     names, offsets, sizes = zip(*images, strict=True) if images else ((), (), ())
     for image, (name, label), expected in zip(names, found, labels, strict=True):
         if PurePosixPath(image).stem != PurePosixPath(name).stem or label != str(expected):
             raise UserError(
-                f"{path}: sample {image} has label {printable(label)} in {name}, the list of shards says {expected}"
+                f"{place}: sample {image} has label {printable(label)} in {name}, the list of shards says {expected}"
             )
     return Members(np.array([os.fsencode(name) for name in names]), np.array(offsets), np.array(sizes))

@@ -1,5 +1,6 @@
 """Writing image shards from any data set of labelled images."""
 
+import hashlib
 import io
 import math
 import re
@@ -59,8 +60,10 @@ def write_shards(
                     done += 1
                     on_image(done, total)
             size = temporary.stat().st_size
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         labels = images.labels[chosen.numpy()].tolist()
-        shards.append(Shard(name=name, bytes=size, samples=len(chosen), labels=labels))
+        shards.append(Shard(name=name, bytes=size, samples=len(chosen), labels=labels, sha256=sha256))
     index = ShardIndex(classes=images.classes, class_names=images.class_names, shards=shards)
     index.write(out, split)
     return index
