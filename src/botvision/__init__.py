@@ -5,6 +5,7 @@ backbone = botvision.create_model("botnet50", features_only=True)            # [
 out = botvision.relative_attention(q, k, v, rel_height, rel_width, size=(h, w))
 out = botvision.biased_attention(q, k, v, bias_height, bias_width)
 botvision.save(model, "model.safetensors"); model = botvision.load("model.safetensors")
+found = botvision.Predictor("runs/coco-botnet50")("photo.jpg"); found.draw().save("found.png")
 """
 
 from importlib import import_module
@@ -14,14 +15,16 @@ from botvision.version import __version__
 
 if TYPE_CHECKING:
     from botvision.attention import biased_attention, relative_attention
-    from botvision.models import create_model, list_models, load, load_weights, read_state_dict, save
+    from botvision.models import create_model, list_models, load_weights, read_state_dict, save
+    from botvision.tasks.predictor import Predictor, load
 
 ROOMS = {
+    "Predictor": "tasks.predictor",
     "biased_attention": "attention",
     "relative_attention": "attention",
     "create_model": "models",
     "list_models": "models",
-    "load": "models",
+    "load": "tasks.predictor",
     "load_weights": "models",
     "read_state_dict": "models",
     "save": "models",
@@ -31,6 +34,7 @@ PACKAGES = ("attention", "layers", "models")
 """That can be asked for too."""
 
 __all__ = [
+    "Predictor",
     "__version__",
     "biased_attention",
     "create_model",

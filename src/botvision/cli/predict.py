@@ -12,6 +12,7 @@ from botvision.cli.output import image_progress, print_results, say
 from botvision.data import find_images
 from botvision.files import write_text
 from botvision.tasks.base import PredictOptions
+from botvision.tasks.predictor import Predictor
 from botvision.tasks.registry import TASKS, task_of_checkpoint
 
 
@@ -34,8 +35,10 @@ def predict(
     task = task_of_checkpoint(checkpoint)
     options = chosen(task.predict_options, given, task.name)
     files = find_images(images, follow_links=options.follow_links)
+    predictor = Predictor(checkpoint, device=options.device)
+    size = predictor.images_at_once(options.batch_size)
     with image_progress("predicting") as on_image:
-        results = task.predict_files(checkpoint, files, options, on_image)
+        results = task.predict_files(predictor.trained, files, options, size, on_image)
     write_text(options.out / "predictions.json", json_format.dumps(results) + "\n")
     say(f"{len(results)} {task.result_name}, {len(files)} images given, written to {options.out}")
     print_results(results, task.prediction_tables(results), as_json=json)

@@ -1,6 +1,7 @@
 """Data sets for detection (COCO) and classification (folders, shards), and a generated data set."""
 
 from botvision.data.annotations import Category, ImageRecord, keypoint_names
+from botvision.data.any_image import AnyImage, pixels_of, separated
 from botvision.data.classification import ImageClasses, check_same_classes, open_classes
 from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
@@ -11,6 +12,7 @@ from botvision.data.shards import ImageShards
 from botvision.data.writing_shards import write_shards
 
 __all__ = [
+    "AnyImage",
     "Category",
     "CocoDetection",
     "CocoSplit",
@@ -24,8 +26,10 @@ __all__ = [
     "find_split",
     "keypoint_names",
     "open_classes",
+    "pixels_of",
     "read_image",
     "read_image_batches",
+    "separated",
     "write_generated_coco",
     "write_shards",
 ]

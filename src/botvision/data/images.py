@@ -94,6 +94,20 @@ def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
         return _decode(encoded, name, None)
 
 
+def upright_pixels(image: Image.Image, name: str | Path = "the image") -> Tensor:
+    """An image of Pillow's as `read_image` gives it: RGB, uint8, (3, H, W), upright as its rotation mark says.
+
+    Args:
+        image: of any mode, decoded or not.
+        name: for the message.
+
+    Raises:
+        UnreadableImage: its file is damaged, or it is too large.
+    """
+    with _readable(name):
+        return torch.from_numpy(to_array(_upright(image, name, None))).permute(2, 0, 1)
+
+
 def max_pixels() -> int:
     """The limit on the pixels of an image: `BOTVISION_MAX_PIXELS`, else `MAX_PIXELS`.
 
@@ -231,16 +245,19 @@ def _decode(encoded: bytes, name: str | Path, expected_size: tuple[int, int] | N
     """The image in RGB, upright unless `read_image` says otherwise; refused by its header where it is too large."""
     if not encoded:
         raise ValueError("is empty")
-    limit = max_pixels()
     if Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit // 2 + 1)
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels() // 2 + 1)
     with Image.open(BytesIO(encoded), formats=image_formats()) as opened:
-        if opened.width * opened.height > limit:
-            raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
-        image = to_rgb(opened, name)
-        # After decoding, in which PNG files are searched for a mark. Pillow turns TIFF images itself, and before 10.1
-        # leaves the mark.
-        mark = 1 if opened.format == "TIFF" else _mark(opened)
+        return _upright(opened, name, expected_size)
+
+
+def _upright(opened: Image.Image, name: str | Path, expected_size: tuple[int, int] | None) -> Image.Image:
+    if opened.width * opened.height > max_pixels():
+        raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+    image = to_rgb(opened, name)
+    # After decoding, in which PNG files are searched for a mark. Pillow turns TIFF images itself, and before 10.1
+    # leaves the mark.
+    mark = 1 if opened.format == "TIFF" else _mark(opened)
     stored_is_meant = mark in QUARTER_TURNS and expected_size == _size(image) != (image.width, image.height)
     return image if stored_is_meant or mark not in TURNS else image.transpose(TURNS[mark])
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from rich.table import Table
@@ -15,12 +15,10 @@ from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.prediction import Prediction
 from botvision.training.config import ExperimentConfig
 from botvision.training.schedule import adamw, sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
-
-IMAGES_ON_GPU = 8
-"""Images that a GPU predicts on at once by default."""
 
 
 class EvalOptions(Config):
@@ -54,10 +52,6 @@ class PredictOptions(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
 
-    def images_at_once(self, device: torch.device) -> int:
-        """``batch_size``, or what suits the device: a GPU is idle on single images, a processor never is."""
-        return self.batch_size or (1 if device.type == "cpu" else IMAGES_ON_GPU)
-
 
 class AttentionSource(NamedTuple):
     """A network to look into."""
@@ -68,6 +62,22 @@ class AttentionSource(NamedTuple):
     side: Callable[[int, int], int]
     """Which side of an image has that size: ``min``, the shorter one, or ``max``."""
     is_trained: bool
+
+
+class Trained(Protocol):
+    """A trained model; each task has its own kind, which knows what the outputs stand for."""
+
+    @property
+    def model(self) -> nn.Module:
+        """In test mode."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the classes, for people to read."""
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
 
 
 class Task(Trainable):
@@ -89,6 +99,12 @@ class Task(Trainable):
     """Options of ``botvision eval`` for this task."""
     predict_options: ClassVar[type[PredictOptions]] = PredictOptions
     """Options of ``botvision predict`` for this task."""
+    load: ClassVar[Callable[..., Trained]]
+    """A checkpoint or run folder, and a device -> the model, in test mode, and what its outputs stand for; errors as in
+    :func:`~botvision.checkpoint.load_trained`."""
+    predict: ClassVar[Callable[..., Sequence[Prediction]]]
+    """What :attr:`load` gave, images (3, H, W) uint8 of any sizes, and options of the task by name -> what the model
+    says about each image; it sees them at once."""
     result_name: ClassVar[str] = "results"
     """What the entries of :meth:`predict_files` are, in the plural: "objects", "images"."""
 
@@ -136,14 +152,16 @@ class Task(Trainable):
     @abstractmethod
     def predict_files(
         cls,
-        checkpoint: Path,
+        trained: Any,  # noqa: ANN401 (of load)
         files: Sequence[Path],
         options: Any,  # noqa: ANN401 (of predict_options)
+        batch_size: int,
         on_image: OnImage,
     ) -> list[dict[str, Any]]:
         """Predict on image files: pictures in ``options.out``, and the predictions as plain data for JSON.
 
-        Images that cannot be read are left out, with a warning.
+        ``batch_size`` images are predicted on at once, fewer where they are large. Images that cannot be read are left
+        out, with a warning.
 
         Raises:
             UserError: no image can be read, or ``options.out`` is the folder of one.

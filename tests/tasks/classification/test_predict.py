@@ -56,8 +56,9 @@ def test_prediction_and_evaluation_say_the_same(classifier, tmp_path):
     dataset = open_classes(tmp_path, "val", eval_crop(64))
     predictions = evaluate_classifier(classifier.model, dataset, classifier.class_names, batch_size=4).results
     for row in predictions:
-        ((best, probability),) = classify(classifier, [read_image(Path(row["path"]))], top=1)[0]
-        assert (best, probability) == (row["predicted"], pytest.approx(row["probability"], rel=1e-4))
+        (found,) = classify(classifier, [read_image(Path(row["path"]))], top=1)
+        assert found.class_ids.tolist() == [row["predicted"]]
+        assert found.scores.tolist() == [pytest.approx(row["probability"], rel=1e-4)]
 
 
 def test_photographs_are_turned_upright(classifier, tmp_path):

@@ -24,6 +24,11 @@ class LoadedClassifier(NamedTuple):
     """The same for people to read."""
     path: Path
 
+    @property
+    def names(self) -> list[str]:
+        """Of the classes, for people to read."""
+        return self.class_names
+
 
 def describe(config: ClassifierConfig, classes: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""

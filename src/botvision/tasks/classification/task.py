@@ -17,14 +17,14 @@ from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.classification.checkpoint import TASK, describe, load_classifier
+from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
 from botvision.tasks.classification.evaluate import evaluate_classifier, scores_table, write_results
 from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
-from botvision.tasks.classification.predict import classify_files, predictions_table
+from botvision.tasks.classification.predict import classify, classify_files, predictions_table
 from botvision.tasks.classification.report import write_report
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 from botvision.tasks.evaluated import Evaluated
@@ -70,6 +70,8 @@ class ClassificationTask(Task):
     config_type = ClassificationExperiment
     eval_options = ClassificationEvalOptions
     predict_options = ClassificationPredictOptions
+    load = staticmethod(load_classifier)
+    predict = staticmethod(classify)
     result_name = "images"
     reference_batch, nesterov = 256, True
     columns = ("loss", "top1")
@@ -196,18 +198,15 @@ class ClassificationTask(Task):
 
     @classmethod
     def predict_files(
-        cls, checkpoint: Path, files: Sequence[Path], options: ClassificationPredictOptions, on_image: OnImage
+        cls,
+        trained: LoadedClassifier,
+        files: Sequence[Path],
+        options: ClassificationPredictOptions,
+        batch_size: int,
+        on_image: OnImage,
     ) -> list[dict[str, Any]]:
         """The likeliest classes of each image, and a picture of it."""
-        device = pick_device(options.device)
-        return classify_files(
-            load_classifier(checkpoint, device),
-            files,
-            options.out,
-            top=options.top,
-            batch_size=options.images_at_once(device),
-            on_image=on_image,
-        )
+        return classify_files(trained, files, options.out, top=options.top, batch_size=batch_size, on_image=on_image)
 
     @staticmethod
     def tables(scores: dict[str, Any], options: ClassificationEvalOptions | None = None) -> list[Table]:

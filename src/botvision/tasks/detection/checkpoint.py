@@ -24,6 +24,11 @@ class LoadedDetector(NamedTuple):
     """Label i stands for ``categories[i - 1]``."""
     path: Path
 
+    @property
+    def names(self) -> list[str]:
+        """Of the classes."""
+        return [category.name for category in self.categories]
+
 
 def describe(config: CommonConfig, categories: list[Category]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""

@@ -11,13 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from botvision.configuration import FieldError
-from botvision.data import CocoDetection, read_image_batches
-from botvision.pictures import picture_files, picture_names, save_picture
+from botvision.data import CocoDetection
+from botvision.pictures import picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
+from botvision.tasks.detection.detections import Detections
 from botvision.tasks.detection.drawing import draw_detections, side_by_side
 from botvision.tasks.detection.results import above, coco_results, in_original
 from botvision.tasks.detection.stored_results import StoredResults, rows_by_image
 from botvision.tasks.detection.transforms import eval_transform
+from botvision.tasks.prediction import predict_and_draw
 from botvision.training.trainable import OnImage
 
 logger = logging.getLogger("botvision")
@@ -47,6 +49,14 @@ def detect(detector: LoadedDetector, images: Sequence[Tensor]) -> list[dict[str,
     return [{name: values.cpu() for name, values in found.items()} for found in originals]
 
 
+def find_objects(detector: LoadedDetector, images: Sequence[Tensor], *, threshold: float = 0.5) -> list[Detections]:
+    """The objects in images (3, H, W) uint8 of any sizes that score at least ``threshold``."""
+    found = detect(detector, images)
+    return [
+        Detections(image, above(own, threshold), detector.categories) for image, own in zip(images, found, strict=True)
+    ]
+
+
 def detect_files(
     detector: LoadedDetector,
     files: Sequence[Path],
@@ -56,10 +66,9 @@ def detect_files(
     batch_size: int = 1,
     on_image: OnImage = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Detect on image files and draw each one; photographs are turned as their EXIF data say.
+    """Detect on image files and draw each one, by :func:`~botvision.tasks.prediction.predict_and_draw`.
 
-    Images that cannot be read are left out, with a warning. Where nothing reaches the threshold, a warning says what
-    the best score is.
+    Where nothing reaches the threshold, a warning says what the best score is.
 
     Args:
         detector: the trained detector.
@@ -76,17 +85,16 @@ def detect_files(
         UserError: no image can be read, or ``out`` is the folder of one.
     """
     results: list[dict[str, Any]] = []
-    names = {category.id: category.name for category in detector.categories}
     best = 0.0
-    pictures = picture_files(files, out)
-    for batch in read_image_batches(files, batch_size, on_image):
-        detected = detect(detector, [image for _, image in batch])
-        for (number, image), found in zip(batch, detected, strict=True):
-            best = max([best, *found["scores"].tolist()])
-            rows = coco_results(above(found, threshold), number, detector.categories, (image.shape[1], image.shape[2]))
-            about = {"file_name": str(files[number - 1])}
-            results += [{**row, "category_name": names[row["category_id"]], **about} for row in rows]
-            save_picture(draw_detections(image, rows, detector.categories), pictures[number - 1])
+
+    def find(images: Sequence[Tensor]) -> list[Detections]:
+        nonlocal best
+        every = find_objects(detector, images, threshold=0)
+        best = max([best, *(score for found in every for score in found.scores.tolist())])
+        return [found.above(threshold) for found in every]
+
+    for number, found in predict_and_draw(find, files, out, batch_size, on_image):
+        results += [{**row, "file_name": str(files[number - 1])} for row in found.to_coco(number)]
     if not results:
         problem = f"no object scores {threshold} or more; the best score is {best:.3g}, a lower threshold shows it"
         logger.warning(FieldError(("threshold",), problem))

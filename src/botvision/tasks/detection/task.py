@@ -16,7 +16,7 @@ from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.device import pick_device
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.detection.checkpoint import TASK, describe, load_detector
+from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
 from botvision.tasks.detection.datasets import (
@@ -30,7 +30,7 @@ from botvision.tasks.detection.datasets import (
 from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
-from botvision.tasks.detection.predict import detect_files, draw_beside_truth
+from botvision.tasks.detection.predict import detect_files, draw_beside_truth, find_objects
 from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
@@ -78,6 +78,8 @@ class DetectionTask(Task):
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
     predict_options = DetectionPredictOptions
+    load = staticmethod(load_detector)
+    predict = staticmethod(find_objects)
     result_name = "objects"
     reference_batch = 64
 
@@ -192,18 +194,16 @@ class DetectionTask(Task):
 
     @classmethod
     def predict_files(
-        cls, checkpoint: Path, files: Sequence[Path], options: DetectionPredictOptions, on_image: OnImage
+        cls,
+        trained: LoadedDetector,
+        files: Sequence[Path],
+        options: DetectionPredictOptions,
+        batch_size: int,
+        on_image: OnImage,
     ) -> list[dict[str, Any]]:
         """Detections in COCO's results format with the file as "file_name", and a picture of each image."""
-        device = pick_device(options.device)
-        return detect_files(
-            load_detector(checkpoint, device),
-            files,
-            options.out,
-            threshold=options.threshold,
-            batch_size=options.images_at_once(device),
-            on_image=on_image,
-        )
+        threshold = options.threshold
+        return detect_files(trained, files, options.out, threshold=threshold, batch_size=batch_size, on_image=on_image)
 
     @staticmethod
     def tables(scores: dict[str, Any], options: DetectionEvalOptions | None = None) -> list[Table]:
