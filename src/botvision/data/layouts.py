@@ -94,6 +94,21 @@ def _in_annotations(folder: Path, name: str, file: Path) -> CocoSplit:
     return CocoSplit(file, found[0])
 
 
+def image_folder_of(file: Path) -> Path:
+    """The folder of the images of an annotation file, by the layouts of `find_split`.
+
+    Raises:
+        UserError: it is not where they have it.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    if file.parent.name == "annotations":
+        name = file.stem.removeprefix("instances_").removeprefix("person_keypoints_")
+        return _in_annotations(file.parent.parent, name, file).image_folder
+    images = file.parent / "images"
+    return images if images.is_dir() else file.parent
+
+
 def _beside_images(folder: Path, pattern: str) -> list[CocoSplit]:
     """A folder with one JSON file, as Roboflow and Label Studio write them."""
     files = [file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith(".")]
