@@ -1,21 +1,21 @@
 """Reading a COCO annotation file, and checking every record before training starts."""
 
 import gc
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from botvision.data.findings import Findings
+from botvision.data.json_records import Id, identity_of, load_json, records, text, what_is_there, whole
 from botvision.data.keypoints import names_and_skeleton, usable_keypoints
 from botvision.data.masks import NUMBERS, mask_box, usable_segmentation
 from botvision.errors import UserError, printable, short
 
 FARTHEST = 1e9
 """Boxes with a larger number are taken for infinite, in pixels."""
-LONGEST_NAME = 1000
 MOST_PIXELS = 2**31
 """Run lengths and files of images end there."""
 CROWD: dict[object, bool] = {None: False, 0: False, "0": False, 1: True, "1": True}
@@ -23,9 +23,6 @@ CROWD: dict[object, bool] = {None: False, 0: False, "0": False, 1: True, "1": Tr
 ROUNDING = 2.0
 """Boxes that reach so many pixels out of their image are cut there without a word."""
 NO_BOX = "box missing"
-
-Id = int | str
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,13 @@ def no_garbage_collection() -> Iterator[None]:
 
 @no_garbage_collection()
 def read_annotations(
-    file: Path, image_folder: Path, *, masks: bool = True, keypoints: bool = False, limit: int | None = None
+    file: Path,
+    image_folder: Path,
+    *,
+    masks: bool = True,
+    keypoints: bool = False,
+    limit: int | None = None,
+    findings: Findings | None = None,
 ) -> Annotations:
     """Read and check a COCO `instances` or `person_keypoints` file, the one time that it is read.
 
@@ -106,101 +109,97 @@ def read_annotations(
         keypoints: whether keypoints are wanted; if not, they are not looked at. All categories that have keypoints must
             have the same ones.
         limit: number of images to take, the first ones of the file.
+        findings: takes in every record that is wrong, left out or changed; records that are wrong are passed over.
 
     Raises:
-        UserError: anything else that is wrong; names the file, the record and the field.
+        UserError: anything else that is wrong; names the file, the record and the field. With `findings`, only what
+            concerns the whole file.
     """
-    content = _load(file)
-    categories = _categories(content, file, keypoints)
-    images = list(_records(content, "images", file, lambda record: _image(record, image_folder)))
+    content = load_json(file)
+    categories = _categories(content, file, keypoints, findings)
+    images = list(records(content, "images", file, lambda record: _image(record, image_folder), findings))
     for name, found in (("categories", categories), ("images", images)):
         if not found:
             raise UserError(f"{file}: '{name}' is empty; give a file with at least one entry there")
-    labels = {category.id: label for label, category in enumerate(categories, start=1)}
-    numbers = {image.id: number for number, image in enumerate(images)}
-    images = images[:limit]
-    instances: list[list[Instance]] = [[] for _ in images]
-    dropped: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-
-    def read(record: dict) -> None:
-        number, label = _known(numbers, record, "image_id"), _known(labels, record, "category_id")
-        if number >= len(images):
-            return
-        count = len(categories[label - 1].keypoints)
-        instance = _instance(record, images[number], label, masks, count, changed)
-        if isinstance(instance, str):
-            dropped[instance] += 1
-        else:
-            dropped["crowd"] += instance.crowd
-            instances[number].append(instance)
-
+    objects = _Objects(file, categories, images, limit, masks, findings)
     annotated = "annotations" in content
     if annotated:
-        for _ in _records(content, "annotations", file, read):
+        for _ in records(content, "annotations", file, objects.read, findings):
             pass
-    return Annotations(categories, images, instances, annotated, dict(+dropped), dict(+changed))
+    counts = dict(+objects.dropped), dict(+objects.changed)
+    return Annotations(categories, images[:limit], objects.instances, annotated, *counts)
 
 
-def _load(file: Path) -> dict:
-    try:
-        content = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{file}: not valid JSON at line {error.lineno} column {error.colno} (character {error.pos}): {error.msg}; "
-            "the file may be cut off, copy it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not text at byte {error.start}; an annotation file is JSON in UTF-8") from error
-    except (RecursionError, ValueError) as error:  # the second of a number of thousands of digits
-        raise UserError(f"{file}: holds lists inside lists, or a number, too long to be of an annotation") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: must be a JSON object with 'images', 'annotations' and 'categories'")
-    return content
+class _Objects:
+    """Takes in the annotations of a file, record by record."""
+
+    def __init__(
+        self,
+        file: Path,
+        categories: list[Category],
+        images: list[ImageRecord],
+        limit: int | None,
+        masks: bool,
+        findings: Findings | None,
+    ) -> None:
+        self.file, self.categories, self.masks, self.findings = file, categories, masks, findings
+        self.labels = {category.id: label for label, category in enumerate(categories, start=1)}
+        self.numbers = {image.id: number for number, image in enumerate(images)}
+        self.images = images[:limit]
+        self.instances: list[list[Instance]] = [[] for _ in self.images]
+        self.dropped: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+
+    def read(self, record: dict) -> None:
+        """Take in an annotation; raises a ValueError where it is wrong."""
+        if self.findings and self.findings.has_refused("images", record.get("image_id")):
+            about = f"annotation of id {short(record['id'])}"
+            self.findings.add("left out", "annotation of a refused image", self.file, "", about)
+            return
+        number, label = _known(self.numbers, record, "image_id"), _known(self.labels, record, "category_id")
+        if number >= len(self.images):
+            return
+        count = len(self.categories[label - 1].keypoints)
+        before = Counter(self.changed) if self.findings else self.changed
+        instance = _instance(record, self.images[number], label, self.masks, count, self.changed)
+        if self.findings:
+            _note(self.findings, self.file, record, instance, self.changed - before)
+        if isinstance(instance, str):
+            self.dropped[instance] += 1
+        else:
+            self.dropped["crowd"] += instance.crowd
+            self.instances[number].append(instance)
 
 
-def _records(content: dict, key: str, file: Path, read: Callable[[dict], T]) -> Iterator[T]:
-    """What `read` makes of every record under `key`, whose id is checked first; errors name the record."""
-    records = content.get(key)
-    if not isinstance(records, list):
-        raise UserError(f"{file}: '{key}' must be a list, as in COCO's instances files; {_found(content, key)}")
-    seen = set()
-    for position, record in enumerate(records):
-        try:
-            if not isinstance(record, dict):
-                raise ValueError(f"must be a JSON object, not {short(record)}")
-            record["id"] = identity = _id(record, "id")
-            if identity in seen:
-                raise ValueError("a second record has this id; ids must be unique")
-            seen.add(identity)
-            made = read(record)
-        except ValueError as error:
-            about = f" (id {short(record['id'])})" if isinstance(record, dict) and "id" in record else ""
-            raise UserError(f"{file}: {key}[{position}]{about}: {error}") from error
-        yield made
+def _note(findings: Findings, file: Path, record: dict, instance: Instance | str, changed: Counter[str]) -> None:
+    """Say what an annotation is left out for, and what is changed in it."""
+    about = f"annotation of id {short(record['id'])}"
+    reason = instance if isinstance(instance, str) else "crowd" if instance.crowd else ""
+    if reason:
+        findings.add("left out", reason, file, "", about)
+    for change in +changed:
+        findings.add("changed", change, file, "", about)
 
 
-def _categories(content: dict, file: Path, keypoints: bool) -> list[Category]:
+def _categories(content: dict, file: Path, keypoints: bool, findings: Findings | None) -> list[Category]:
     """Sorted by their ids."""
 
     def read(record: dict) -> Category:
-        name = printable(_text(record, "name"))
+        name = printable(text(record, "name"))
         return Category(record["id"], name, *(names_and_skeleton(record) if keypoints else ()))
 
-    categories = list(_records(content, "categories", file, read))
+    categories = list(records(content, "categories", file, read, findings))
     if len({category.keypoints for category in categories if category.keypoints}) > 1:
         raise UserError(f"{file}: categories with different 'keypoints' are not supported; give them the same, or none")
     return sorted(categories, key=lambda category: (isinstance(category.id, str), category.id))
 
 
 def _image(record: dict, folder: Path) -> ImageRecord:
-    name = _text(record, "file_name")
+    name = text(record, "file_name")
     windows = PureWindowsPath(name)
     if PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts:
         raise ValueError(f"'file_name' {short(name)} must be a path inside {folder}, without '..'")
-    height, width = _whole(record, "height"), _whole(record, "width")
+    height, width = whole(record, "height"), whole(record, "width")
     if height < 1 or width < 1 or height * width >= MOST_PIXELS:
         raise ValueError(
             f"'height' and 'width' must be at least 1 pixel and their product below {MOST_PIXELS}, not "
@@ -221,7 +220,7 @@ def _instance(
             changed["box from the mask"] += 1
             box = x, y, x + width, y + height
     elif box == NO_BOX and not record.get("segmentation"):
-        raise ValueError(f"'bbox' must be four numbers [x, y, width, height], {_found(record, 'bbox')}")
+        raise ValueError(f"'bbox' must be four numbers [x, y, width, height], {what_is_there(record, 'bbox')}")
     if isinstance(box, str):
         return box
     crowd = record.get("iscrowd")
@@ -274,40 +273,7 @@ def _clipped_box(box: object, image: ImageRecord, changed: Counter[str]) -> tupl
 
 
 def _known(table: dict[Id, int], record: dict, field: str) -> int:
-    identity = _id(record, field)
-    if identity not in table:
-        raise ValueError(f"'{field}' is {short(identity)}, which the file does not define")
-    return table[identity]
-
-
-def _id(record: dict, field: str) -> Id:
-    value = record.get(field)
-    return value if isinstance(value, str) and value else _whole(record, field, "a whole number or a text")
-
-
-def _whole(record: dict, field: str, wanted: str = "a whole number") -> int:
-    value = record.get(field)
-    if type(value) is float and value.is_integer():  # as tables write whole numbers beside missing ones
-        return int(value)
-    if type(value) is not int:
-        raise ValueError(f"'{field}' must be {wanted}, {_found(record, field)}")
-    return value
-
-
-def _text(record: dict, field: str) -> str:
-    value = record.get(field)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not _writable(value):
-        raise ValueError(f"'{field}' must be a text of 1 to {LONGEST_NAME} characters, {_found(record, field)}")
-    return value
-
-
-def _writable(text: str) -> bool:
-    """Whether files and terminals take the text: no NUL, and no half of a character but what stands for a byte."""
-    try:
-        return b"\0" not in text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-
-
-def _found(record: dict, field: str) -> str:
-    return f"found {short(record[field])}" if field in record else "and is missing"
+    known = identity_of(record, field)
+    if known not in table:
+        raise ValueError(f"'{field}' is {short(known)}, which the file does not define")
+    return table[known]

@@ -2,11 +2,12 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from botvision.data.findings import Findings
 from botvision.data.image_files import ImageFolder
 from botvision.data.imagenet import class_name, flat_labels, text_lines
 from botvision.data.images import BYTES_A_PIXEL, UnreadableImage, max_pixels
@@ -63,13 +64,16 @@ class ImageFiles:
 class ClassFolders(ImageFiles):
     """The images of a folder with a folder for each class, sorted; or ImageNet's validation images, side by side."""
 
-    def __init__(self, folder: Path, root: Path, *, follow_links: bool = False) -> None:
+    def __init__(
+        self, folder: Path, root: Path, *, follow_links: bool = False, findings: Findings | None = None
+    ) -> None:
         """List the images of one split; see `ImageFolder` for what is an image.
 
         Args:
             folder: holds one folder for each class, or ImageNet's validation images side by side.
             root: holds the splits, and the files about them.
             follow_links: whether links may lead out of `folder`.
+            findings: takes in every class folder that is wrong, instead of an error at the first.
 
         Raises:
             UserError: no images, a class without any, a link out of the folder, or labels that do not fit.
@@ -86,7 +90,10 @@ class ClassFolders(ImageFiles):
             place = {name: number for number, name in enumerate(classes)}
             label_of = {name: place[class_name(name)] for name in found.folders}
             labels = np.array([label_of[file.partition("/")[0]] for file in files], dtype=np.int64)
-            _refuse_bad_classes(folder, classes, label_of, set(labels.tolist()))
+            for problem in _bad_classes(folder, classes, label_of, set(labels.tolist())):
+                if findings is None:
+                    raise problem
+                findings.refuse(problem, "class folder")
             files = [files[index] for index in np.argsort(labels, kind="stable")]
             labels.sort()
         elif files:
@@ -99,18 +106,18 @@ class ClassFolders(ImageFiles):
         super().__init__(folder, files, labels, classes, called or class_names(root, classes), folder=folder)
 
 
-def _refuse_bad_classes(folder: Path, classes: list[str], label_of: dict[str, int], used: set[int]) -> None:
-    """Refuse class folders without images, whose label is not used, and two of one name; `classes` are sorted."""
+def _bad_classes(folder: Path, classes: list[str], label_of: dict[str, int], used: set[int]) -> Iterator[UserError]:
+    """What is wrong with class folders: no images, whose label is not used; two of one name. `classes` are sorted."""
     empty = sorted(name for name, label in label_of.items() if label not in used)
-    if empty:
-        more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
-        raise UserError(
-            f"{folder / empty[0]}: holds no image{more} (it holds {what_is_in(folder / empty[0])}); "
+    more = f" ({len(empty)} such class folders)" if len(empty) > 1 else ""
+    for name in empty:
+        yield UserError(
+            f"{folder / name}: holds no image{more} (it holds {what_is_in(folder / name)}); "
             "fill the class folder or remove it"
         )
     for one, other in itertools.pairwise(classes):
         if one == other:
-            raise UserError(f"{folder}: has two class folders of the name {short(one)}; put them together")
+            yield UserError(f"{folder}: has two class folders of the name {short(one)}; put them together")
 
 
 def folder_names(split: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from botvision.data.class_folders import ClassFolders, find_split_folder
+from botvision.data.findings import Findings
 from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_image
 from botvision.data.shard_index import has_shards
@@ -130,6 +131,7 @@ def open_classes(
     limit: int | None = None,
     classes: int | None = None,
     follow_links: bool = False,
+    findings: Findings | None = None,
 ) -> ImageClasses:
     """Open a split of a data set in any of these layouts:
 
@@ -144,21 +146,25 @@ def open_classes(
         split: `train`, `val`, or the name of another folder or of other shards.
         transform, limit, classes: see `ImageClasses`.
         follow_links: whether links in class folders may lead to files elsewhere.
+        findings: takes in every class folder that is wrong, instead of an error at the first.
 
     Raises:
         UserError: there is no such data set, or something is wrong with it.
     """
-    return ImageClasses(open_images(root, split, follow_links=follow_links), transform, limit=limit, classes=classes)
+    images = open_images(root, split, follow_links=follow_links, findings=findings)
+    return ImageClasses(images, transform, limit=limit, classes=classes)
 
 
-def open_images(root: str | Path, split: str, *, follow_links: bool = False) -> ImageStore:
+def open_images(
+    root: str | Path, split: str, *, follow_links: bool = False, findings: Findings | None = None
+) -> ImageStore:
     """Where the images of a split are stored; see `open_classes`."""
     if has_shards(root):
         return ImageShards(root, split)
     root = Path(root)
     if has_idx(root):
         return IdxFiles(root, split)
-    return ClassFolders(find_split_folder(root, split), root, follow_links=follow_links)
+    return ClassFolders(find_split_folder(root, split), root, follow_links=follow_links, findings=findings)
 
 
 def check_same_classes(train: ImageClasses, val: ImageClasses) -> None:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from botvision.data.annotations import Category, Instance, keypoint_names, read_annotations
+from botvision.data.findings import Findings
 from botvision.data.images import read_image, warn_of_rotation_marks
 from botvision.data.keypoints import mirrored
 from botvision.data.layouts import find_image_files, find_split
@@ -57,6 +58,7 @@ class CocoDetection(Dataset):
         masks: bool = True,
         keypoints: bool = False,
         follow_links: bool = False,
+        findings: Findings | None = None,
     ) -> None:
         """Read and check the annotations, and check that the image files are there.
 
@@ -68,17 +70,20 @@ class CocoDetection(Dataset):
             masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
             keypoints: whether to read keypoints, from COCO's own file of them where it is there.
             follow_links: whether links may lead out of the image folder.
+            findings: takes in all that is wrong, left out or changed, instead of an error at the first wrong record;
+                such records are passed over.
 
         Raises:
             UserError: a file or folder is missing, or a record is wrong.
         """
         self.annotation_file, image_folder = find_split(Path(folder), split, keypoints=keypoints)
-        found = read_annotations(self.annotation_file, image_folder, masks=masks, keypoints=keypoints, limit=limit)
+        wanted: dict[str, Any] = {"masks": masks, "keypoints": keypoints, "limit": limit, "findings": findings}
+        found = read_annotations(self.annotation_file, image_folder, **wanted)
         self.transform = transform
         self.masks, self.keypoints = masks, keypoints
         self.categories = found.categories
         self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
-        self.images = find_image_files(image_folder, found.images, follow_links=follow_links)
+        self.images = find_image_files(image_folder, found.images, follow_links=follow_links, findings=findings)
         sizes = [(image.path, (image.height, image.width)) for image in self.images]
         warn_of_rotation_marks(self.annotation_file, sizes)
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]

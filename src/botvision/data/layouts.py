@@ -5,11 +5,12 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord
+from botvision.data.findings import Findings
 from botvision.data.image_files import check_inside
 from botvision.errors import UserError, first_few
 
@@ -67,6 +68,14 @@ def find_split(folder: Path, split: str, *, keypoints: bool = False) -> CocoSpli
     return result
 
 
+def has_annotations(folder: Path) -> bool:
+    """Whether a folder holds annotations in one of the layouts of `find_split`."""
+    patterns = ("annotations/*.json", f"*/{ROBOFLOW}", "*.json")
+    return any(any(folder.glob(pattern)) for pattern in patterns) or any(
+        _beside_images(folder / name, "*.json") for names in OTHER_NAMES.values() for name in names
+    )
+
+
 def _annotations(folder: Path, name: str, keypoints: bool) -> Path:
     instances, people = (folder / "annotations" / f"{kind}_{name}.json" for kind in ("instances", "person_keypoints"))
     return people if keypoints and people.is_file() else instances
@@ -83,6 +92,21 @@ def _in_annotations(folder: Path, name: str, file: Path) -> CocoSplit:
             f"{folder / name}: no such folder; the images of {file} belong there; {folder} holds {_contents(folder)}"
         )
     return CocoSplit(file, found[0])
+
+
+def image_folder_of(file: Path) -> Path:
+    """The folder of the images of an annotation file, by the layouts of `find_split`.
+
+    Raises:
+        UserError: it is not where they have it.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    if file.parent.name == "annotations":
+        name = file.stem.removeprefix("instances_").removeprefix("person_keypoints_")
+        return _in_annotations(file.parent.parent, name, file).image_folder
+    images = file.parent / "images"
+    return images if images.is_dir() else file.parent
 
 
 def _beside_images(folder: Path, pattern: str) -> list[CocoSplit]:
@@ -103,7 +127,9 @@ def _contents(folder: Path) -> str:
     return first_few(names, NAMED) or "no folder and no JSON file"
 
 
-def find_image_files(folder: Path, images: list[ImageRecord], *, follow_links: bool = False) -> list[ImageRecord]:
+def find_image_files(
+    folder: Path, images: list[ImageRecord], *, follow_links: bool = False, findings: Findings | None = None
+) -> list[ImageRecord]:
     """Find the file of every image; one pass over each folder named.
 
     A name is also tried with slashes for backslashes, with its accents composed and decomposed, in UTF-8 where the
@@ -113,42 +139,67 @@ def find_image_files(folder: Path, images: list[ImageRecord], *, follow_links: b
         folder: the image folder.
         images: with paths inside `folder`.
         follow_links: whether links may lead out of `folder`.
+        findings: takes in every image whose file is not found; its record stays as it is.
 
     Raises:
         FieldError: a link leads out of the folder.
         UserError: files are missing or empty; names the first one and says how many there are.
     """
-    root = Path(os.path.realpath(folder))
-    found: list[ImageRecord] = []
-    missing: list[Path] = []
-    empty: list[Path] = []
-
-    @cache
-    def entries(inside: str) -> dict[str, os.DirEntry]:
-        try:
-            with os.scandir(folder / inside) as scanned:
-                files = {entry.name: entry for entry in scanned if entry.is_file()}
-        except OSError:  # no such folder
-            return {}
-        if not follow_links:
-            check_inside(folder / inside, root)
-        return files
-
+    files = _Files(folder, follow_links)
+    found = []
+    unusable: dict[str, list[Path]] = {"missing": [], "empty": []}
     for image in images:
-        places = (name.rpartition("/") for name in _spellings(image.path.relative_to(folder).as_posix(), folder.name))
-        entry = next((entries(inside)[name] for inside, _, name in places if name in entries(inside)), None)
-        if entry is None:
-            missing.append(image.path)
+        try:
+            entry = files.find(image.path.relative_to(folder).as_posix())
+        except FieldError as error:
+            if findings is None:
+                raise
+            findings.add("refused", "link out of the image folder", "", str(error))
+            found.append(image)
             continue
-        if entry.is_symlink() and not follow_links:
-            check_inside(Path(entry.path), root)
-        if entry.stat().st_size == 0:
-            empty.append(image.path)
-        found.append(replace(image, path=Path(entry.path)))
-    for what, paths in (("missing", missing), ("empty", empty)):
-        if paths:
+        if entry is None:
+            unusable["missing"].append(image.path)
+        elif entry.stat().st_size == 0:
+            unusable["empty"].append(image.path)
+        found.append(replace(image, path=Path(entry.path)) if entry else image)
+    for what, paths in unusable.items():
+        if paths and findings is None:
             raise UserError(f"{min(paths)}: image file is {what} ({len(paths)} such in all); restore or download it")
+        for path in paths if findings else ():
+            findings.add("refused", f"image file is {what}", path, "restore or download it")  # type: ignore[union-attr]
     return found
+
+
+class _Files:
+    """The files of an image folder, each folder in it listed once."""
+
+    def __init__(self, folder: Path, follow_links: bool) -> None:
+        self.folder, self.follow_links = folder, follow_links
+        self.root = Path(os.path.realpath(folder))
+        self._entries: dict[str, dict[str, os.DirEntry[str]]] = {}
+
+    def find(self, name: str) -> os.DirEntry[str] | None:
+        """The file that a name means; raises a FieldError where a link leads out of the folder."""
+        for spelling in _spellings(name, self.folder.name):
+            inside, _, own = spelling.rpartition("/")
+            entry = self._list(inside).get(own)
+            if entry is not None:
+                if entry.is_symlink() and not self.follow_links:
+                    check_inside(Path(entry.path), self.root)
+                return entry
+        return None
+
+    def _list(self, inside: str) -> dict[str, os.DirEntry[str]]:
+        if inside not in self._entries:
+            try:
+                with os.scandir(self.folder / inside) as scanned:
+                    files = {entry.name: entry for entry in scanned if entry.is_file()}
+            except OSError:  # no such folder
+                files = {}
+            if files and not self.follow_links:
+                check_inside(self.folder / inside, self.root)
+            self._entries[inside] = files
+        return self._entries[inside]
 
 
 def _spellings(name: str, folder: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from botvision.configuration import Config, Count, CountOrZero
 from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import Network
+from botvision.tasks.checked import Checked, CheckOptions
 from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.prediction import Prediction
 from botvision.training.config import ExperimentConfig
@@ -181,6 +182,20 @@ class Task(Trainable):
     @abstractmethod
     def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
         """Write a page about evaluations of this task, one or several beside each other, for ``botvision report``."""
+
+    @classmethod
+    def has_data(cls, data: str) -> bool:
+        """Whether a data set is laid out as one of this task; said without reading it."""
+        return False
+
+    @classmethod
+    def check_data(cls, data: str, options: CheckOptions, on_image: OnImage) -> Checked:
+        """Look at a whole data set, for ``botvision data check``.
+
+        Raises:
+            UserError: the task's data cannot be checked (the default), or an option that does not go with them.
+        """
+        raise UserError(f"{data} is for the task {cls.name}, whose data cannot be checked")
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

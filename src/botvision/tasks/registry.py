@@ -6,6 +6,7 @@ from typing import Any
 from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.configuration import FieldError
 from botvision.errors import UserError
+from botvision.files import what_is_in
 from botvision.tasks.base import Task
 from botvision.tasks.classification.task import ClassificationTask
 from botvision.tasks.detection.task import DetectionTask
@@ -25,6 +26,23 @@ def task_named(name: str) -> type[Task]:
     if name not in TASKS:
         raise FieldError(("task",), f"should be one of {', '.join(TASKS)}, got {name!r}")
     return TASKS[name]
+
+
+def task_of_data(data: str) -> type[Task]:
+    """The first task that a data set is laid out for.
+
+    Raises:
+        UserError: none; what is there is named.
+    """
+    found = next((task for task in TASKS.values() if task.has_data(data)), None)
+    if found is None:
+        if not Path(data).is_dir():
+            raise UserError(f"{data}: no such folder")
+        raise UserError(
+            f"{data}: holds neither annotated images in a known layout nor train/ and val/ with a folder for each "
+            f"class (it holds {what_is_in(Path(data))})"
+        )
+    return found
 
 
 def task_of_checkpoint(path: Path) -> type[Task]:

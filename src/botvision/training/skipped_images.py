@@ -15,6 +15,11 @@ LEAST_SEEN = 1000
 SHOWN = 20
 
 
+def too_many(bad: int, counted: int) -> bool:
+    """Whether so many unreadable images stop a run: more than one, and more than 1 % of those counted."""
+    return bad > max(1, LARGEST_SHARE * counted)
+
+
 @dataclass
 class SkippedImages:
     """Warns of every unreadable image, and says when there are more than 1 %.
@@ -40,7 +45,7 @@ class SkippedImages:
         for path, reason in new.items():
             log.warning("left out %s: %s", path, reason)
         counted = max(self.seen, min(self.images, LEAST_SEEN))
-        if new and len(self.bad) > max(1, LARGEST_SHARE * counted):
+        if new and too_many(len(self.bad), counted):
             named = first_few([f"{path} ({reason})" for path, reason in self.bad.items()], SHOWN)
             self.problem = (
                 f"{len(self.bad)} images could not be read, more than one and more than 1 % of {counted}: {named} "

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from botvision.configuration import Count, FieldError
 from botvision.data import ImageClasses, check_same_classes, open_classes
+from botvision.data.idx_files import has_idx
 from botvision.data.loading import Batch
+from botvision.data.shard_index import has_shards
 from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
+from botvision.tasks.checked import Checked, CheckOptions
+from botvision.tasks.classification.check import check_classes
 from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
@@ -222,6 +226,16 @@ class ClassificationTask(Task):
     def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
         """Top-1 and its companions, calibration, classes, and the most confident mistakes."""
         write_report(path, runs)
+
+    @classmethod
+    def has_data(cls, data: str) -> bool:
+        """Whether there are shards, idx files or folders of classes."""
+        return has_shards(data) or has_idx(Path(data)) or any((Path(data) / n).is_dir() for n in ("train", "val"))
+
+    @classmethod
+    def check_data(cls, data: str, options: CheckOptions, on_image: OnImage) -> Checked:
+        """All that training would refuse or leave out, and counts by class."""
+        return check_classes(data, options, on_image)
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

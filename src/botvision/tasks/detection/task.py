@@ -12,10 +12,13 @@ from torch.utils.data import DataLoader
 
 from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection, keypoint_names
+from botvision.data.layouts import has_annotations
 from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.device import pick_device
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
+from botvision.tasks.checked import Checked, CheckOptions
+from botvision.tasks.detection.check import check_objects
 from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
@@ -216,6 +219,16 @@ class DetectionTask(Task):
     def write_report(cls, path: Path, runs: Sequence[Evaluated]) -> None:
         """COCO's numbers, curves, errors by kind, classes, and the worst images."""
         write_report(path, runs)
+
+    @classmethod
+    def has_data(cls, data: str) -> bool:
+        """Whether there are annotations in a layout that is known."""
+        return has_annotations(Path(data))
+
+    @classmethod
+    def check_data(cls, data: str, options: CheckOptions, on_image: OnImage) -> Checked:
+        """All that training would refuse, leave out or change, and counts by class and size."""
+        return check_objects(Path(data), options, on_image)
 
     @classmethod
     def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:

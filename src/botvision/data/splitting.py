@@ -1,0 +1,114 @@
+"""Images shared out over a training and a validation split, so that both have each class in its share."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from botvision.configuration import FieldError
+from botvision.data.coco_files import CocoContent
+from botvision.errors import UserError, first_few, short
+
+logger = logging.getLogger("botvision")
+
+NAMED = 5
+
+
+def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dict[str, CocoContent]:
+    """A train and a val split of one annotation file, by image, stratified by class.
+
+    Args:
+        source: of :func:`~botvision.data.coco_files.read_coco`.
+        file: for messages.
+        val: share of the images in val, above 0 and below 1.
+        seed: of what is drawn; the same seed gives the same splits.
+
+    Raises:
+        FieldError: the share is out of range.
+        UserError: fewer than two images.
+    """
+    if not 0 < val < 1:
+        raise FieldError(("val",), f"should be above 0 and below 1, got {val:g}")
+    images = source.content["images"]
+    if len(images) < 2:
+        raise UserError(f"{file}: has {len(images)} image, and two splits need at least 2")
+    number = {record["id"]: place for place, record in enumerate(images)}
+    classes: list[set] = [set() for _ in images]
+    annotations = source.content.get("annotations", [])
+    for record in annotations:
+        classes[number[record["image_id"]]].add(record["category_id"])
+    in_val = stratified(classes, val, seed)
+    _warn_of_rare(source, file, classes)
+    return {name: _part(source, in_val == is_val, number) for name, is_val in (("train", False), ("val", True))}
+
+
+def _part(source: CocoContent, chosen: np.ndarray, number: Mapping[object, int]) -> CocoContent:
+    """The images that are chosen, and their annotations, in the order of the file."""
+    content = {name: value for name, value in source.content.items() if name not in ("images", "annotations")}
+    content["images"] = [record for record, own in zip(source.content["images"], chosen, strict=True) if own]
+    if "annotations" in source.content:
+        given = source.content["annotations"]
+        content["annotations"] = [record for record in given if chosen[number[record["image_id"]]]]
+    images = [image for image, own in zip(source.images, chosen, strict=True) if own]
+    return CocoContent(content, images, source.image_folder)
+
+
+def _warn_of_rare(source: CocoContent, file: Path, classes: Sequence[set]) -> None:
+    count = Counter(category for own in classes for category in own)
+    rare = [short(record["name"]) for record in source.content["categories"] if count[record["id"]] == 1]
+    if rare:
+        logger.warning("%s: classes in one image, which one split alone has: %s", file, first_few(rare, NAMED))
+
+
+def stratified(classes: Sequence[set], val: float, seed: int) -> np.ndarray:
+    """Which images are validated on: iterative stratification (Sechidis et al. 2011), rarest class first.
+
+    A class that two or more images have is in both splits. So classes of few images can make val larger than asked for.
+
+    Args:
+        classes: of each image.
+        val: share of the images in val.
+        seed: of the order in which images are shared out.
+
+    Returns:
+        bool (images,).
+    """
+    order = np.random.default_rng(seed).permutation(len(classes)).tolist()
+    images_of: dict[object, list[int]] = defaultdict(list)
+    for image in order:
+        for category in classes[image]:
+            images_of[category].append(image)
+    # How many images of each class, and in all, the splits still lack: [train, val].
+    lacks = {category: _wanted(len(own), val) for category, own in images_of.items()}
+    lacks_in_all = _wanted(len(classes), val)
+    in_val = np.zeros(len(classes), dtype=bool)
+    free = set(order)
+
+    def assign(image: int, wanted: Sequence[float]) -> None:
+        to_val = (wanted[1], lacks_in_all[1]) > (wanted[0], lacks_in_all[0])
+        in_val[image] = to_val
+        free.remove(image)
+        lacks_in_all[to_val] -= 1
+        for category in classes[image]:
+            lacks[category][to_val] -= 1
+
+    left = {category: len(own) for category, own in images_of.items()}
+    while left:
+        rarest = min(left, key=lambda category: (left[category], str(category)))
+        for image in images_of[rarest]:
+            if image in free:
+                assign(image, lacks[rarest])
+                for category in classes[image]:
+                    left[category] -= 1
+        left = {category: count for category, count in left.items() if count}
+    for image in [image for image in order if image in free]:
+        assign(image, lacks_in_all)
+    return in_val
+
+
+def _wanted(images: int, val: float) -> list[float]:
+    """How many of some images train and val want: their share, but at least one each where there are two."""
+    share = min(max(images * val, 1.0), images - 1.0) if images > 1 else images * val
+    return [images - share, share]

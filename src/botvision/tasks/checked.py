@@ -1,0 +1,194 @@
+"""What `botvision data check` found in a data set: as tables, as JSON, and as a page."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from PIL import Image
+from rich.table import Column, Table
+
+from botvision.configuration import Config, CountOrZero
+from botvision.data.findings import EFFECTS, Findings
+from botvision.errors import short
+from botvision.files import write_text
+from botvision.pages import Cell, bar, figure, grid, jpeg, section, table, text, write_page
+from botvision.pictures import save_picture
+from botvision.tasks.page_parts import numbers
+
+SHOWN = 3
+"""Findings of a kind in a terminal."""
+LONGEST_PROBLEM = 300
+"""Characters of a finding in a terminal."""
+PICTURE_SIDE = 900
+"""Pixels of a picture's longer side on the page."""
+
+
+class CheckOptions(Config):
+    """Options of checking a data set."""
+
+    out: Path | None = None
+    """Folder for check.html (one page), check.json and pictures/."""
+    splits: tuple[str, ...] | None = None
+    """Splits to check; by default train, val, and test where it is there."""
+    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn", "detr"] | None = None
+    """Check for this detector; by default for any that the data can train."""
+    pictures: CountOrZero = 8
+    """Images of each split to draw with their annotations."""
+    follow_links: bool = False
+    """Read images that are links to files elsewhere."""
+
+
+class Picture(NamedTuple):
+    """A picture of a sample."""
+
+    split: str
+    file: str
+    about: str
+    image: Image.Image
+
+
+class Checked(NamedTuple):
+    """What was found in a data set."""
+
+    task: str
+    data: str
+    splits: list[dict[str, Any]]
+    """Of each split "split", "source", and what it holds by its name: "images", "objects" and so on."""
+    classes: list[dict[str, Any]]
+    """Of each class "class", and for each split the counts of its objects: "all", and by size where they have one."""
+    pixels: list[dict[str, Any]]
+    """Of each number of channels its "mean" and "std", see :class:`~botvision.data.image_survey.ImageSurvey`."""
+    trains: list[str]
+    """What can be trained on it."""
+    findings: Findings
+    pictures: list[Picture]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("task", "data", "splits", "classes", "pixels", "trains")
+        content = {name: getattr(self, name) for name in names}
+        return {**content, "refused": self.findings.refused, "findings": self.findings.plain()}
+
+    @property
+    def verdict(self) -> str:
+        """In one line, whether training takes the data."""
+        if not self.findings.refused:
+            return f"{self.data}: training takes it ({', '.join(self.trains)})"
+        return f"{self.data}: training refuses it; findings that say so: {self.findings.refused}"
+
+
+def check_tables(checked: Checked) -> Iterator[Table | str]:
+    """For a terminal."""
+    facts = list(dict.fromkeys(name for split in checked.splits for name in split if name not in ("split", "source")))
+    about = Table(
+        Column("split"), Column("source", overflow="fold"), *(Column(fact, justify="right") for fact in facts)
+    )
+    for split in checked.splits:
+        about.add_row(split["split"], split["source"], *(str(split.get(fact, "-")) for fact in facts))
+    yield about
+    columns = count_columns(checked)
+    classes = Table(
+        Column("class", overflow="fold", min_width=16), *(Column(name, justify="right") for name, *_ in columns)
+    )
+    for row in checked.classes:
+        classes.add_row(row["class"], *(str(count_of(row, *place)) for _, *place in columns))
+    yield classes
+    for channels in checked.pixels:
+        mean, std = (" ".join(f"{value:.4g}" for value in channels[name]) for name in ("mean", "std"))
+        yield f"pixels: {channels['channels']} channels, mean {mean}, standard deviation {std}"
+    for kind in checked.findings.plain():
+        yield f"{kind['effect']}: {kind['count']} x {kind['kind']}"
+        yield from (f"    {str_of(one)[:LONGEST_PROBLEM]}" for one in kind["first"][:SHOWN])
+        if kind["count"] > SHOWN:
+            yield f"    and {kind['count'] - SHOWN} more"
+    yield checked.verdict
+
+
+def str_of(finding: dict[str, str]) -> str:
+    """A finding in one line."""
+    return ": ".join(part for part in (finding["file"], finding["record"], finding["problem"]) if part)
+
+
+def count_columns(checked: Checked) -> list[tuple[str, str, str]]:
+    """The columns of the table of classes: (title, split, size)."""
+    found = []
+    for split in (one["split"] for one in checked.splits):
+        sizes = dict.fromkeys(size for row in checked.classes for size in row["counts"].get(split, {}))
+        found += [(split if size == "all" else f"{split} {size}", split, size) for size in sizes]
+    return found
+
+
+def count_of(row: dict[str, Any], split: str, size: str) -> int | str:
+    """How many objects of a class and size a split has; a dash where it does not know the class."""
+    return row["counts"].get(split, {}).get(size, "-")
+
+
+def write_check(folder: Path, checked: Checked) -> None:
+    """Write ``check.json``, ``check.html`` and the pictures."""
+    write_text(folder / "check.json", json.dumps(checked.plain(), indent=2, allow_nan=False) + "\n")
+    write_page(folder / "check.html", f"Check of {checked.data}", page_sections(checked))
+    for number, picture in enumerate(checked.pictures, start=1):
+        save_picture(picture.image, folder / "pictures" / f"{picture.split}-{number}.png")
+
+
+def page_sections(checked: Checked) -> Iterator[str]:
+    """The page, as HTML."""
+    tiles = [(f"{split['split']} images", str(split.get("images", "-"))) for split in checked.splits]
+    tiles += [("classes", str(len(checked.classes))), ("findings to refuse it", str(checked.findings.refused))]
+    yield f'<p class="soft">{text(checked.verdict)}</p>' + numbers(tiles)
+    yield findings_section(checked)
+    facts = list(dict.fromkeys(name for split in checked.splits for name in split))
+    rows = [[str(split.get(fact, "-")) for fact in facts] for split in checked.splits]
+    yield section("Splits", "", table(facts, rows))
+    yield classes_section(checked)
+    if checked.pixels:
+        pixel_rows = [[str(one[name]) for name in ("channels", "pixels", "mean", "std")] for one in checked.pixels]
+        yield section("Pixels", "Of all images.", table(["channels", "pixels", "mean", "deviation"], pixel_rows))
+    drawn = [
+        figure(jpeg(one.image, PICTURE_SIDE), f"{text(one.split)}: {text(one.file)}<br>{text(one.about)}")
+        for one in checked.pictures
+    ]
+    if drawn:
+        yield section("A sample with its annotations", "", grid(drawn, "pictures"))
+
+
+def findings_section(checked: Checked) -> str:
+    """What follows in training, kind by kind."""
+    parts = []
+    kinds = checked.findings.plain()
+    for effect in EFFECTS:
+        rows = [[kind["kind"], str(kind["count"]), where(kind)] for kind in kinds if kind["effect"] == effect]
+        if rows:
+            parts += [f"<h3>{effect}</h3>", table(["what", "number", "where, the first ones"], rows, "words")]
+    about = "Refused: training does not start, or stops there. Left out and changed: it goes on so. Noted: look at it."
+    return section("What was found", about, *(parts or ["<p>Nothing is wrong, left out or changed.</p>"]))
+
+
+def where(kind: dict[str, Any]) -> Cell:
+    """The first findings of a kind, in one cell, each on a line."""
+    lines = "<br>".join(text(str_of(one)[:LONGEST_PROBLEM]) for one in kind["first"])
+    return Cell(f'<td class="text">{lines}</td>')
+
+
+def classes_section(checked: Checked) -> str:
+    """Counts by class, with bars for the first split."""
+    columns = count_columns(checked)
+    first = next(((split, size) for _, split, size in columns), ("", ""))
+    largest = max([count for row in checked.classes if isinstance(count := count_of(row, *first), int)] + [1])
+    rows = []
+    for row in checked.classes:
+        count = count_of(row, *first)
+        share = count / largest if isinstance(count, int) else None
+        rows.append([row["class"], bar(share), *(str(count_of(row, *place)) for _, *place in columns)])
+    return section("Classes", "", table(["class", "", *(name for name, *_ in columns)], rows))
+
+
+def note_missing_classes(findings: Findings, classes: Iterable[dict[str, Any]], splits: Iterable[str]) -> None:
+    """Note the classes of which a split has nothing."""
+    for split in splits:
+        for row in classes:
+            if not row["counts"].get(split, {}).get("all"):
+                findings.add(
+                    "noted", f"class missing from {split}", "", f"{split} has nothing of {short(row['class'])}"
+                )
