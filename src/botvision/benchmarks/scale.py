@@ -23,7 +23,7 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from botvision.benchmarks.attention_layer import now
+from botvision.benchmarks.trial import now
 from botvision.models import create_model
 
 BACKWARD = 2 / 3
