@@ -30,8 +30,10 @@ from botvision.training.config import RunConfig
 from botvision.training.trainer import start
 
 SMALL: dict[str, Any] = {"depths": (1, 1, 1, 1), "width": 32, "input_size": 64}
-# All anchors and regions are in the losses: which ones are drawn otherwise depends on the process.
-EVERYTHING = {"rpn_samples": 100_000, "roi_samples": 10_000, "roi_foreground": 1.0, "proposals": (50, 50)}
+# All anchors and regions are in the losses: which ones are drawn otherwise depends on the process, and which ones NMS
+# leaves on the last digit of their scores.
+EVERYTHING = {"rpn_samples": 100_000, "roi_samples": 10_000, "roi_foreground": 1.0}
+EVERYTHING |= {"rpn_nms": 1.0, "proposals_before_nms": (10_000, 50), "proposals": (10_000, 50)}
 HEADS = {"fpn_channels": 16, "box_head_width": 32, "mask_head_width": 16, "mask_head_depth": 1, "head_norm": True}
 CASES = ("mask_rcnn-batch", "mask_rcnn-frozen", "mask_rcnn-group", "detr-batch", "classifier-batch", "classifier-group")
 BATCH, STEPS = 4, 10
