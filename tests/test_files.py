@@ -52,10 +52,29 @@ def test_a_table_is_continued_after_a_step(tmp_path):
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
-@pytest.mark.parametrize("content", [b"step,loss\n\xff,1\n", b"step,loss\none,1\n", b"loss\n1\n", b"step\n\x00\n"])
-def test_a_damaged_table_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        (b"2,0.5\r\n3,0.", "12"),  # torn
+        (b"2,0.5\r\n3", "12"),
+        (b"2,0.5\r\n" + bytes(4096), "12"),  # the last block was not on the disk yet
+        (b"2,0.5" + bytes(20) + b"\r\n3,0.5\r\n", "13"),
+        (b"\xff,1\r\n3,0.5\r\n", "13"),
+        (b"2,0.5,7\r\n3,0.5\r\none,0.5\r\n", "13"),
+    ],
+)
+def test_damaged_lines_of_a_table_are_left_out_with_a_warning(tmp_path, caplog, end, kept):
+    table = tmp_path / "metrics.csv"
+    table.write_bytes(b"step,loss\r\n1,0.5\r\n" + end)
+    continue_table(table, ("step", "loss"), 3)
+    with table.open(newline="") as file:
+        assert [(row["step"], row["loss"]) for row in csv.DictReader(file)] == [(step, "0.5") for step in kept]
+    assert str(table) in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", bytes(100), b"st", b"step,loss"])
+def test_a_table_without_a_whole_header_begins_again(tmp_path, content):
     table = tmp_path / "metrics.csv"
     table.write_bytes(content)
-    with pytest.raises(UserError, match=str(table)):
-        continue_table(table, ("step", "loss"), 2)
-    assert table.read_bytes() == content
+    continue_table(table, ("step", "loss"), 3)
+    assert table.read_bytes() == b"step,loss\r\n"

@@ -2,13 +2,14 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from botvision.checksum import damage_of
 from botvision.errors import UserError
 from botvision.files import why_unreadable
 
@@ -26,27 +27,56 @@ logger = logging.getLogger("botvision")
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint that a user means: the file itself, or the best one of a run folder, or else the last.
 
-    Of a run folder the last one is also taken where the best score is below 0.01. Which one it is, is logged.
+    Of a run folder the last one is also taken where the best score is below 0.01. A damaged one is named in a warning,
+    and the next one taken: the best, the last, then those before it. Which one it is, is logged.
 
     Raises:
-        UserError: neither is there, or it is damaged.
+        UserError: none is there, or all are damaged.
     """
     if path.is_file():
         return path
-    best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    found = [file for file in (best, last) if file.is_file()]
-    if not found:
+    best, *others = (path / "checkpoints" / "best.ckpt", *kept_checkpoints(path / "checkpoints"))
+    file, content = first_whole([best, *others])
+    if file is None or content is None:
         raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
-    content = read_checkpoint(found[0])
     step, score = content["step"], content.get("best", 0.0)
-    if found == [best, last] and score < LEAST_BEST:
-        done = read_checkpoint(last)["step"]
-        text = "%s (step %d) is used: the best score of the run, %.4f at step %d, is below %g"
-        logger.warning(text, last, done, score, step, LEAST_BEST)
-        return last
-    about = f", score {score:.4f}" if found[0] == best else ""
-    logger.info("%s (step %d%s) is used", found[0], step, about)
-    return found[0]
+    if file == best and score < LEAST_BEST:
+        last, content = first_whole(others)
+        if last and content:
+            text = "%s (step %d) is used: the best score of the run, %.4f at step %d, is below %g"
+            logger.warning(text, last, content["step"], score, step, LEAST_BEST)
+            return last
+    about = f", score {score:.4f}" if file == best else ""
+    logger.info("%s (step %d%s) is used", file, step, about)
+    return file
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Where the checkpoints of a run are, the newest first: last.ckpt, before.ckpt, before-2.ckpt and so on."""
+    numbered = sorted(folder.glob("before-*.ckpt"), key=lambda file: (len(file.name), file.name))
+    return [folder / "last.ckpt", folder / "before.ckpt", *numbered]
+
+
+def first_whole(files: Sequence[Path]) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """The first of some checkpoints that is there and whole, with its content; damaged ones are named in a warning.
+
+    Raises:
+        UserError: none is whole; the first one is named.
+    """
+    there = [file for file in files if file.is_file()]
+    problems: list[UserError] = []
+    for file in there:
+        try:
+            content = read_checkpoint(file)
+        except UserError as error:
+            problems.append(error)
+            continue
+        for problem in problems:
+            logger.warning("%s; %s (step %d) is used instead", problem, file, content["step"])
+        return file, content
+    if problems:
+        raise problems[0]
+    return None, None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -58,8 +88,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         "version"; and what a run needs to resume.
 
     Raises:
-        UserError: the file is damaged, or of another program.
+        OSError: the file cannot be opened.
+        UserError: it is damaged, or of another program.
     """
+    damage = damage_of(path)
+    if damage:
+        raise UserError(f"{path} is damaged: {damage}")
     try:
         with warnings.catch_warnings(action="ignore"):  # about foreign pickles; the error says what matters
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -16,6 +16,8 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """A full disk, a file over the limit of its size, a user's share of the disk used up."""
 NAMED = 8
 """Entries of a folder that a message names."""
+TEMPORARY = re.compile(r"\..*\.(\d{1,9})\.tmp(\..*)?", re.DOTALL)
+"""A name that :func:`whole_file` gives, with the number of its process."""
 TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*m")
 """A change of colour."""
 
@@ -36,10 +38,14 @@ def room_for(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to. It is renamed to ``path`` at the end, or removed after an error.
 
     The folder is created if needed. The temporary name keeps the suffix, which tells writers the format.
+
+    Args:
+        path: of the file.
+        durable: wait until the file is on the disk, so that it is there after a power failure too.
 
     Raises:
         UserError: no space is left for the file, or its folder is a file.
@@ -52,14 +58,46 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with room_for(path):
             yield temporary
+            if durable:
+                sync(temporary)
             temporary.replace(path)
+            if durable:
+                sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, or the names in a folder are."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of :func:`whole_file` below a folder whose processes have been killed."""
+    for file in folder.rglob(".*.tmp*"):
+        found = TEMPORARY.fullmatch(file.name)
+        if found and not is_alive(int(found[1])):
+            file.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether another process of this machine has the number; this process itself has only just been given it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return process != os.getpid()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
-    with whole_file(path) as temporary:
+    with whole_file(path, durable=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -90,18 +90,18 @@ class LinearTask(Trainable):
         if not self.scored:
             return None
         was_training = model.training
-        error = torch.cat(gather_or_raise(lambda: self.errors(model.eval()))).mean().item()
+        error = torch.cat(gather_or_raise(lambda: self.errors(model.eval(), on_image))).mean().item()
         model.train(was_training)
-        on_image(IMAGES, IMAGES)
         return Evaluation({"error": error}, {"val_error": error}, -error, f"error {error:.3f}", None)
 
-    def errors(self, model) -> torch.Tensor:
+    def errors(self, model, on_image) -> torch.Tensor:
         """The errors of this process's share of the samples."""
         share = own_share(range(IMAGES))
         indices = [share[place] for place in range(len(share))]
         answers = model(self.x[indices])
         self.dtypes.add(answers.dtype)
         self.buffers = model.norm.running_mean.tolist()
+        on_image(len(indices), len(indices))
         return (answers.float() - self.y[indices]).abs()
 
     def write_results(self, folder, evaluation, step):
@@ -140,10 +140,10 @@ def train(out: Path, mode: str) -> dict[str, Any]:
         bad = second and mode == "unreadable" and len(task.seen) == 5
         return collate(indices) | {"skipped": [("a.png", "cut off"), ("b.png", "cut off")] if bad else []}
 
-    def disturbed_errors(model):
+    def disturbed_errors(model, on_image):
         if second and mode == "answers":
             raise NotFiniteError("the answer is not finite")
-        return errors(model)
+        return errors(model, on_image)
 
     task.losses, task.collate, task.errors = disturbed_losses, disturbed_collate, disturbed_errors
     try:

@@ -3,7 +3,6 @@
 import json
 import platform
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from botvision.errors import UserError
 from botvision.training.config import RunConfig
-from botvision.training.run_folder import make_run_folder, numbered_folder, read_config, read_scores
+from botvision.training.run_folder import read_config, read_scores
 from botvision.training.trainer import start
 
 CONSOLE = Console(stderr=True)
@@ -87,6 +86,7 @@ def test_a_score_that_is_none_has_no_value(make_task, rows_of):
 def test_no_temporary_file_is_left(finished):
     files = sorted(str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file())
     assert [name for name in files if not name.startswith("tensorboard")] == [
+        "checkpoints/before.ckpt",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "config.yaml",
@@ -96,16 +96,6 @@ def test_no_temporary_file_is_left(finished):
         "evaluations.csv",
         "metrics.csv",
     ]
-
-
-def test_a_taken_folder_is_refused_and_a_default_one_gets_a_number(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "file").touch()
-    with pytest.raises(UserError, match=f"out: {tmp_path / 'taken'}"):
-        make_run_folder(tmp_path / "taken", "a/b")
-    assert [make_run_folder(None, "a/b") for _ in range(3)] == [Path("runs") / f"a-b{end}" for end in ("", "-2", "-3")]
-    assert numbered_folder(tmp_path / "taken") == tmp_path / "taken-2"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ REFUSED = 2
 """Exit status after an error that the user can fix."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as in shells."""
+TRY_AGAIN = 75
+"""Exit status where a scheduler's signal stopped a run: EX_TEMPFAIL of sysexits.h, "try again later". No shell, no
+Python and no signal ends with it, so that a scheduler can be told to start such jobs again (SLURM's RequeueExit)."""
 READER_GONE = 141
 """Exit status where nobody reads the output any more (SIGPIPE), as in shells."""
 
@@ -48,7 +51,8 @@ USAGE = "\n".join(
         "botvision: Bottleneck Transformers (BoTNet) for visual recognition\n",
         *(f"  botvision {name} {words}\n      {purpose}" for name, (_, words, purpose) in COMMANDS.items()),
         "  botvision paper context [--out DIR]\n      the paper's claim about far-apart things, on a processor",
-        "  botvision train --resume RUN [--steps N]\n      continue an interrupted run, or make a run longer",
+        "  botvision train --resume RUN [--steps N]\n      continue an interrupted run, or make a run longer; so does"
+        " the command that began it",
         "  botvision --install-completion\n      completion of commands and options in bash, zsh or fish",
         "\nhelp COMMAND lists its options, --version prints the version, --debug shows tracebacks.",
     ]

@@ -1,16 +1,19 @@
 """What commands print: results on standard output, progress and messages on standard error."""
 
 import json
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from botvision.cli.app import INTERRUPTED
+from botvision.cli.app import INTERRUPTED, TRY_AGAIN
 from botvision.device import first_process
 from botvision.progress import Reporter
+from botvision.training.signals import FROM_SCHEDULERS
 from botvision.training.trainable import OnImage
 from botvision.training.trainer import Outcome
 
@@ -23,6 +26,25 @@ def stderr() -> Console:
 def say(message: str) -> None:
     """Print a message on standard error, on one line, with names of files as they are."""
     stderr().print(message, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Around what a training run does before its first step: a scheduler's signal ends it with the status to try again.
+
+    There is nothing to save yet. The run itself takes the signals over while it trains.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(TRY_AGAIN)
+
+    numbers = [number for number in FROM_SCHEDULERS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -50,11 +72,11 @@ def report_run(outcome: Outcome, tables: Callable[[dict[str, Any]], Iterable[Any
     """Say how a training run ended, with its scores as JSON or as the tables that ``tables`` makes of them.
 
     Returns:
-        The exit status, 130 where the run was interrupted.
+        The exit status: 130 where the run was interrupted, 75 where a scheduler stopped it.
     """
     if outcome.stopped:
         say(f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}")
-        return INTERRUPTED
+        return TRY_AGAIN if outcome.requeue else INTERRUPTED
     scores = outcome.scores or {}
     print_results(scores, tables(scores) if scores else [], as_json=as_json)
     say(f"run: {outcome.folder}")

@@ -10,14 +10,16 @@ import yaml
 from cyclopts import App, Parameter
 
 from botvision.cli.fields import changed, chosen, flags, with_flags
-from botvision.cli.output import report_run, stderr
+from botvision.cli.output import leaving_at_once, report_run, stderr
 from botvision.cli.settings import APP_SETTINGS
+from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
 from botvision.experiments.paper import TABLES
 from botvision.tasks.registry import TASKS, task_of_run
 from botvision.training import trainer
 from botvision.training.config import RunConfig
+from botvision.training.run_name import OtherSettingsError
 
 USAGE = """\
 botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
@@ -76,7 +78,7 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
     """Train an experiment with some fields changed, or print its settings.
 
     Raises:
-        UserError: a value that its field cannot have, or ``--steps`` and ``--epochs`` together.
+        UserError: a value that its field cannot have, ``--steps`` with ``--epochs``, or a run of other settings.
     """
     given |= run_length(given)
     options = chosen(
@@ -87,8 +89,14 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
         content = {"experiment": name, "task": entry.task, **config.plain()}
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
-    task = TASKS[entry.task](config)
-    outcome = trainer.start(task, name, stderr())
+    with leaving_at_once():
+        task = TASKS[entry.task](config)
+        try:
+            outcome = trainer.start(task, name, stderr())
+        except OtherSettingsError as error:
+            advice = f"give another --out, or go on with it: botvision train --resume '{error.folder}'"
+            longer = " --epochs N, which makes it longer" if error.path[-1] in ("steps", "epochs") else ""
+            raise FieldError(error.path, f"{error.problem}; {advice}{longer}") from error
     return report_run(outcome, task.tables, as_json)
 
 
@@ -111,8 +119,10 @@ def resume(*, resume: Path, json: bool = False, **given: Any) -> int:  # noqa: A
         resume: The run folder.
         json: Print the final scores as JSON.
     """
-    task = task_of_run(resume, **run_length(given))
-    return report_run(trainer.resume(task, resume, stderr()), task.tables, json)
+    with leaving_at_once():
+        task = task_of_run(resume, **run_length(given))
+        outcome = trainer.resume(task, resume, stderr())
+    return report_run(outcome, task.tables, json)
 
 
 with_flags(resume, [flag for flag in flags(RunConfig, "Longer") if flag.name in ("steps", "epochs")])

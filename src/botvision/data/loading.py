@@ -6,7 +6,10 @@ they are read at any place (see `shards`), so every image comes once an epoch ov
 resumed run starts where it stopped without reading what came before.
 """
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
@@ -127,12 +130,26 @@ class Loader(DataLoader):
 
 
 def leave_process_group(worker: int) -> None:
-    """In a process that reads images: leave the process group of the run.
+    """In a process that reads images: leave the process group of the run, and ignore signals that are meant for it.
 
-    A terminal's Ctrl-C, `timeout` and schedulers send their signal to the whole group. The run answers it by finishing
-    its step, which it could not do without the processes that read for it.
+    A terminal's Ctrl-C and `timeout` send their signal to the whole group, SLURM to all processes of a job. The run
+    answers it by finishing its step, which it could not do without the processes that read for it. SIGTERM still ends
+    them where it comes from the run itself.
     """
     os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    run = multiprocessing.parent_process()
+    if run and hasattr(signal, "sigwaitinfo"):  # which says who sent a signal; macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, args=(run.pid,), daemon=True).start()
+
+
+def _end_with_parent(parent: int | None) -> None:
+    """End this process at a SIGTERM of its parent; others are ignored."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def training_loader(dataset: Dataset, batches: RunBatches, workers: int) -> DataLoader:

@@ -82,9 +82,7 @@ def train_detector(cell: Cell, folder: Path, device: torch.device) -> dict[str, 
     assert isinstance(config, DetectionExperiment)
     run = config.run.replace(out=out, seed=cell.seed, device=device.type)
     task = DetectionTask(config.replace(data=config.data.replace(data=data), run=run))
-    console = Console(quiet=True)
-    started = (out / "checkpoints" / "last.ckpt").exists()
-    outcome = trainer.resume(task, out, console) if started else trainer.start(task, name, console)
+    outcome = trainer.start(task, name, Console(quiet=True))
     if outcome.stopped or outcome.scores is None:
         raise UserError(f"{out} was stopped; the same command goes on with it")
     return {"score": outcome.scores["box"]["ap50"], "seconds": round(time.perf_counter() - begin, 1)}

@@ -10,7 +10,7 @@ from botvision.data import write_generated_coco
 from botvision.experiments.catalogue import DEMO
 from botvision.tasks.detection.predict import draw_beside_truth
 from botvision.tasks.detection.task import DetectionTask
-from botvision.training.run_folder import numbered_folder
+from botvision.training.run_name import numbered_folder
 from botvision.training.trainer import Outcome, start
 
 TRAIN_IMAGES, VAL_IMAGES = 800, 100

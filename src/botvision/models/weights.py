@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from botvision.checksum import damage_of
 from botvision.errors import UserError
 from botvision.files import why_unreadable
 from botvision.layers.tables import can_adapt
@@ -60,6 +61,9 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
         if is_name_of_weights(str(source)):
             return published_state_dict(str(source))
         raise UserError(f"weights file {path} does not exist")
+    damage = damage_of(path)
+    if damage:
+        raise UserError(f"{path} is damaged: {damage}")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file

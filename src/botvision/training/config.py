@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from botvision.configuration import Config, Count, CountOrZero, FieldError, NotNegative, Positive, Share, ShareBelow1
+from botvision.configuration import (
+    LARGEST_COUNT,
+    Config,
+    Count,
+    CountOrZero,
+    FieldError,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelow1,
+)
 
 SEEDS = 2**32
 """NumPy's generators take seeds below this."""
@@ -16,7 +26,8 @@ class RunConfig(Config):
     """How long, how often, and where."""
 
     out: Path | None = None
-    """Folder of the run; runs/<experiment> by default, with a number behind it where that is taken."""
+    """Folder of the run, which goes on where it is there already; by default runs/<experiment>, with a number behind it
+    where that is a run with other settings."""
     epochs: Positive = 12
     """Passes over the training images; where the experiment counts in steps, epochs given here replace them."""
     steps: Count | None = None
@@ -44,6 +55,8 @@ class RunConfig(Config):
     """Evaluate after so many steps, and at the end; by default once an epoch, at most 20 times a run."""
     save_every: Count = 500
     """Write checkpoints/last.ckpt after so many steps."""
+    keep_checkpoints: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 2
+    """Checkpoints kept beside the best one: last.ckpt, and older ones that count where it turns out to be damaged."""
     log_every: Count = 10
     """Write a line of metrics after so many steps."""
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import warnings
 from typing import Literal
 
@@ -13,6 +14,8 @@ from lightning_fabric.strategies import DDPStrategy
 from botvision.device import pick_device, process_counts, started_processes
 from botvision.errors import UserError
 from botvision.training.config import RunConfig
+from botvision.training.sharing import gather_or_raise
+from botvision.version import __version__
 
 
 def join(device: str) -> None:
@@ -59,6 +62,7 @@ def launch(run: RunConfig) -> Fabric:
     Raises:
         FieldError: the device is not there, or the batch cannot be divided over the devices.
         UserError: the processes cannot connect.
+        UserError: the processes have different versions of this package or of PyTorch.
     """
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
     device = pick_device(run.device)
@@ -66,6 +70,20 @@ def launch(run: RunConfig) -> Fabric:
     run.images_at_once(here * machines)  # an error comes before any process starts
     fabric = make_fabric(device, here, machines, "bf16-mixed" if run.precision == "bfloat16" else "32-true")
     connect(fabric)
+    check_versions()
     if run.threads:
         torch.set_num_threads(run.threads)
     return fabric
+
+
+def check_versions() -> None:
+    """Compare the versions of all processes.
+
+    Raises:
+        UserError: they differ; each version is named with its machine.
+    """
+    own = (f"botvision {__version__} with PyTorch {torch.__version__}", platform.node())
+    machines = dict(gather_or_raise(lambda: own))
+    if len(machines) > 1:
+        named = ", ".join(f"{version} on {machine}" for version, machine in sorted(machines.items()))
+        raise UserError(f"the processes of this run have different versions: {named}; install one on all machines")

@@ -1,12 +1,9 @@
-"""The folder of a run: where it is, what it was started with, and the scores of its last evaluation."""
+"""What is in the folder of a run: what it was started with, and the scores of its last evaluation."""
 
 import json
 import os
 import platform
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +12,12 @@ import lightning_fabric
 import torch
 import torchvision
 import yaml
-from filelock import FileLock, Timeout
 from yaml.composer import ComposerError
 from yaml.nodes import Node
 
-from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.files import read_file, write_text
 from botvision.training.config import ExperimentConfig
-from botvision.training.sharing import on_first_process
 from botvision.version import __version__
 
 LARGEST_CONFIG = 2**20
@@ -53,67 +47,6 @@ class RunRecord(NamedTuple):
     """Name of the task."""
     settings: dict[str, Any]
     """The sections of the task's configuration, not checked yet."""
-
-
-@contextmanager
-def lock_run(folder: Path, *, new: bool) -> Iterator[None]:
-    """Let no other run train in a folder meanwhile; the first of the processes of this run holds the lock for all.
-
-    The lock is the system's own, on an open file, so it ends with the process that holds it, however that ends.
-
-    Args:
-        folder: of the run.
-        new: after an error without a checkpoint, remove the folder: it cannot be resumed.
-
-    Raises:
-        UserError: another process trains in it.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-
-    def acquire() -> None:
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise UserError(f"{folder} is being trained by another process") from error
-
-    on_first_process(acquire)
-    try:
-        yield
-    except BaseException:
-        if new and lock.is_locked and not (folder / "checkpoints" / "last.ckpt").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        if lock.is_locked:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-
-
-def make_run_folder(wanted: Path | None, name: str) -> Path:
-    """Make the folder of a new run: the wanted one, or runs/<name>, with a number added if that is taken.
-
-    Raises:
-        FieldError: the wanted one is not empty.
-    """
-    if wanted is None:
-        return numbered_folder(Path("runs") / name.replace("/", "-"))
-    if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-        raise FieldError(("out",), f"{wanted} is taken; choose another folder, or resume the run in it")
-    wanted.mkdir(parents=True, exist_ok=True)
-    return wanted
-
-
-def numbered_folder(base: Path) -> Path:
-    """Make ``base``, or ``base-2``, ``base-3`` and so on if the ones before exist."""
-    number = 1
-    while True:
-        folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def describe_run(folder: Path, name: str, task: str, experiment: ExperimentConfig) -> None:

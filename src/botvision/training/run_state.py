@@ -16,7 +16,9 @@ from botvision.training.checkpoint import Checkpoints
 from botvision.training.curves import draw_curves
 from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
-from botvision.training.sharing import on_first_process
+from botvision.training.run_folder import read_evaluation
+from botvision.training.sharing import StopFlag, StoppedError, on_first_process
+from botvision.training.signals import StopSignals
 from botvision.training.skipped_images import SkippedImages
 from botvision.training.synced_norm import synchronised
 from botvision.training.trainable import Evaluation, Trainable
@@ -67,6 +69,7 @@ class RunState:
         self.images_at_once = run.images_at_once(fabric.world_size)
         self.batches_per_step = run.batch_size // (self.images_at_once * fabric.world_size)
         self.step = content["step"] if content else 0
+        self.evaluated = evaluated_step(content, folder) if content else 0
         self.best = content["best"] if content else float("-inf")
         self.scores: dict[str, Any] | None = None
         counts = content["skipped"] if content else {}
@@ -74,8 +77,12 @@ class RunState:
         self.prepare_network(model)
         if content:
             self.load(content)
-        self.checkpoints = Checkpoints(folder / "checkpoints", self.step)
-        self.metrics = Metrics(folder, task, self.step, writes=fabric.is_global_zero)
+        in_doubt = self.evaluated < self.step
+        self.checkpoints = Checkpoints(folder / "checkpoints", run.keep_checkpoints, self.step, in_doubt=in_doubt)
+        if fabric.is_global_zero and content and not self.checkpoints.has_best():
+            self.best = float("-inf")
+        line = content.get("line") if content else None
+        self.metrics = Metrics(folder, task, self.step, self.evaluated, line, writes=fabric.is_global_zero)
         self.console = console if fabric.is_global_zero else Console(quiet=True)
         self.reporter = Reporter(self.console)
 
@@ -103,10 +110,16 @@ class RunState:
             self.average.model.load_state_dict(content["ema_state_dict"])
 
     def content(self) -> dict[str, Any]:
-        """The run as it is now, as a checkpoint."""
+        """The run as it is now, as a checkpoint.
+
+        The step says which images come next and at which learning rate, and random numbers follow from it and the seed
+        of the run; so nothing of them is in it, and it serves any number of processes.
+        """
         content = {
             "botvision": self.task.describe(),
             "step": self.step,
+            "evaluated": self.evaluated,
+            "line": self.metrics.line,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
@@ -127,40 +140,54 @@ class RunState:
             on_first_process(lambda: self.checkpoints.save_last(self.content()))
             self.checkpoints.step = self.step  # on the other processes too
 
-    def evaluate(self) -> None:
+    def evaluate(self, signals: StopSignals) -> None:
         """Score the network as it is now in the run's precision, and record the scores; do nothing without evaluation.
 
         Raises:
             NotFiniteError: its weights, or its answers, are infinite or NaN.
+            StoppedError: a process was asked to stop.
         """
-        started = time.perf_counter()
+        started, stop = time.perf_counter(), StopFlag()
+
+        def on_image(done: int, total: int) -> None:
+            self.reporter.show("evaluating, image", done, total)
+            if stop.is_raised(signals.asked):
+                raise StoppedError(f"stopped in the evaluation after step {self.step}")
+
         model = self.average.model if self.average else self.model
         share_buffers(model)
         check_weights(model)  # a detector with such weights finds nothing, and would only score badly
         with self.fabric.autocast():
-            evaluation = self.task.evaluate(
-                model,
-                self.images_at_once,
-                lambda done, total: self.reporter.show("evaluating, image", done, total),
-            )
+            evaluation = self.task.evaluate(model, self.images_at_once, on_image)
         if evaluation is not None:
             self.scores = evaluation.scores
+        self.evaluated = self.step
         on_first_process(lambda: self.record(evaluation, started))
 
     def record(self, evaluation: Evaluation | None, started: float) -> None:
-        """Write what an evaluation found, and keep the checkpoint as the best one if it is. On the first process."""
+        """Write what an evaluation found, and keep the network as the best one if it is. On the first process.
+
+        A run that is killed meanwhile evaluates again, because ``last.ckpt`` is the last to say that it has.
+        """
         if evaluation is not None and evaluation.best > self.best:
             self.best = evaluation.best
-            self.checkpoints.save_last(self.content())  # again: a resumed run has to know the best score
-            self.checkpoints.copy_to_best()
+            self.checkpoints.save_best(self.content())
         self.checkpoints.confirm()
         if evaluation is not None:
             pictures = self.task.draw_results(self.folder / "pictures" / f"step-{self.step}", evaluation)
             self.metrics.show_pictures(self.step, pictures)
             self.metrics.write_scores(self.step, evaluation.columns, time.perf_counter() - started)
             draw_curves(self.folder)
-            self.task.write_results(self.folder / "eval", evaluation, self.step)  # last: now it is complete
+            self.task.write_results(self.folder / "eval", evaluation, self.step)
             self.console.print(f"step {self.step}: {evaluation.text}", highlight=False, soft_wrap=True)
+        self.checkpoints.save_last(self.content())
+
+
+def evaluated_step(content: dict[str, Any], folder: Path) -> int:
+    """The step of the last evaluation that is complete, by a checkpoint; earlier versions did not write it there."""
+    if "evaluated" in content:
+        return content["evaluated"]
+    return min(content["step"], read_evaluation(folder).get("step", 0))
 
 
 def share_buffers(model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """What the processes of a run do together; each function also works where there is only one process."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,10 @@ from torch.utils.data import Dataset, Subset
 from botvision.errors import NotFiniteError, UserError
 
 T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """A signal asked a run to stop, inside an evaluation; it is made up when the run goes on."""
 
 
 def on_first_process(function: Callable[[], T]) -> T:
@@ -52,18 +57,44 @@ def gather_or_raise(function: Callable[[], T]) -> list[T]:
     Without it, a process that fails would leave the others waiting for its results.
 
     Raises:
-        UserError: the function raised one, on any process; all raise it, as a NotFiniteError if it was one.
+        UserError: the function raised one, or an OSError, on any process; all raise it, as a NotFiniteError if it was
+            one.
+        StoppedError: the function raised it on any process.
     """
     if not dist.is_initialized():
         return [function()]
-    own: tuple[Any, str | None, bool]
+    own: tuple[Any, str | None, type[Exception]]
     try:
-        own = (function(), None, False)
-    except UserError as error:
-        own = (None, str(error), isinstance(error, NotFiniteError))
+        own = (function(), None, UserError)
+    except (UserError, OSError, StoppedError) as error:
+        kinds = (kind for kind in (NotFiniteError, StoppedError) if isinstance(error, kind))
+        own = (None, str(error), next(kinds, UserError))
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, own)
-    for _, message, not_finite in everyone:
+    for _, message, kind in everyone:
         if message is not None:
-            raise (NotFiniteError if not_finite else UserError)(message)
+            raise kind(message)
     return [result for result, _, _ in everyone]
+
+
+class StopFlag:
+    """A flag that each process can raise, and all see, without waiting for each other as in a collective call."""
+
+    KEY = "stop"
+
+    def __init__(self) -> None:
+        self.store: dist.TCPStore | None = None
+        if dist.is_initialized():
+            host, is_first = os.environ["MASTER_ADDR"], dist.get_rank() == 0
+            if is_first:
+                self.store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # on any free port
+            port = on_first_process(lambda: self.store.port if self.store else 0)
+            self.store = self.store or dist.TCPStore(host, port, is_master=False, wait_for_workers=False)
+
+    def is_raised(self, own: bool) -> bool:
+        """Raise the flag if ``own`` is true; returns whether a process has raised it."""
+        if self.store is None:
+            return own
+        if own:
+            self.store.set(self.KEY, "1")
+        return self.store.check([self.KEY])

@@ -92,7 +92,10 @@ class Trainable(ABC):
         """Called after each optimiser step (1 is the first), for example to update a teacher."""
 
     def evaluate(self, model: nn.Module, batch_size: int, on_image: OnImage) -> Evaluation | None:
-        """Score a network on the validation images; None where the task has no evaluation."""
+        """Score a network on the validation images; None where the task has no evaluation.
+
+        ``on_image`` can raise: where several processes evaluate, it is called inside ``sharing.gather_or_raise``.
+        """
         return None
 
     def write_results(self, folder: Path, evaluation: Evaluation, step: int) -> None:  # noqa: B027 (optional)

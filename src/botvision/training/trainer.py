@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
@@ -13,21 +14,17 @@ from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.configuration import FieldError
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
+from botvision.files import remove_leftovers
 from botvision.models import read_state_dict
 from botvision.models.named_weights import is_name_of_weights
-from botvision.training.checkpoint import recover_last
+from botvision.training.checkpoint import recover
 from botvision.training.memory import check_memory
 from botvision.training.processes import launch
-from botvision.training.run_folder import (
-    describe_run,
-    lock_run,
-    make_run_folder,
-    read_config,
-    read_scores,
-    write_config,
-)
-from botvision.training.run_state import BatchBox, RunState
-from botvision.training.sharing import on_first_process
+from botvision.training.run_folder import describe_run, read_config, read_scores, write_config
+from botvision.training.run_lock import RunLock
+from botvision.training.run_name import open_run, remove_if_lost
+from botvision.training.run_state import BatchBox, RunState, evaluated_step
+from botvision.training.sharing import StoppedError, gather_or_raise, on_first_process
 from botvision.training.signals import StopSignals
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
@@ -43,27 +40,29 @@ class Outcome(NamedTuple):
     """A signal ended it early; it can be resumed."""
     scores: dict[str, Any] | None
     """Of the last evaluation; None if there was none."""
+    requeue: bool = False
+    """The signal came from a scheduler, so that the run is to be started again."""
 
 
 def start(task: Trainable, name: str, console: Console) -> Outcome:
-    """Train from the first step in a new run folder; ``name`` is that of the experiment.
+    """Train an experiment, ``name``, in its folder: from the first step, or on from the last checkpoint of this run.
 
     Raises:
-        UserError: weights or settings that the user can fix; there is no run folder then.
+        OtherSettingsError: the folder has a run with other settings.
+        UserError: weights or settings that the user can fix; a run that had not begun leaves no folder then.
     """
-    run = task.experiment.run
+    run, kind = task.experiment.run, task.describe()["task"]
     fabric = launch(run)
-    torch.manual_seed(run.seed)
-    model = task.make_model()
-    if run.weights:
-        report = task.load_weights(model, initial_weights(run.weights))
-        if fabric.is_global_zero:
-            console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
-    check_memory(task, model, fabric)
-    folder = on_first_process(lambda: make_run_folder(run.out, name))
-    with lock_run(folder, new=True):
-        on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
-        return fit(RunState(task, model, folder, None, fabric, console))
+    with RunLock() as lock:
+        folder = on_first_process(lambda: open_run(run.out, name, kind, task.experiment, lock))
+        if on_first_process(lambda: tidy(folder, run.keep_checkpoints)):
+            return go_on(task, folder, fabric, console)
+        try:
+            return begin(task, name, folder, fabric, console)
+        except BaseException:
+            if fabric.is_global_zero:
+                remove_if_lost(folder)
+            raise
 
 
 def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
@@ -73,33 +72,61 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
 
     Raises:
         FieldError: the run has done more steps than the task asks for.
-        UserError: no checkpoint, a damaged one, one of another model, or a run that another process is training.
+        UserError: no checkpoint, damaged ones, one of another model, or a run that another process is training.
     """
-    fabric = launch(task.experiment.run)
+    run = task.experiment.run
+    fabric = launch(run)
+    with RunLock() as lock:
+        on_first_process(lambda: lock.take(folder))
+        if not on_first_process(lambda: tidy(folder, run.keep_checkpoints)):
+            last = folder / "checkpoints" / "last.ckpt"
+            raise UserError(f"{last} is missing: the run ended before it; the command that began the run begins again")
+        return go_on(task, folder, fabric, console)
+
+
+def tidy(folder: Path, keep: int) -> bool:
+    """Remove what killed processes left in a run folder; gives whether it has a checkpoint, now ``last.ckpt``."""
+    remove_leftovers(folder)
+    return recover(folder / "checkpoints", keep)
+
+
+def begin(task: Trainable, name: str, folder: Path, fabric: Fabric, console: Console) -> Outcome:
+    """Train from the first step."""
+    run = task.experiment.run
+    torch.manual_seed(run.seed)
+    model = task.make_model()
+    if run.weights:
+        report = task.load_weights(model, initial_weights(run.weights))
+        if fabric.is_global_zero:
+            console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
+    check_memory(task, model, fabric)
+    on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
+    return fit(RunState(task, model, folder, None, fabric, console))
+
+
+def go_on(task: Trainable, folder: Path, fabric: Fabric, console: Console) -> Outcome:
+    """Train on from the last checkpoint; a complete run is left as it is."""
     last = folder / "checkpoints" / "last.ckpt"
-    with lock_run(folder, new=False):
-        on_first_process(lambda: recover_last(last.parent))
-        if not last.is_file():
-            raise UserError(f"{last} is missing: the run ended before its first checkpoint; start a new run")
-        content = read_checkpoint(last)
-        expected = {part: value for part, value in task.describe().items() if part != "version"}
-        if any(content["botvision"].get(part) != value for part, value in expected.items()):
-            raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
-        done, steps = content["step"], task.experiment.run.total_steps(task.images)
-        if done > steps:
-            length = "steps" if task.experiment.run.steps else "epochs"
-            raise FieldError(("run", length), f"should be {done} steps or more, which {folder} has done, got {steps}")
-        scores = read_scores(folder, done) if done == steps else None
-        if scores is not None:
-            if fabric.is_global_zero:
-                console.print(f"{folder} is complete: {done} of {steps} steps", highlight=False, soft_wrap=True)
-            return Outcome(folder, done, False, scores)
-        model = task.make_model()
-        check_memory(task, model, fabric)
-        state = RunState(task, model, folder, content, fabric, console)
-        record = read_config(folder)
-        on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
-        return fit(state)
+    content = read_checkpoint(last)
+    expected = {part: value for part, value in task.describe().items() if part != "version"}
+    if any(content["botvision"].get(part) != value for part, value in expected.items()):
+        raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
+    done, steps = content["step"], task.experiment.run.total_steps(task.images)
+    if done > steps:
+        length = "steps" if task.experiment.run.steps else "epochs"
+        raise FieldError(("run", length), f"should be {done} steps or more, which {folder} has done, got {steps}")
+    scores = read_scores(folder, done) if done == steps == evaluated_step(content, folder) else None
+    how = "is complete" if scores is not None else "goes on"
+    if fabric.is_global_zero:
+        console.print(f"{folder} {how}: {done} of {steps} steps", highlight=False, soft_wrap=True)
+    if scores is not None:
+        return Outcome(folder, done, False, scores)
+    model = task.make_model()
+    check_memory(task, model, fabric)
+    state = RunState(task, model, folder, content, fabric, console)
+    record = read_config(folder)
+    on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
+    return fit(state)
 
 
 def fit(state: RunState) -> Outcome:
@@ -108,7 +135,7 @@ def fit(state: RunState) -> Outcome:
     Raises:
         NotFiniteError: a loss or the weights are infinite or NaN; ``last.ckpt`` is the last good one.
         UserError: the memory is too small, the disk is full, or images cannot be read.
-        KeyboardInterrupt: a second signal.
+        KeyboardInterrupt: a second Ctrl-C.
     """
     if state.fabric.is_global_zero:
         state.task.announce(state.folder)
@@ -116,6 +143,7 @@ def fit(state: RunState) -> Outcome:
     try:
         with signals, state.reporter:
             stopped = train(state, signals)
+            requeue = stopped and any(gather_or_raise(lambda: signals.requeue))
     except NotFiniteError as error:
         if state.fabric.is_global_zero:
             state.checkpoints.withdraw()
@@ -127,23 +155,28 @@ def fit(state: RunState) -> Outcome:
             "fewer: gradients then accumulate to the same batch_size"
         ) from error
     except RuntimeError as error:
-        if signals.asked:  # a second signal ended a process that reads images for an evaluation
+        if not signals.asked:
+            raise
+        if not signals.requeue:  # a second signal ended a process that reads images for an evaluation
             raise KeyboardInterrupt from error
-        raise
+        stopped = requeue = True  # another process of the run has gone already
     finally:
         state.metrics.close()
-    return Outcome(state.folder, state.step, stopped, state.scores)
+    return Outcome(state.folder, state.checkpoints.step if stopped else state.step, stopped, state.scores, requeue)
 
 
 def train(state: RunState, signals: StopSignals) -> bool:
-    """The loop over the steps that are left, and the evaluation at the end; returns whether a signal stopped it."""
+    """The loop over the steps that are left, with the evaluations; returns whether a signal stopped it."""
     task, run, metrics = state.task, state.task.experiment.run, state.metrics
     evaluation_interval = run.evaluation_interval(task.images)
     step_losses = StepLosses(task.columns, state.fabric.device)
     batches = training_batches(state)
 
-    if state.step >= state.steps:  # a resumed run that lacks only its last evaluation
-        state.evaluate()
+    def evaluates(step: int) -> bool:
+        return step % evaluation_interval == 0 or step == state.steps
+
+    if evaluates(state.step) and state.evaluated < state.step and stops_in_evaluation(state, signals):  # now due
+        return True
 
     for step in range(state.step + 1, state.steps + 1):
         state.set_rate(task.rate(step - 1, state.steps))
@@ -159,8 +192,7 @@ def train(state: RunState, signals: StopSignals) -> bool:
         task.after_step(state.model, step)
         state.step = step
 
-        evaluates = step % evaluation_interval == 0 or step == state.steps
-        saves = evaluates or step % run.save_every == 0
+        saves = evaluates(step) or step % run.save_every == 0
         logs = step % run.log_every == 0 or step == state.steps
         step_losses.end_step(step, stop=signals.asked, failed=state.skipped.problem is not None)
         stops = judge(state, step_losses, wait=saves or logs)  # raises where a loss is not finite
@@ -169,12 +201,21 @@ def train(state: RunState, signals: StopSignals) -> bool:
         state.reporter.show("training, step", step, state.steps, metrics.progress())
         if saves:
             state.save()
-        if evaluates:
-            state.evaluate()
-        if stops and step < state.steps:
+        if stops:
             judge(state, step_losses, wait=True)
             state.save()
             return True
+        if evaluates(step) and stops_in_evaluation(state, signals):
+            return True
+    return False
+
+
+def stops_in_evaluation(state: RunState, signals: StopSignals) -> bool:
+    """Evaluate; returns whether a signal stopped it, so that it is due when the run goes on."""
+    try:
+        state.evaluate(signals)
+    except StoppedError:
+        return True
     return False
 
 

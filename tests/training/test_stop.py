@@ -1,0 +1,133 @@
+"""Signals stop a run with a checkpoint, also inside an evaluation, and what was due then is made up."""
+
+import multiprocessing
+import os
+import signal
+import sys
+
+import pytest
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader, Dataset
+
+from botvision.checkpoint import read_checkpoint
+from botvision.data.loading import evaluation_loader, leave_process_group
+from botvision.training.signals import StopSignals
+from botvision.training.trainer import start
+
+CONSOLE = Console(stderr=True)
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+
+
+def send(number):
+    return lambda *_: os.kill(os.getpid(), number)
+
+
+def end_of(folder, rows_of):
+    """What must not depend on interruptions."""
+    checkpoints = [read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for name in ("last", "best")]
+    weights = [value.tolist() for content in checkpoints for value in content["state_dict"].values()]
+    steps = [(content["step"], content["best"], content["evaluated"]) for content in checkpoints]
+    tables = [
+        [[row[name] for name in columns] for row in rows_of(folder, table)]
+        for table, columns in (("metrics", ("step", "lr", "loss", "error")), ("evaluations", ("step", "val_error")))
+    ]
+    return weights, steps, tables, (folder / "eval" / "metrics.json").read_text()
+
+
+@pytest.fixture
+def uninterrupted(make_task, tmp_path, rows_of):
+    return end_of(start(make_task(log_every=2, out=tmp_path / "whole"), "linear", CONSOLE).folder, rows_of)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_run_after_its_step(make_task, in_batch, rows_of, uninterrupted, number):
+    task = make_task(log_every=2)
+    in_batch(task, 3, send(number))
+    outcome = start(task, "linear", CONSOLE)
+    assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, 3, number != signal.SIGINT)
+    assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("evaluation", [1, 2])  # in between, and the last one
+def test_a_signal_in_an_evaluation_stops_it_and_it_is_made_up(make_task, rows_of, uninterrupted, number, evaluation):
+    task = make_task(log_every=2)
+    evaluate, calls = task.evaluate, []
+
+    def disturbed(model, batch_size, on_image):
+        calls.append(1)
+        if len(calls) == evaluation:
+            send(number)()
+            on_image(1, 24)
+            raise AssertionError("the evaluation went on")
+        return evaluate(model, batch_size, on_image)
+
+    task.evaluate = disturbed
+    outcome = start(task, "linear", CONSOLE)
+    step = 3 if evaluation == 1 else 5
+    assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, step, number != signal.SIGINT)
+    assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
+
+
+@pytest.mark.parametrize("part", ["evaluate", "write_results", "draw_results"])
+@pytest.mark.parametrize("evaluation", [1, 2])
+def test_an_evaluation_that_failed_is_made_up(make_task, tmp_path, rows_of, uninterrupted, part, evaluation):
+    task = make_task(log_every=2)
+    original, calls = getattr(task, part), []
+
+    def fails(*arguments):
+        calls.append(1)
+        if len(calls) == evaluation:
+            raise OSError("the disk is gone")
+        return original(*arguments)
+
+    setattr(task, part, fails)
+    with pytest.raises(OSError, match="the disk is gone"):
+        start(task, "linear", CONSOLE)
+    assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
+
+
+def test_schedulers_may_repeat_their_signals_and_a_second_ctrl_c_stops_at_once():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with StopSignals() as signals:
+        for number in [*SIGNALS[1:], *SIGNALS[1:]]:
+            send(number)()
+        assert (signals.asked, signals.requeue) == (True, True)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)()
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            send(signal.SIGHUP)()
+            assert not signals.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Numbers(Dataset):
+    """Of the process that reads, which gets signals of itself while it does, as SLURM sends them to all processes."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int):
+        for number in SIGNALS if sys.platform == "linux" else (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        return torch.tensor([os.getpid()]), {}
+
+
+def test_a_process_that_reads_ignores_signals_to_the_run_and_ends_at_its_word():
+    loader = evaluation_loader(Numbers(), 1, 1)
+    readers = [int(batch["images"]) for batch in loader]
+    assert len(readers) == 3 and readers[0] != os.getpid()
+    iterator = iter(DataLoader(Numbers(), 1, num_workers=1, worker_init_fn=leave_process_group, collate_fn=list))
+    next(iterator)
+    (child,) = multiprocessing.active_children()
+    child.terminate()
+    child.join(30)
+    assert not child.is_alive()
