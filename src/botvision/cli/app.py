@@ -92,8 +92,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         message = message_of(error)
         if debug or message is None:
             raise
-        print(f"botvision: {message}", file=sys.stderr)
+        if tells(error):
+            print(f"botvision: {message}", file=sys.stderr)
         sys.exit(REFUSED)
+
+
+def tells(error: Exception) -> bool:
+    """Whether this process prints an error: of several processes that all have it, the first one alone does."""
+    if "torch" not in sys.modules:  # the command does not exist, or the like
+        return True
+    from botvision.device import first_process  # here, because they import PyTorch
+    from botvision.training.sharing import is_told_by_first
+
+    return first_process() or not is_told_by_first(error)
 
 
 def run(words: list[str]) -> int:

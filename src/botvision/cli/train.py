@@ -18,6 +18,10 @@ from botvision.experiments.paper import TABLES
 from botvision.tasks.registry import TASKS, task_of_run
 from botvision.training import trainer
 from botvision.training.config import RunConfig
+from botvision.training.connection import connect
+from botvision.training.processes import connect_processes
+from botvision.training.run_folder import read_config
+from botvision.training.sharing import on_every_process
 
 USAGE = """\
 botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
@@ -87,7 +91,8 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
         content = {"experiment": name, "task": entry.task, **config.plain()}
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
-    task = TASKS[entry.task](config)
+    connect_processes(config.run)
+    task = on_every_process(lambda: TASKS[entry.task](config))  # which finds the data
     outcome = trainer.start(task, name, stderr())
     return report_run(outcome, task.tables, as_json)
 
@@ -111,8 +116,17 @@ def resume(*, resume: Path, json: bool = False, **given: Any) -> int:  # noqa: A
         resume: The run folder.
         json: Print the final scores as JSON.
     """
-    task = task_of_run(resume, **run_length(given))
+    connect(device_of(resume))
+    task = on_every_process(lambda: task_of_run(resume, **run_length(given)))
     return report_run(trainer.resume(task, resume, stderr()), task.tables, json)
+
+
+def device_of(folder: Path) -> str:
+    """The device of a run; where its folder cannot be read, auto: the processes say so once they are connected."""
+    try:
+        return str(read_config(folder).settings["run"]["device"])
+    except (UserError, LookupError, TypeError):
+        return "auto"
 
 
 with_flags(resume, [flag for flag in flags(RunConfig, "Longer") if flag.name in ("steps", "epochs")])

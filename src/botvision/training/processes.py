@@ -1,36 +1,70 @@
 """The processes of a run, started by Lightning Fabric, torchrun or SLURM."""
 
 import logging
+import math
 import warnings
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from botvision.device import pick_device, process_counts
+from botvision.configuration import FieldError
+from botvision.device import process_counts, started_by_launcher
 from botvision.training.config import RunConfig
+from botvision.training.connection import connect
+from botvision.training.sharding import shard_losses
 
 
 def launch(run: RunConfig) -> Fabric:
     """Start the processes of a run, one for each device, and connect them.
 
     Raises:
-        FieldError: the device is not there, or the batch cannot be divided over the devices.
+        FieldError: the device is not there, the batch cannot be divided over the devices, or weights cannot be shared.
+        UserError: the processes cannot be connected.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
-    device = pick_device(run.device)
+    device = connect_processes(run)
     here, machines = process_counts(device)
-    run.images_at_once(here * machines)  # an error comes before any process starts
+    world = here * machines
+    check(run, world)  # an error comes before Fabric starts any process
     fabric = Fabric(
         accelerator=device.type,
         devices=here,
         num_nodes=machines,
-        strategy=DDPStrategy(find_unused_parameters=True) if here * machines > 1 else "auto",
+        strategy=strategy(run, world) if world > 1 else "auto",
         precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
     )
     fabric.launch()
     if run.threads:
         torch.set_num_threads(run.threads)
     return fabric
+
+
+def connect_processes(run: RunConfig) -> torch.device:
+    """Connect the processes that torchrun or SLURM started, if there are as many as the settings of the run allow.
+
+    Raises:
+        FieldError, UserError: as :func:`launch`.
+    """
+    if started_by_launcher():
+        check(run, math.prod(process_counts(torch.device("cpu"))))  # whatever the device is
+    return connect(run.device)
+
+
+def check(run: RunConfig, world: int) -> None:
+    """Raise a FieldError for settings that do not fit the number of processes."""
+    run.images_at_once(world)
+    if run.strategy == "fsdp" and world == 1:
+        raise FieldError(
+            ("strategy",), "fsdp needs several processes (torchrun --nproc-per-node), there is one; take ddp"
+        )
+
+
+def strategy(run: RunConfig, world: int) -> Strategy:
+    """How the processes hold the weights and exchange gradients."""
+    if run.strategy == "fsdp":
+        return ModelParallelStrategy(shard_losses, data_parallel_size=world, tensor_parallel_size=1)
+    # All processes make the same buffers: batch norms are synchronised.
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
