@@ -5,6 +5,7 @@ import os
 import torch
 
 from botvision.configuration import FieldError
+from botvision.errors import UserError
 
 
 def first_process() -> bool:
@@ -15,21 +16,32 @@ def first_process() -> bool:
     return True
 
 
+def started_by_launcher() -> bool:
+    """Whether torchrun or SLURM started this process, as one of several perhaps."""
+    return "LOCAL_WORLD_SIZE" in os.environ or {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys()
+
+
 def process_counts(device: torch.device) -> tuple[int, int]:
-    """Processes on each machine, and machines: as torchrun or SLURM started them, else one for each GPU here."""
-    return started_processes() or (max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1)
+    """Processes on each machine, and machines: as torchrun or SLURM started them, else one for each GPU here.
 
-
-def started_processes() -> tuple[int, int] | None:
-    """Processes on each machine, and machines, that torchrun or SLURM started; None where neither did."""
+    Raises:
+        UserError: not as many processes on each machine.
+    """
     environ = os.environ
+    if not started_by_launcher():
+        return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1
     if "LOCAL_WORLD_SIZE" in environ:
-        here = int(environ["LOCAL_WORLD_SIZE"])
-        return here, int(environ["WORLD_SIZE"]) // here
-    if "SLURM_NTASKS" in environ and "SLURM_PROCID" in environ:
-        machines = int(environ.get("SLURM_NNODES", 1))
-        return int(environ["SLURM_NTASKS"]) // machines, machines
-    return None
+        here, world = int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
+        machines = max(1, world // here)
+    else:
+        machines, world = int(environ.get("SLURM_NNODES", 1)), int(environ["SLURM_NTASKS"])
+        here = world // machines
+    if here * machines != world:
+        raise UserError(
+            f"{world} processes cannot be divided over machines of {here}; start as many on each machine "
+            "(torchrun --nproc-per-node, SLURM's --ntasks-per-node)"
+        )
+    return here, machines
 
 
 def pick_device(name: str) -> torch.device:

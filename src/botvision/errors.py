@@ -16,7 +16,12 @@ class UserError(ValueError):
 
     An error raised in a DataLoader worker reaches the main process with the worker's traceback as its text; only
     the last line of it, the message itself, is kept.
+
+    Attributes:
+        is_shared: all processes of a run raise it, so that the first one alone prints it.
     """
+
+    is_shared = False
 
     def __init__(self, message: str) -> None:
         if "Original Traceback" in message:

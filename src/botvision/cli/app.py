@@ -5,7 +5,6 @@
 
 import logging
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -102,16 +101,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         message = message_of(error)
         if debug or message is None:
             raise
-        print(f"botvision{of_several()}: {message}", file=sys.stderr)
+        if tells(error):
+            print(f"botvision: {message}", file=sys.stderr)
         sys.exit(REFUSED)
 
 
-def of_several() -> str:
-    """Which process of a run on several this is: one of them alone may not see the data."""
-    rank, world = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
-    if world is None:
-        rank, world = (os.environ.get(name) for name in ("SLURM_PROCID", "SLURM_NTASKS"))
-    return f", process {rank} of {world} on {platform.node()}" if rank and world and int(world) > 1 else ""
+def tells(error: Exception) -> bool:
+    """Whether this process prints an error: of several processes that all have it, the first one alone does."""
+    if "torch" not in sys.modules:  # the command does not exist, or the like
+        return True
+    from botvision.device import first_process  # here, because they import PyTorch
+    from botvision.training.sharing import is_told_by_first
+
+    return first_process() or not is_told_by_first(error)
 
 
 def run(words: list[str]) -> int:

@@ -8,13 +8,14 @@ from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
 from botvision.tasks.base import EvalOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
-from botvision.training.processes import join
+from botvision.training.connection import connect
+from botvision.training.sharing import on_every_process
 
 
 def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of eval_options)
     """Evaluate a checkpoint: COCO's numbers of a detector, accuracy and calibration of a classifier.
 
-    Under torchrun or srun the processes share the images.
+    Processes that torchrun or SLURM started share the images; the scores are those of one process.
 
     Args:
         checkpoint: A checkpoint, or a run folder (its best checkpoint).
@@ -23,12 +24,12 @@ def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any
             joined by "::", such as shards/train-{000000..000009}.tar::shards/val-000000.tar.
         json: Print the scores as JSON.
     """
-    file = checkpoint_of(checkpoint)
-    task = task_of_checkpoint(file)
+    connect(given.get("device", "auto"))
+    file = on_every_process(lambda: checkpoint_of(checkpoint))
+    task = on_every_process(lambda: task_of_checkpoint(file))
     options = chosen(task.eval_options, given, task.name)
     if options.out is None and checkpoint.is_dir():
         options = options.replace(out=checkpoint / "eval" / options.split)
-    join(options.device)
     with image_progress("evaluating") as on_image:
         evaluation = task.evaluate_checkpoint(file, data, options, on_image)
     print_results(evaluation.scores, task.tables(evaluation.scores, options), as_json=json)

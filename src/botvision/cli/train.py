@@ -19,7 +19,11 @@ from botvision.experiments.paper import TABLES
 from botvision.tasks.registry import TASKS, task_of_run
 from botvision.training import trainer
 from botvision.training.config import RunConfig
+from botvision.training.connection import connect
+from botvision.training.processes import connect_processes
+from botvision.training.run_folder import read_config
 from botvision.training.run_name import OtherSettingsError
+from botvision.training.sharing import on_every_process
 
 USAGE = """\
 botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
@@ -90,7 +94,8 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
     with leaving_at_once():
-        task = TASKS[entry.task](config)
+        connect_processes(config.run)
+        task = on_every_process(lambda: TASKS[entry.task](config))  # which finds the data
         try:
             outcome = trainer.start(task, name, stderr())
         except OtherSettingsError as error:
@@ -120,9 +125,18 @@ def resume(*, resume: Path, json: bool = False, **given: Any) -> int:  # noqa: A
         json: Print the final scores as JSON.
     """
     with leaving_at_once():
-        task = task_of_run(resume, **run_length(given))
+        connect(device_of(resume))
+        task = on_every_process(lambda: task_of_run(resume, **run_length(given)))
         outcome = trainer.resume(task, resume, stderr())
     return report_run(outcome, task.tables, json)
+
+
+def device_of(folder: Path) -> str:
+    """The device of a run; where its folder cannot be read, auto: the processes say so once they are connected."""
+    try:
+        return str(read_config(folder).settings["run"]["device"])
+    except (UserError, LookupError, TypeError):
+        return "auto"
 
 
 with_flags(resume, [flag for flag in flags(RunConfig, "Longer") if flag.name in ("steps", "epochs")])

@@ -17,7 +17,7 @@ logger = logging.getLogger("botvision")
 
 NOT_COMPARED = {
     *("data", "workers", "follow_links"),
-    *("out", "device", "threads", "compile", "eval_every", "save_every", "log_every", "seed"),
+    *("out", "device", "strategy", "threads", "compile", "eval_every", "save_every", "log_every", "seed"),
 }
 """Fields that change neither the length of a run nor what it learns; other data show in the number of steps."""
 

@@ -46,6 +46,9 @@ class RunConfig(Config):
     """Compile the network with torch.compile: the first step takes minutes, the others less."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes every GPU there is, else the CPU."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What each of several processes holds: all weights (ddp), or a part of them and of the optimiser's numbers (fsdp,
+    PyTorch's FSDP2), which needs less memory and more of the network. Both learn the same."""
     threads: Count | None = None
     """Processor threads of the network where it runs on a processor; PyTorch's own choice by default."""
     weights: Path | None = None

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from botvision.training.sharding import local
+
 
 class WeightAverage:
     """A copy of a model whose weights and buffers are an exponential moving average of the model's.
@@ -28,7 +30,9 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the model as it is after a step. Integers, such as a count of batches, are copied."""
-        averages, values = self.model.state_dict(), model.state_dict()
+        averages, values = (
+            {name: local(value) for name, value in one.state_dict().items()} for one in (self.model, model)
+        )
         real = [name for name, value in averages.items() if value.is_floating_point()]
         blend = get_ema_multi_avg_fn(self.decay_at(step))
         blend([averages[name] for name in real], [values[name] for name in real], step)

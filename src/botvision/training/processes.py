@@ -1,75 +1,46 @@
 """The processes of a run, started by Lightning Fabric, torchrun or SLURM."""
 
 import logging
-import os
+import math
 import platform
 import warnings
-from typing import Literal
 
 import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from botvision.device import pick_device, process_counts, started_processes
+from botvision.configuration import FieldError
+from botvision.device import process_counts, started_by_launcher
 from botvision.errors import UserError
 from botvision.training.config import RunConfig
+from botvision.training.connection import connect
+from botvision.training.sharding import shard_losses
 from botvision.training.sharing import gather_or_raise
 from botvision.version import __version__
-
-
-def join(device: str) -> None:
-    """Connect the processes that torchrun or SLURM started, each with a device of its own; one process stays alone.
-
-    Raises:
-        FieldError: the device is not there.
-    """
-    kind, counts = pick_device(device), started_processes()
-    if counts and counts != (1, 1):
-        connect(make_fabric(kind, *counts))
-
-
-def make_fabric(
-    device: torch.device, here: int, machines: int, precision: Literal["32-true", "bf16-mixed"] = "32-true"
-) -> Fabric:
-    """Fabric for so many processes on each of so many machines; it is not launched yet."""
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning_fabric")
-    strategy = DDPStrategy(find_unused_parameters=True) if here * machines > 1 else "auto"
-    return Fabric(accelerator=device.type, devices=here, num_nodes=machines, strategy=strategy, precision=precision)
-
-
-def connect(fabric: Fabric) -> None:
-    """Start the processes that are not there yet, and connect all of them.
-
-    Raises:
-        UserError: they do not find each other, or the port is taken.
-    """
-    try:
-        fabric.launch()
-    except dist.DistError as error:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"the processes cannot connect at {place} ({reason}); choose another port (torchrun --master-port, or "
-            "MASTER_PORT), and an address that all machines reach (MASTER_ADDR)"
-        ) from error
 
 
 def launch(run: RunConfig) -> Fabric:
     """Start the processes of a run, one for each device, and connect them.
 
     Raises:
-        FieldError: the device is not there, or the batch cannot be divided over the devices.
-        UserError: the processes cannot connect.
-        UserError: the processes have different versions of this package or of PyTorch.
+        FieldError: the device is not there, the batch cannot be divided over the devices, or weights cannot be shared.
+        UserError: the processes cannot be connected, or have different versions of this package or of PyTorch.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning_fabric")
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
-    device = pick_device(run.device)
+    device = connect_processes(run)
     here, machines = process_counts(device)
-    run.images_at_once(here * machines)  # an error comes before any process starts
-    fabric = make_fabric(device, here, machines, "bf16-mixed" if run.precision == "bfloat16" else "32-true")
-    connect(fabric)
+    world = here * machines
+    check(run, world)  # an error comes before Fabric starts any process
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=here,
+        num_nodes=machines,
+        strategy=strategy(run, world) if world > 1 else "auto",
+        precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
+    )
+    fabric.launch()
     check_versions()
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -87,3 +58,31 @@ def check_versions() -> None:
     if len(machines) > 1:
         named = ", ".join(f"{version} on {machine}" for version, machine in sorted(machines.items()))
         raise UserError(f"the processes of this run have different versions: {named}; install one on all machines")
+
+
+def connect_processes(run: RunConfig) -> torch.device:
+    """Connect the processes that torchrun or SLURM started, if there are as many as the settings of the run allow.
+
+    Raises:
+        FieldError, UserError: as :func:`launch`.
+    """
+    if started_by_launcher():
+        check(run, math.prod(process_counts(torch.device("cpu"))))  # whatever the device is
+    return connect(run.device)
+
+
+def check(run: RunConfig, world: int) -> None:
+    """Raise a FieldError for settings that do not fit the number of processes."""
+    run.images_at_once(world)
+    if run.strategy == "fsdp" and world == 1:
+        raise FieldError(
+            ("strategy",), "fsdp needs several processes (torchrun --nproc-per-node), there is one; take ddp"
+        )
+
+
+def strategy(run: RunConfig, world: int) -> Strategy:
+    """How the processes hold the weights and exchange gradients."""
+    if run.strategy == "fsdp":
+        return ModelParallelStrategy(shard_losses, data_parallel_size=world, tensor_parallel_size=1)
+    # All processes make the same buffers: batch norms are synchronised.
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
@@ -12,15 +11,16 @@ from torch import Tensor, nn
 from botvision.data.loading import Batch
 from botvision.errors import NotFiniteError, UserError
 from botvision.progress import Reporter
+from botvision.training.batch_norm import synchronised
 from botvision.training.checkpoint import Checkpoints
 from botvision.training.curves import draw_curves
 from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
 from botvision.training.run_folder import read_evaluation
-from botvision.training.sharing import StopFlag, StoppedError, on_first_process
+from botvision.training.sharding import load_whole, load_whole_optimizer, local, shard_like, whole, whole_weights
+from botvision.training.sharing import StopFlag, StoppedError, on_every_process, on_first_process
 from botvision.training.signals import StopSignals
 from botvision.training.skipped_images import SkippedImages
-from botvision.training.synced_norm import synchronised
 from botvision.training.trainable import Evaluation, Trainable
 
 
@@ -89,28 +89,31 @@ class RunState:
     def prepare_network(self, model: nn.Module) -> None:
         """Move the network to the device, and make its average, its optimiser and its distributed form."""
         run, device = self.task.experiment.run, self.fabric.device
-        if self.fabric.world_size > 1:
-            model = synchronised(model, device)
         self.model = model.to(device).train()  # the network itself knows which frozen parts stay in test mode
         self.average = None if run.ema_decay is None else WeightAverage(self.model, run.ema_decay)
+        if self.fabric.world_size > 1:
+            self.model = synchronised(self.model, device)
         if run.compile:
             self.task.compiled_part(self.model).compile()  # in place: the names of the weights stay
-        self.optimizer = self.task.optimizer(self.model)
+        self.losses = self.fabric.setup_module(LossModule(self.task, self.model))
+        if self.average and run.strategy == "fsdp":
+            shard_like(self.average.model, self.model)
+        self.optimizer = self.task.optimizer(self.model)  # after FSDP has replaced the weights by their parts
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        self.losses, self.fabric_optimizer = self.fabric.setup(LossModule(self.task, self.model), self.optimizer)
+        self.fabric_optimizer: Any = self.fabric.setup_optimizers(self.optimizer)
 
     def load(self, content: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
-        self.model.load_state_dict(content["state_dict"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        load_whole(self.model, content["state_dict"])
+        load_whole_optimizer(self.optimizer, content["optimizer"])
         if self.average:
             if "ema_state_dict" not in content:
                 raise UserError("the checkpoint has no average of the weights, and ema_decay of its run asks for one")
-            self.average.model.load_state_dict(content["ema_state_dict"])
+            load_whole(self.average.model, content["ema_state_dict"])
 
     def content(self) -> dict[str, Any]:
-        """The run as it is now, as a checkpoint.
+        """The run as it is now, as a checkpoint that any number of processes can read; all have to call it.
 
         The step says which images come next and at which learning rate, and random numbers follow from it and the seed
         of the run; so nothing of them is in it, and it serves any number of processes.
@@ -120,13 +123,13 @@ class RunState:
             "step": self.step,
             "evaluated": self.evaluated,
             "line": self.metrics.line,
-            "state_dict": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "state_dict": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "best": self.best,
             "skipped": {"seen": self.skipped.seen, "bad": dict(self.skipped.bad)},
         }
         if self.average:
-            content["ema_state_dict"] = self.average.model.state_dict()
+            content["ema_state_dict"] = whole(self.average.model.state_dict())
         return content
 
     def set_rate(self, factor: float) -> None:
@@ -137,7 +140,8 @@ class RunState:
     def save(self) -> None:
         """Write ``last.ckpt``, unless it is of this step already."""
         if self.checkpoints.step != self.step:
-            on_first_process(lambda: self.checkpoints.save_last(self.content()))
+            content = self.content()
+            on_first_process(lambda: self.checkpoints.save_last(content))
             self.checkpoints.step = self.step  # on the other processes too
 
     def evaluate(self, signals: StopSignals) -> None:
@@ -155,23 +159,25 @@ class RunState:
                 raise StoppedError(f"stopped in the evaluation after step {self.step}")
 
         model = self.average.model if self.average else self.model
-        share_buffers(model)
-        check_weights(model)  # a detector with such weights finds nothing, and would only score badly
-        with self.fabric.autocast():
+        on_every_process(lambda: check_weights(model))  # a detector with such weights would only score badly
+        with self.fabric.autocast(), whole_weights(model):
             evaluation = self.task.evaluate(model, self.images_at_once, on_image)
         if evaluation is not None:
             self.scores = evaluation.scores
+        is_best = evaluation is not None and evaluation.best > self.best
+        if evaluation is not None and is_best:
+            self.best = evaluation.best
         self.evaluated = self.step
-        on_first_process(lambda: self.record(evaluation, started))
+        content = self.content()
+        on_first_process(lambda: self.record(evaluation, content, started, is_best=is_best))
 
-    def record(self, evaluation: Evaluation | None, started: float) -> None:
+    def record(self, evaluation: Evaluation | None, content: dict[str, Any], started: float, *, is_best: bool) -> None:
         """Write what an evaluation found, and keep the network as the best one if it is. On the first process.
 
         A run that is killed meanwhile evaluates again, because ``last.ckpt`` is the last to say that it has.
         """
-        if evaluation is not None and evaluation.best > self.best:
-            self.best = evaluation.best
-            self.checkpoints.save_best(self.content())
+        if is_best:
+            self.checkpoints.save_best(content)
         self.checkpoints.confirm()
         if evaluation is not None:
             pictures = self.task.draw_results(self.folder / "pictures" / f"step-{self.step}", evaluation)
@@ -180,7 +186,7 @@ class RunState:
             draw_curves(self.folder)
             self.task.write_results(self.folder / "eval", evaluation, self.step)
             self.console.print(f"step {self.step}: {evaluation.text}", highlight=False, soft_wrap=True)
-        self.checkpoints.save_last(self.content())
+        self.checkpoints.save_last(content)
 
 
 def evaluated_step(content: dict[str, Any], folder: Path) -> int:
@@ -190,15 +196,8 @@ def evaluated_step(content: dict[str, Any], folder: Path) -> int:
     return min(content["step"], read_evaluation(folder).get("step", 0))
 
 
-def share_buffers(model: nn.Module) -> None:
-    """Give all processes the first one's buffers: batch norms on CPUs have statistics of their own."""
-    if dist.is_initialized():
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
-
-
 def check_weights(model: nn.Module) -> None:
     """Raise a NotFiniteError that names the first weight or buffer that is infinite or NaN."""
     for name, value in model.state_dict().items():
-        if not value.isfinite().all():
+        if not local(value).isfinite().all():
             raise NotFiniteError(f"the weights have blown up: {name} is not finite")

@@ -1,15 +1,18 @@
 """What the processes of a run do together; each function also works where there is only one process."""
 
 import os
+import platform
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from botvision.configuration import FieldError
 from botvision.errors import NotFiniteError, UserError
+from botvision.training.connection import NotConnectedError, shared
 
 T = TypeVar("T")
 
@@ -21,7 +24,7 @@ class StoppedError(Exception):
 def on_first_process(function: Callable[[], T]) -> T:
     """Call a function on the first process, and return its result, or raise its UserError, on all of them."""
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    results: list[Any] = gather_or_raise(lambda: function() if is_first else None)
+    results: list[Any] = gather_or_raise(lambda: function() if is_first else None, names_process=False)
     return results[0]
 
 
@@ -43,38 +46,90 @@ def mean_of_batch(mean: Tensor, count: Tensor | float) -> Tensor:
     return mean * (counts * dist.get_world_size() / total.clamp(min=1))
 
 
-def own_share(dataset: Dataset) -> Dataset:
-    """The images that this process evaluates: every n-th one where n processes evaluate together."""
+def on_every_process(function: Callable[[], T]) -> T:
+    """Call a function on every process; each gets its own result, and all raise the UserError of any of them."""
+    results: list[T] = []
+    gather_or_raise(lambda: results.append(function()))
+    return results[0]
+
+
+def own_share(dataset: Dataset, batch_size: int) -> Dataset:
+    """The images that this process evaluates: every n-th batch where n processes evaluate together.
+
+    They are whole batches, the same ones that a single process makes, because an answer of the network can depend in
+    its last digits on what else is in the batch.
+    """
     if not dist.is_initialized():
         return dataset
     size = len(dataset)  # type: ignore[arg-type]  # every data set here has a length
-    return Subset(dataset, range(dist.get_rank(), size, dist.get_world_size()))
+    starts = range(dist.get_rank() * batch_size, size, dist.get_world_size() * batch_size)
+    return Subset(dataset, [index for start in starts for index in range(start, min(start + batch_size, size))])
 
 
-def gather_or_raise(function: Callable[[], T]) -> list[T]:
+class Failure(NamedTuple):
+    """What went wrong on a process, so that all can raise it."""
+
+    rank: int
+    kind: type[Exception]
+    path: tuple[str, ...]
+    """Of a field."""
+    problem: str
+    machine: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Of an error on this process; all but the user's own errors are named by their type."""
+        kinds = (kind for kind in (FieldError, NotFiniteError, StoppedError) if isinstance(error, kind))
+        path, problem = (error.path, error.problem) if isinstance(error, FieldError) else ((), str(error))
+        if not isinstance(error, UserError | OSError | StoppedError):
+            problem = f"{type(error).__name__}: {problem}"
+        return cls(dist.get_rank(), next(kinds, UserError), path, problem, platform.node())
+
+    def error(self, *, names_process: bool) -> UserError:
+        """The error that all processes raise; the first one tells it."""
+        where = f"process {self.rank} of {dist.get_world_size()} on {self.machine}: " if names_process else ""
+        problem = where + self.problem
+        if self.kind is FieldError:
+            return shared(FieldError(self.path, problem))
+        return shared(NotFiniteError(problem) if self.kind is NotFiniteError else UserError(problem))
+
+
+def gather_or_raise(function: Callable[[], T], *, names_process: bool = True) -> list[T]:
     """Call a function on every process; all get the list of all results, in the order of the processes.
 
-    Without it, a process that fails would leave the others waiting for its results.
+    Without it, a process that fails would leave the others waiting for its results. An error that not all processes
+    have names its process, unless ``names_process`` is false.
 
     Raises:
-        UserError: the function raised one, or an OSError, on any process; all raise it, as a NotFiniteError if it was
-            one.
-        StoppedError: the function raised it on any process.
+        UserError: the function raised one, or the system an OSError, on any process; all raise it, as a NotFiniteError
+            or a FieldError if it was one. Any other error is raised as it is on its own process.
     """
     if not dist.is_initialized():
         return [function()]
-    own: tuple[Any, str | None, type[Exception]]
+    result, failed = None, None
     try:
-        own = (function(), None, UserError)
-    except (UserError, OSError, StoppedError) as error:
-        kinds = (kind for kind in (NotFiniteError, StoppedError) if isinstance(error, kind))
-        own = (None, str(error), next(kinds, UserError))
+        result = function()
+    except Exception as error:
+        failed = error
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
-    for _, message, kind in everyone:
-        if message is not None:
-            raise kind(message)
-    return [result for result, _, _ in everyone]
+    dist.all_gather_object(everyone, (result, failed and Failure.of(failed)))
+    failures = [failure for _, failure in everyone if failure is not None]
+    if failed is not None and not isinstance(failed, UserError | OSError | StoppedError):
+        raise failed
+    for failure in failures:
+        if failure.kind is StoppedError:
+            raise StoppedError(failure.problem)
+    if failures:
+        on_all = len(failures) == len(everyone) and len({failure.problem for failure in failures}) == 1
+        raise failures[0].error(names_process=names_process and not on_all) from failed
+    return [result for result, _ in everyone]
+
+
+def is_told_by_first(error: Exception) -> bool:
+    """Whether all processes of a run have an error: it was shared, or is one of the command line they all have."""
+    if getattr(error, "is_shared", False):
+        return True
+    return not dist.is_initialized() and not isinstance(error, NotConnectedError)
 
 
 class StopFlag:

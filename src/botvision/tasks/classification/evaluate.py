@@ -70,7 +70,7 @@ def evaluate_classifier(
     Raises:
         UserError: a label that is none of the model's, answers that are not finite, or too many unreadable images.
     """
-    loader = evaluation_loader(own_share(dataset), batch_size, workers)
+    loader = evaluation_loader(own_share(dataset, batch_size), batch_size, workers)
     shares = gather_or_raise(lambda: classify_all(model, loader, on_image, right_labels))
     rows = sorted((row for share, _ in shares for row in share), key=lambda row: row["path"])
     skipped = [image for _, share in shares for image in share]

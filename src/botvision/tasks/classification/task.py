@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from botvision.configuration import Count, FieldError
 from botvision.data import ImageClasses, check_same_classes, open_classes
@@ -24,7 +25,7 @@ from botvision.tasks.classification.check import check_classes
 from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
-from botvision.tasks.classification.evaluate import evaluate_classifier, scores_table, write_results
+from botvision.tasks.classification.evaluate import RightLabels, evaluate_classifier, scores_table, write_results
 from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
@@ -34,7 +35,7 @@ from botvision.tasks.classification.transforms import eval_crop, train_augmentat
 from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
-from botvision.training.sharing import on_first_process
+from botvision.training.sharing import on_every_process, on_first_process
 from botvision.training.trainable import Evaluation, OnImage
 
 LAYOUT = "a folder with train/ and val/, in each a folder for every class"
@@ -171,17 +172,8 @@ class ClassificationTask(Task):
         cls, checkpoint: Path, data: str, options: ClassificationEvalOptions, on_image: OnImage
     ) -> Evaluation:
         """Score a checkpoint on a centre crop, by the data's labels or those of a file."""
-        classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
-        size = options.input_size or classifier.model.config.image_size
-        dataset, right_labels = open_labelled(
-            data,
-            options.split,
-            eval_crop(size, options.crop),
-            classifier.classes,
-            classifier.class_names,
-            labels=options.labels,
-            limit=options.images,
-            follow_links=options.follow_links,
+        classifier, dataset, right_labels, size = on_every_process(
+            lambda: open_for_evaluation(checkpoint, data, options)
         )
         evaluation = evaluate_classifier(
             classifier.model,
@@ -192,11 +184,10 @@ class ClassificationTask(Task):
             on_image=on_image,
             right_labels=right_labels,
         )
-        if options.out:
+        if out := options.out:
             about: dict[str, Any] = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
             about |= {"labels": str(options.labels) if options.labels else None}
             about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
-            out = options.out
             on_first_process(lambda: write_results(out, evaluation, classifier.class_names, **about))
         return evaluation
 
@@ -259,3 +250,22 @@ def check_frozen(freeze: str, report: LoadReport) -> None:
                 ("model", "freeze"),
                 f"should be at most {possible} with these weights, got {freeze}: they do not contain {random}",
             )
+
+
+def open_for_evaluation(
+    checkpoint: Path, data: str, options: ClassificationEvalOptions
+) -> tuple[LoadedClassifier, Dataset, RightLabels, int]:
+    """The classifier of a checkpoint, the images to score it on, their right classes, and the side of the crop."""
+    classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
+    size = options.input_size or classifier.model.config.image_size
+    dataset, right_labels = open_labelled(
+        data,
+        options.split,
+        eval_crop(size, options.crop),
+        classifier.classes,
+        classifier.class_names,
+        labels=options.labels,
+        limit=options.images,
+        follow_links=options.follow_links,
+    )
+    return classifier, dataset, right_labels, size

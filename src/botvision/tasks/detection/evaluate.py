@@ -55,7 +55,7 @@ def evaluate_detector(
         detections as :class:`StoredResults`; no scores of a data set without annotations. The AP of the last thing that
         it predicts and that can be measured decides which checkpoint is best.
     """
-    loader = evaluation_loader(own_share(dataset), batch_size, workers)
+    loader = evaluation_loader(own_share(dataset, batch_size), batch_size, workers)
     results = StoredResults([image.id for image in dataset.images])
     gather_or_raise(lambda: detect_all(model, dataset, loader, on_image, results))
     results.gather()

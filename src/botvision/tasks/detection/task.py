@@ -40,7 +40,7 @@ from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
-from botvision.training.sharing import on_first_process
+from botvision.training.sharing import on_every_process, on_first_process
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
@@ -179,6 +179,21 @@ class DetectionTask(Task):
         """Score a checkpoint; in ``options.out`` the results, and pictures of what was found beside the truth."""
         if options.pictures and options.out is None:
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
+        detector, dataset = on_every_process(lambda: cls.open_for_evaluation(checkpoint, data, options))
+        batch_size = options.batch_size or 4
+        evaluation = evaluate_detector(
+            detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
+        )
+        if out := options.out:
+            about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
+            on_first_process(lambda: cls.write_evaluation(out, dataset, evaluation, options, about))
+        return evaluation
+
+    @staticmethod
+    def open_for_evaluation(
+        checkpoint: Path, data: str, options: DetectionEvalOptions
+    ) -> tuple[LoadedDetector, CocoDetection]:
+        """The detector of a checkpoint, and the data set that it is to be scored on."""
         detector = load_detector(checkpoint, pick_device(options.device))
         transform = eval_transform(detector.model.config.input_size)
         opened = {"transform": transform, "limit": options.images, "follow_links": options.follow_links}
@@ -186,14 +201,21 @@ class DetectionTask(Task):
         use_categories(dataset, detector.categories, detector.path)
         warn_of_missing_objects(dataset)
         logger.info("evaluating on %s; %s", contents(dataset), changes(dataset))
-        batch_size = options.batch_size or 4
-        evaluation = evaluate_detector(
-            detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
-        )
-        if options.out:
-            about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
-            on_first_process(lambda: write_evaluation(dataset, evaluation, options, **about))
-        return evaluation
+        return detector, dataset
+
+    @staticmethod
+    def write_evaluation(
+        folder: Path,
+        dataset: CocoDetection,
+        evaluation: Evaluation,
+        options: DetectionEvalOptions,
+        about: dict[str, Any],
+    ) -> None:
+        """Write scores, detections, a page and pictures."""
+        write_results(folder, dataset, evaluation, **about)
+        drawn = range(min(options.pictures, len(dataset)))
+        pictures = folder / "pictures"
+        draw_beside_truth(evaluation.results, dataset, drawn, pictures, threshold=options.threshold)
 
     @classmethod
     def predict_files(

@@ -1,0 +1,124 @@
+"""Connect the processes that torchrun or SLURM started, or say in one line why they cannot be connected."""
+
+import atexit
+import json
+import logging
+import os
+import platform
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins.environments import SLURMEnvironment
+
+from botvision.device import pick_device, process_counts, started_by_launcher
+from botvision.errors import UserError
+
+LONGEST_START = timedelta(minutes=5)
+"""How long a process waits for the others at the start."""
+
+
+class NotConnectedError(UserError):
+    """This process did not reach the others, so that each one says so itself."""
+
+
+def connect(name: str) -> torch.device:
+    """Connect this process to the others of its run; alone, or a second time, it only picks the device.
+
+    From then on only the first process logs what is no error, and "cuda" is this process's own GPU.
+
+    Args:
+        name: of the device, as for :func:`~botvision.device.pick_device`.
+
+    Raises:
+        FieldError: there is no such device.
+        UserError: not as many processes as GPUs, not as many on each machine, or GPUs on some machines alone.
+        NotConnectedError: the port is in use, or the others do not come.
+    """
+    if dist.is_initialized() or not started_by_launcher():
+        return pick_device(name)
+    here, machines = process_counts(torch.device("cpu"))
+    world = here * machines
+    if world == 1:
+        return pick_device(name)
+    by_slurm = "LOCAL_WORLD_SIZE" not in os.environ
+    if by_slurm:
+        try:
+            environment = SLURMEnvironment()
+        except RuntimeError as error:  # variables that do not go together; the text says what to write instead
+            raise UserError(str(error)) from error
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    rank, place = (int(os.environ[key]) for key in RANKS[by_slurm])
+    store = meet(rank, world)
+    device = same_device(store, rank, world, name, here)
+    own = None
+    if device.type == "cuda":
+        own = torch.device("cuda", place)
+        torch.cuda.set_device(own)
+        atexit.register(dist.destroy_process_group)  # NCCL warns of groups that are left
+    backend = "nccl" if own else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, device_id=own)
+    if rank:
+        logging.getLogger("botvision").setLevel(logging.ERROR)
+    return device
+
+
+RANKS = {False: ("RANK", "LOCAL_RANK"), True: ("SLURM_PROCID", "SLURM_LOCALID")}
+"""Where torchrun, and SLURM, say which process this is, of all and on its machine."""
+
+
+def meet(rank: int, world: int) -> dist.Store:
+    """The store by which the processes find each other, on the first one's machine; all are there when it is given.
+
+    Raises:
+        NotConnectedError: see :func:`connect`.
+    """
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, _, _ = next(dist.rendezvous("env://", rank, world, timeout=LONGEST_START))
+        store.set(f"here/{rank}", "")
+        store.wait([f"here/{other}" for other in range(world)], LONGEST_START)
+    except (dist.DistError, OSError) as error:
+        reason = " ".join(str(error).split())
+        if "EADDRINUSE" in reason:
+            raise NotConnectedError(
+                f"port {place} is in use by another program; choose a free one (MASTER_PORT, torchrun --master-port)"
+            ) from error
+        raise NotConnectedError(
+            f"process {rank} of {world} on {platform.node()} did not meet the others at {place} "
+            f"({reason[:120]}); see whether all were started, and whether that port is theirs and open"
+        ) from error
+    return store
+
+
+def same_device(store: dist.Store, rank: int, world: int, name: str, here: int) -> torch.device:
+    """The device of a name, if all processes find it; otherwise all raise the same error.
+
+    Raises:
+        UserError: see :func:`connect`.
+    """
+    device, problem = None, None
+    try:
+        device = pick_device(name)
+        if device.type == "cuda" and here > torch.cuda.device_count():
+            problem = (
+                f"sees {torch.cuda.device_count()} GPU(s) for the {here} processes of its machine; start one for each "
+                "GPU, and let each process see all (SLURM: --gpus-per-node, not --gpus-per-task)"
+            )
+    except UserError as error:
+        problem = str(error)
+    store.set(f"device/{rank}", json.dumps([device and device.type, problem, platform.node()]))
+    everyone = [json.loads(store.get(f"device/{other}")) for other in range(world)]
+    for other, (kind, problem, machine) in enumerate(everyone):
+        if problem is None and kind != everyone[0][0]:
+            problem = f"runs on {kind}, the first one on {everyone[0][0]}; give --device cpu, or other machines"
+        if problem is not None:
+            raise shared(UserError(f"process {other} of {world} on {machine}: {problem}"))
+    assert device is not None, "no process has a problem"
+    return device
+
+
+def shared(error: UserError) -> UserError:
+    """The error, marked as one that all processes raise, so that the first one alone prints it."""
+    error.is_shared = True
+    return error
