@@ -20,6 +20,8 @@ from botvision.configuration import Config
 from botvision.training.memory import GIB, bytes_of, free_memory
 from botvision.version import __version__
 
+CLASSES = 1000
+"""Of every model."""
 MARGIN = 1.1
 """What a step takes over its tensors, for the buffers of the libraries and the pieces between them."""
 PRODUCT = {"cpu": 4096, "cuda": 8192}
@@ -180,19 +182,24 @@ def warm_up(one: Candidate, setting: ModelSetting) -> None:
     """Run once, with the largest batch that fits: on a processor by what it would take, on a GPU by trying."""
     free = free_memory() if setting.device.type == "cpu" else None
     if free is not None and not one.trial.note:
-        meta = MODELS[one.name].on_meta(one.size).train(not setting.inference)
-        while (needed := MARGIN * needed_memory(run_of(meta, one, setting, "meta"))) > free and one.batch > 1:
+        while (needed := needed_by(one.name, one.size, one.batch, setting)) > free and one.batch > 1:
             one.batch = power_of_two_below(one.batch)
         if needed > free:
             one.trial.note = (
                 f"does not fit in memory: one image needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free"
             )
     while not one.trial.note:
-        one.trial.call = run_of(one.model, one, setting, setting.device)
+        one.trial.call = run_of(one.model, one.size, one.batch, setting, setting.device)
         one.trial.attempt(one.trial.call)
         if one.trial.note != OUT_OF_MEMORY or one.batch == 1:
             return
         one.batch, one.trial.note = power_of_two_below(one.batch), ""
+
+
+def needed_by(name: str, size: int, batch: int, setting: ModelSetting) -> float:
+    """Bytes that a step or a prediction will take beside the weights, without running it."""
+    model = MODELS[name].on_meta(size).train(not setting.inference)
+    return MARGIN * needed_memory(run_of(model, size, batch, setting, torch.device("meta")))
 
 
 def power_of_two_below(number: int) -> int:
@@ -200,12 +207,12 @@ def power_of_two_below(number: int) -> int:
     return 2 ** ((number - 1).bit_length() - 1)
 
 
-def run_of(model: nn.Module, one: Candidate, setting: ModelSetting, device: torch.device | str) -> Callable[[], None]:
+def run_of(model: nn.Module, size: int, batch: int, setting: ModelSetting, device: torch.device) -> Callable[[], None]:
     """A step of a model, or a prediction, on random images."""
-    x = torch.randn(one.batch, 3, one.size, one.size, device=device).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     if setting.inference:
         return partial(predict, model, x, setting)
-    return partial(train, model, x, torch.randn(one.batch, 1000, device=device) / one.batch, setting)
+    return partial(train, model, x, torch.randn(batch, CLASSES, device=device) / batch, setting)
 
 
 def predict(model: nn.Module, x: Tensor, setting: ModelSetting) -> None:
