@@ -180,7 +180,7 @@ def test_users_of_a_shared_folder_have_one_each_and_trust_no_other(folder, serve
     assert theirs.parent != mine.parent
     assert theirs.parent.parent == mine.parent.parent
     theirs.mkdir(parents=True)  # by the user that this test runs as, who is another one now
-    with pytest.raises(UserError, match="another user"):
+    with pytest.raises(UserError, match="another user's"):
         open_classes(url, "train")[0]
     assert not tars(asked)
 
@@ -201,6 +201,12 @@ def test_the_shards_that_were_opened_first_make_room(folder, serve, said, monkey
     opened[8]
     assert [path.name for path in kept()] == ["train-000001.tar", "train-000002.tar"]
     assert shown(dataset) == shown(open_classes(folder, "train"))
+    limit_to(1, monkeypatch)
+    before = kept()[0].name
+    assert len(kept()) == 2
+    open_classes(url, "train")
+    assert len(kept()) == 1
+    assert kept()[0].name != before  # which was opened first
 
 
 def test_a_shard_that_another_process_removes_is_fetched_again(folder, serve):

@@ -148,6 +148,6 @@ def draw_throughput(found: list[Throughput], path: Path) -> None:
     axes.set_xticks([place + (len(names) - 1) / 2 * width for place in range(len(recipes))], recipes)
     axes.set_ylabel("images a second and core")
     axes.margins(y=0.15)
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=len(names))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)

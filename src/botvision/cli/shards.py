@@ -25,8 +25,10 @@ def shards(
     """Write a data set for classification as WebDataset shards, tar files that are read fast from any disk or URL.
 
     Other commands take them as --data: the folder, its URL, or patterns of shards for train and val joined by "::",
-    such as shards/train-{000000..000009}.tar::shards/val-000000.tar. Shards at a URL are copied to
-    ~/.cache/botvision/shards when they are first read; the environment variable XDG_CACHE_HOME moves ~/.cache.
+    such as shards/train-{000000..000009}.tar::shards/val-000000.tar. A URL begins with http, https, s3 or gs; the last
+    two need s3fs and gcsfs. Shards at a URL are copied to ~/.cache/botvision/shards when they are first read, and the
+    oldest are removed where they have more than 200 GB. The environment variable BOTVISION_CACHE_GB sets another
+    limit, and XDG_CACHE_HOME moves ~/.cache.
 
     Args:
         data: Folder with train/ and val/, one folder a class in each; or any other that training reads.

@@ -58,15 +58,16 @@ def cache_limit() -> int:
     return limit
 
 
-def check_limit(source: str, sizes: list[int]) -> None:
-    """Warn where the shards of a data set do not fit the limit.
+def folder_for(source: str, content: str, sizes: list[int]) -> Path:
+    """Make the folder for the shards of a data set, and room in the cache where its limit is lower than before.
 
     Args:
-        source: their URL, for messages.
+        source: their URL.
+        content: their list; a data set that replaces another at the same URL has another one, and so another folder.
         sizes: of the shards, in bytes.
 
     Raises:
-        UserError: one shard alone does not fit.
+        UserError: one shard alone is larger than the limit, or the folder is not the user's own.
     """
     limit, total = cache_limit(), sum(sizes)
     if max(sizes, default=0) > limit:
@@ -76,6 +77,10 @@ def check_limit(source: str, sizes: list[int]) -> None:
             "%s: has %.3g GB, more than the %.3g GB that are kept (%s); what was removed is fetched again",
             *(source, total / 1e9, limit / 1e9, LIMIT_SETTING),
         )
+    folder = cache_folder() / hashlib.sha256(f"{source}\n{content}".encode()).hexdigest()[:20]
+    _own(folder)
+    make_room(cache_folder(), 0)
+    return folder
 
 
 def fetch(url: str, target: Path, size: int, sha256: str | None = None, patience: Patience = PATIENT) -> BinaryIO:
@@ -85,7 +90,7 @@ def fetch(url: str, target: Path, size: int, sha256: str | None = None, patience
 
     Args:
         url: of the shard.
-        target: a file in a folder of `cache_folder`.
+        target: a file in a folder of `folder_for`.
         size: in bytes.
         sha256: in hexadecimal digits; where it is None, the size alone is checked.
         patience: see `copy_url`.
@@ -93,8 +98,7 @@ def fetch(url: str, target: Path, size: int, sha256: str | None = None, patience
     Raises:
         UserError: it cannot be fetched, does not have this size and checksum, or the folder is not the user's own.
     """
-    for folder in (target.parents[2], target.parents[1], target.parent):
-        _own(folder)
+    _own(target.parent)
     with FileLock(f"{target}.lock"):
         if _is_whole(target, size, sha256):
             os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # so that it is not the next one to go
@@ -113,19 +117,21 @@ def fetch(url: str, target: Path, size: int, sha256: str | None = None, patience
 
 
 def _own(folder: Path) -> None:
-    """Make a folder that nobody else can enter."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        about = folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-            raise FileExistsError(None, "a link, or of another user")
-        if stat.S_IMODE(about.st_mode) != 0o700:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot hold shards ({error.strerror}); remove it, or set XDG_CACHE_HOME to a folder of your own"
-        ) from error
+    """Make the folder of a data set, and the two above it, such that nobody else can enter them."""
+    for place in (folder.parents[1], folder.parent, folder):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=0o700, exist_ok=True)
+            about = place.lstat()
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+                raise FileExistsError(None, "it is a link, or another user's")
+            if stat.S_IMODE(about.st_mode) != 0o700:
+                place.chmod(0o700)
+        except OSError as error:
+            raise UserError(
+                f"{place}: cannot hold shards ({error.strerror}); remove it, or set XDG_CACHE_HOME to a folder of "
+                "your own"
+            ) from error
 
 
 def _is_whole(path: Path, size: int, sha256: str | None) -> bool:

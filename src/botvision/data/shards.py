@@ -5,7 +5,6 @@ of every other data set (see `loading`). A whole shard is fetched from a URL whe
 machine, into a cache, see `shard_cache`.
 """
 
-import hashlib
 import os
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from botvision.data.remote import PATIENT, Patience, is_url, url_in
-from botvision.data.shard_cache import cache_folder, check_limit, fetch
+from botvision.data.shard_cache import fetch, folder_for
 from botvision.data.shard_index import find_shards
 from botvision.errors import UserError, printable
 
@@ -60,10 +59,8 @@ class ImageShards:
         self._patience = patience
         self._remote = is_url(str(self.source))
         if self._remote:
-            # A data set that replaces another at the same URL has another list, and so another folder.
-            about = f"{self.source}\n{index.model_dump_json()}"
-            check_limit(str(self.source), [shard.bytes for shard in index.shards])
-            self._folder = cache_folder() / hashlib.sha256(about.encode()).hexdigest()[:20]
+            sizes = [shard.bytes for shard in index.shards]
+            self._folder = folder_for(str(self.source), index.model_dump_json(), sizes)
         else:
             for shard in range(len(counts)):
                 self._check_size(shard)
