@@ -17,7 +17,7 @@ from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, describe, load_classifier
+from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, build, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
 from botvision.tasks.classification.evaluate import evaluate_classifier, scores_table, write_results
@@ -69,6 +69,7 @@ class ClassificationTask(Task):
     config_type = ClassificationExperiment
     eval_options = ClassificationEvalOptions
     predict_options = ClassificationPredictOptions
+    build = staticmethod(build)
     load = staticmethod(load_classifier)
     predict = staticmethod(classify)
     result_name = "images"

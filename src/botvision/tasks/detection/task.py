@@ -16,7 +16,7 @@ from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.device import pick_device
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, describe, load_detector
+from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, build, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
 from botvision.tasks.detection.datasets import (
@@ -77,6 +77,7 @@ class DetectionTask(Task):
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
     predict_options = DetectionPredictOptions
+    build = staticmethod(build)
     load = staticmethod(load_detector)
     predict = staticmethod(find_objects)
     result_name = "objects"
