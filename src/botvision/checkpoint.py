@@ -1,5 +1,6 @@
 """Checkpoints of runs, whatever the task: where they are, and what they contain."""
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -7,17 +8,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from botvision.checksum import damage_of
 from botvision.errors import UserError
-from botvision.files import why_unreadable
+from botvision.files import read_file, why_unreadable
 
 Model = TypeVar("Model", bound=nn.Module)
 Labels = TypeVar("Labels")
 
 PARTS: dict[str, type] = {"botvision": dict, "state_dict": dict, "step": int}
 """What every checkpoint contains."""
+HUB = "hf-hub:"
+"""Begins the name of a model on the Hugging Face Hub, as timm writes it: hf-hub:OWNER/NAME."""
+WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+"""The files of a model on the hub."""
+LARGEST_DESCRIPTION = 2**26
+"""Bytes."""
+HUB_PREFIX = "model."
+"""Of the tensors in it: the hub's module has the model inside."""
 LEAST_BEST = 0.01
 """Where no evaluation of a run scored this much, its best checkpoint is chosen among scores of about 0, by chance."""
 
@@ -28,13 +38,18 @@ def checkpoint_of(path: Path) -> Path:
     """The checkpoint that a user means: the file itself, or the best one of a run folder, or else the last.
 
     Of a run folder the last one is also taken where the best score is below 0.01. A damaged one is named in a warning,
-    and the next one taken: the best, the last, then those before it. Which one it is, is logged.
+    and the next one taken: the best, the last, then those before it. Which one it is, is logged. A model of the hub, in
+    a folder or by its name (:data:`HUB`), is a checkpoint too.
 
     Raises:
-        UserError: none is there, or all are damaged.
+        UserError: none is there, or all are damaged; a name of the hub that cannot be had.
     """
+    if str(path).startswith(HUB):
+        path = hub_folder(str(path).removeprefix(HUB))
     if path.is_file():
         return path
+    if all((path / name).is_file() for name in (WEIGHTS, DESCRIPTION)):
+        return path / WEIGHTS
     best, *others = (path / "checkpoints" / "best.ckpt", *kept_checkpoints(path / "checkpoints"))
     file, content = first_whole([best, *others])
     if file is None or content is None:
@@ -79,6 +94,34 @@ def first_whole(files: Sequence[Path]) -> tuple[Path, dict[str, Any]] | tuple[No
     return None, None
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint, and not the network alone that ``botvision.save`` writes; as far as it looks."""
+    with path.open("rb") as file:
+        by_torch = file.read(2).startswith((b"PK", b"\x80"))  # now and in its older format
+    return by_torch or (path.name == WEIGHTS and path.with_name(DESCRIPTION).is_file())
+
+
+def hub_folder(name: str, **options: Any) -> Path:  # noqa: ANN401 (of huggingface_hub)
+    """The folder of a model of the hub, downloaded unless it was before; ``HF_HUB_OFFLINE=1`` takes no others.
+
+    Args:
+        name: OWNER/NAME.
+        options: of ``huggingface_hub.snapshot_download``, such as ``revision`` and ``token``.
+
+    Raises:
+        UserError: the package huggingface-hub is missing, or gives no such model.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError(f"{name} needs the package huggingface-hub: pip install 'botvision[hub]'") from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, DESCRIPTION], **options))
+    except Exception as error:  # an unknown name, no right to it, no network: each raises its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"the hub gives no model {name!r}: {reason}") from error
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU, without running any code in it.
 
@@ -96,7 +139,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {damage}")
     try:
         with warnings.catch_warnings(action="ignore"):  # about foreign pickles; the error says what matters
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            is_of_hub = path.name == WEIGHTS
+            content = read_hub_files(path) if is_of_hub else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
         raise UserError(f"{path} is no readable checkpoint: {why_unreadable(error)}") from error
     if not isinstance(content, dict):
@@ -107,6 +151,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content["botvision"].get("task"), str):
         raise UserError(f"{path} is no botvision checkpoint: it does not say which 'task' it is of")
     return content
+
+
+def read_hub_files(weights: Path) -> dict[str, Any]:
+    """The files of a model on the hub as the content of a checkpoint; its step is not known."""
+    state = {name.removeprefix(HUB_PREFIX): tensor for name, tensor in load_file(weights).items()}
+    described = json.loads(read_file(weights.with_name(DESCRIPTION), LARGEST_DESCRIPTION))
+    return {"botvision": described, "state_dict": state, "step": 0}
 
 
 def weights_of(content: dict[str, Any], *, ema: bool = True) -> dict[str, Tensor]:
@@ -125,7 +176,7 @@ def load_trained(
     """A model in test mode from a checkpoint or a run folder, what its outputs stand for, and the checkpoint's path.
 
     Args:
-        path: of a run folder the best checkpoint is taken, or else the last.
+        path: of a run folder the best checkpoint is taken, or else the last; see :func:`checkpoint_of`.
         task: that the checkpoint must be of.
         build: makes the model, and says what its outputs stand for, from what the task wrote of it ("botvision").
         device: where to.

@@ -38,12 +38,6 @@ def save(model: Network, path: str | Path) -> None:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
 
 
-def is_saved_network(path: Path) -> bool:
-    """Whether a file is one that :func:`save` wrote, and not a checkpoint; of damaged files what they look like."""
-    with path.open("rb") as file:
-        return not file.read(2).startswith((b"PK", b"\x80"))  # as torch.save does, now and in its older format
-
-
 def load(path: str | Path) -> Network:
     """Read a network from a file that :func:`save` wrote; nothing else is needed, and no code in the file is run.
 

@@ -1,5 +1,6 @@
 """Loading weights into networks: tensors that fit are loaded, all others are reported by name."""
 
+from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from botvision.models.named_weights import is_name_of_weights, published_state_d
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 """Layers of a network or a detector with one output for each class. Only these may have another number of outputs."""
+WRAPPERS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
+"""Where a checkpoint has its state dict; the average of the weights, if there is one, is preferred, as in tests."""
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Of names of tensors: of DataParallel and of averages, of torch.compile, and of Lightning and other programs."""
 
 
 @dataclass
@@ -49,6 +54,8 @@ def shorten(names: list[str], show: int = 6) -> str:
 def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file or a PyTorch state dict (``weights_only``: no code is run).
 
+    The state dict may be inside a checkpoint (:data:`WRAPPERS`), and of a network inside a wrapper (:data:`PREFIXES`).
+
     Args:
         source: a file, or ``torchvision/NAME`` or ``timm/NAME`` for weights that these libraries download.
 
@@ -65,14 +72,33 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     if damage:
         raise UserError(f"{path} is damaged: {damage}")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # plain data: torchvision's recipes store their arguments
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file
         raise UserError(f"{path} is not a readable weights file: {why_unreadable(error)}") from error
-    for wrapper in ("ema_state_dict", "state_dict", "model"):  # a run has the EMA of its weights beside them: prefer it
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
+    state = unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} does not hold a state dict (tensors by name)")
+    return without_prefixes(state)
+
+
+def unwrapped(content: object) -> object:
+    """What is inside the containers in which programs keep a state dict, beside an optimiser and other things."""
+    while isinstance(content, dict):
+        inside = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), None)
+        if not inside:
+            break
+        content = inside
+    return content
+
+
+def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of the network inside its wrappers, whose names of tensors start with those of the wrappers."""
+    while prefix := next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state)), ""):
+        inside = {name.removeprefix(prefix): value for name, value in state.items()}
+        if len(inside) < len(state):  # two tensors would have one name
+            break
+        state = inside
     return state
 
 

@@ -80,6 +80,10 @@ class Trained(Protocol):
     def path(self) -> Path:
         """The checkpoint."""
 
+    @property
+    def pipeline_tag(self) -> str:
+        """What the Hugging Face Hub calls its task."""
+
 
 class Task(Trainable):
     """One folder in ``tasks/`` and one line in ``tasks/registry.py``.
@@ -100,6 +104,8 @@ class Task(Trainable):
     """Options of ``botvision eval`` for this task."""
     predict_options: ClassVar[type[PredictOptions]] = PredictOptions
     """Options of ``botvision predict`` for this task."""
+    build: ClassVar[Callable[..., tuple[nn.Module, Any]]]
+    """What :meth:`describe` gave -> the model with random weights, and what its outputs stand for."""
     load: ClassVar[Callable[..., Trained]]
     """A checkpoint or run folder, and a device -> the model, in test mode, and what its outputs stand for; errors as in
     :func:`~botvision.checkpoint.load_trained`."""

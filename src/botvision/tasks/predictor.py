@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from botvision.checkpoint import checkpoint_of
+from botvision.checkpoint import checkpoint_of, hub_folder, is_checkpoint, read_checkpoint
 from botvision.data import AnyImage, pixels_of, separated
 from botvision.device import pick_device
-from botvision.models.saving import is_saved_network
-from botvision.models.saving import load as load_network
+from botvision.errors import UserError
+from botvision.models import load as load_network
+from botvision.tasks.model_card import model_card
 from botvision.tasks.prediction import Prediction
 from botvision.tasks.registry import task_of_checkpoint
 
@@ -26,7 +27,8 @@ class Predictor:
         found.draw().save("found.png")
 
     Args:
-        source: a run folder (its best checkpoint) or a checkpoint.
+        source: a run folder (its best checkpoint), a checkpoint, a folder that :meth:`save_pretrained` wrote, or
+            ``hf-hub:OWNER/NAME``.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Attributes:
@@ -44,6 +46,20 @@ class Predictor:
         checkpoint = checkpoint_of(Path(source))
         self.task = task_of_checkpoint(checkpoint)
         self.trained = self.task.load(checkpoint, self.device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str = "auto", **options: Any) -> "Predictor":  # noqa: ANN401
+        """A predictor from the Hugging Face Hub, or from a folder that :meth:`save_pretrained` wrote.
+
+        Args:
+            name: OWNER/NAME, or the folder.
+            device: as for :class:`Predictor`.
+            options: of ``huggingface_hub.snapshot_download``, such as ``revision``, ``token`` and ``cache_dir``.
+
+        Raises:
+            UserError: the package huggingface-hub is missing, there is no such model, or it is of another library.
+        """
+        return cls(name if Path(name).is_dir() else hub_folder(str(name), **options), device=device)
 
     @property
     def model(self) -> nn.Module:
@@ -90,6 +106,43 @@ class Predictor:
         """``batch_size``, or what suits the device."""
         return batch_size or (1 if self.device.type == "cpu" else IMAGES_ON_GPU)
 
+    def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> None:
+        """Write the model as the hub has it: safetensors, its description, and a model card in the folder's README.md.
+
+        Args:
+            folder: where to; a card that is there already stays.
+            license: of the weights, as the hub names it, such as "cc-by-4.0".
+
+        Raises:
+            UserError: the package huggingface-hub is missing.
+        """
+        model, card = self.for_hub(Path(folder).name, license)
+        model.save_pretrained(folder, model_card_kwargs={"text": card})
+
+    def push_to_hub(self, name: str, *, license: str | None = None, **options: Any) -> str:  # noqa: ANN401 (of the hub's)
+        """Upload the model to the Hugging Face Hub, with a model card written from its run; gives the URL.
+
+        Args:
+            name: OWNER/NAME.
+            license: of the weights, as the hub names it, such as "cc-by-4.0".
+            options: of the hub's own ``push_to_hub``, such as ``private``, ``token``, ``commit_message``.
+
+        Raises:
+            UserError: the package huggingface-hub is missing.
+        """
+        model, card = self.for_hub(f"hf-hub:{name}", license)
+        return model.push_to_hub(name, model_card_kwargs={"text": card}, **options)
+
+    def for_hub(self, name: str, license: str | None) -> tuple[Any, str]:
+        """The module of the hub with this model in it, and the model card."""
+        try:
+            from botvision.tasks.hub import HubModel
+        except ImportError as error:
+            raise UserError("the hub needs the package huggingface-hub: pip install 'botvision[hub]'") from error
+        hub_model = HubModel(**read_checkpoint(self.trained.path)["botvision"])
+        hub_model.model.load_state_dict(self.model.state_dict())
+        return hub_model, model_card(self.trained, name, license)
+
 
 def load(source: str | Path) -> nn.Module:
     """The model of a run folder, a checkpoint, or a file that :func:`botvision.save` wrote.
@@ -102,6 +155,6 @@ def load(source: str | Path) -> nn.Module:
         UserError: it does not exist, cannot be read, or is of another program.
     """
     path = Path(source)
-    if path.is_file() and is_saved_network(path):
+    if path.is_file() and not is_checkpoint(path):
         return load_network(path)
     return Predictor(path, device="cpu").model

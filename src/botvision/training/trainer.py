@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
-from botvision.checkpoint import checkpoint_of, read_checkpoint
+from botvision.checkpoint import HUB, checkpoint_of, read_checkpoint
 from botvision.configuration import FieldError
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
@@ -280,7 +280,8 @@ def initial_weights(source: Path) -> dict[str, Tensor]:
         UserError: missing, or not readable.
     """
     try:
-        state = read_state_dict(checkpoint_of(source) if source.is_dir() else source)
+        is_file = not source.is_dir() and not str(source).startswith(HUB)
+        state = read_state_dict(source if is_file else checkpoint_of(source))
     except UserError as error:
         if not is_name_of_weights(str(source)):
             raise

@@ -29,6 +29,11 @@ class LoadedClassifier(NamedTuple):
         """Of the classes, for people to read."""
         return self.class_names
 
+    @property
+    def pipeline_tag(self) -> str:
+        """What the hub calls its task."""
+        return "image-classification"
+
 
 def describe(config: ClassifierConfig, classes: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""
@@ -41,12 +46,13 @@ def describe(config: ClassifierConfig, classes: Sequence[str], class_names: Sequ
     }
 
 
+def build(described: dict[str, Any]) -> tuple[Classifier, tuple[list[str], list[str]]]:
+    """A classifier with random weights, its classes and their names, from what :func:`describe` gave."""
+    classes, class_names = list(described["classes"]), list(described["class_names"])
+    return Classifier(ClassifierConfig(**described["model"]), len(classes)), (classes, class_names)
+
+
 def load_classifier(path: Path, device: torch.device | str = "cpu", *, ema: bool = True) -> LoadedClassifier:
     """A classifier in test mode; see :func:`~botvision.checkpoint.load_trained`."""
-
-    def build(described: dict[str, Any]) -> tuple[Classifier, tuple[list[str], list[str]]]:
-        classes, class_names = list(described["classes"]), list(described["class_names"])
-        return Classifier(ClassifierConfig(**described["model"]), len(classes)), (classes, class_names)
-
     model, names, path = load_trained(path, TASK, build, device, ema=ema)
     return LoadedClassifier(model, *names, path)

@@ -22,7 +22,7 @@ from botvision.models import LoadReport, load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
 from botvision.tasks.checked import Checked, CheckOptions
 from botvision.tasks.classification.check import check_classes
-from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, describe, load_classifier
+from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, build, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
 from botvision.tasks.classification.evaluate import RightLabels, evaluate_classifier, scores_table, write_results
@@ -75,6 +75,7 @@ class ClassificationTask(Task):
     config_type = ClassificationExperiment
     eval_options = ClassificationEvalOptions
     predict_options = ClassificationPredictOptions
+    build = staticmethod(build)
     load = staticmethod(load_classifier)
     predict = staticmethod(classify)
     result_name = "images"

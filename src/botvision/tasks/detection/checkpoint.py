@@ -14,6 +14,8 @@ from botvision.tasks.detection.detectors import make_detector
 from botvision.version import __version__
 
 TASK = "detection"
+PIPELINE_TAGS = {"box": "object-detection", "mask": "image-segmentation", "keypoint": "keypoint-detection"}
+"""The hub's names of what a detector predicts beside boxes."""
 
 
 class LoadedDetector(NamedTuple):
@@ -29,6 +31,11 @@ class LoadedDetector(NamedTuple):
         """Of the classes."""
         return [category.name for category in self.categories]
 
+    @property
+    def pipeline_tag(self) -> str:
+        """What the hub calls its task."""
+        return PIPELINE_TAGS[self.model.predicts[-1]]
+
 
 def describe(config: CommonConfig, categories: list[Category]) -> dict[str, Any]:
     """What a checkpoint needs beside its weights to be used anywhere."""
@@ -40,13 +47,13 @@ def describe(config: CommonConfig, categories: list[Category]) -> dict[str, Any]
     }
 
 
+def build(described: dict[str, Any]) -> tuple[Detector, list[Category]]:
+    """A detector with random weights, and its categories, from what :func:`describe` gave."""
+    categories = [Category(**category) for category in described["categories"]]
+    config = detector_config(described["model"])
+    return make_detector(config, len(categories), len(keypoint_names(categories))), categories
+
+
 def load_detector(path: Path, device: torch.device | str = "cpu") -> LoadedDetector:
     """A detector in test mode; see :func:`~botvision.checkpoint.load_trained`."""
-
-    def build(described: dict[str, Any]) -> tuple[Detector, list[Category]]:
-        categories = [Category(**category) for category in described["categories"]]
-        return make_detector(
-            detector_config(described["model"]), len(categories), len(keypoint_names(categories))
-        ), categories
-
     return LoadedDetector(*load_trained(path, TASK, build, device))

@@ -19,7 +19,7 @@ from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
 from botvision.tasks.checked import Checked, CheckOptions
 from botvision.tasks.detection.check import check_objects
-from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, describe, load_detector
+from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, build, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
 from botvision.tasks.detection.config import DetectionExperiment
 from botvision.tasks.detection.datasets import (
@@ -81,6 +81,7 @@ class DetectionTask(Task):
     config_type = DetectionExperiment
     eval_options = DetectionEvalOptions
     predict_options = DetectionPredictOptions
+    build = staticmethod(build)
     load = staticmethod(load_detector)
     predict = staticmethod(find_objects)
     result_name = "objects"
