@@ -47,8 +47,8 @@ class Point:
 
 def points(accuracies: Mapping[str, Accuracy], report: StepReport) -> list[Point]:
     """Each published model at its own size, with its time where there is one, in the order of the accuracies."""
-    rows = {row.model: row for row in report.rows if row.size == MODELS[row.model].size}
-    known = [(a.top1, rows[name].ms_per_image) for name, a in accuracies.items() if name in rows]
+    rows = {row.model: row for row in report.rows if row.model in accuracies and row.size == MODELS[row.model].size}
+    known = [(accuracies[name].top1, row.ms_per_image) for name, row in rows.items()]
     measured = [(top1, ms) for top1, ms in known if top1 is not None and ms is not None]
     found = []
     for name, accuracy in accuracies.items():
