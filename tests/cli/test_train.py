@@ -160,3 +160,18 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_pat
     assert "botvision train --resume" in rest
     assert "Traceback" not in rest
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_same_command_goes_on_and_another_one_is_told_what_differs(run, refusal, images, tmp_path):
+    words = ["train", "imagenet/botnet50", "--data", images, "--out", tmp_path / "run", *SMALL, "--warmup-epochs", 0]
+    assert run(*words, "--steps", 1)[0] == 0
+    status, out, err = run(*words, "--steps", 1, "--json", "--log-every", 1)
+    assert (status, "complete" in err, json.loads(out)["images"]) == (0, True, 16)
+    for more, named in (
+        (["--steps", 2], ["--steps", "--epochs", "1", "2"]),
+        (["--steps", 1, "--lr", 0.7], ["--lr", "0.7"]),
+    ):
+        line = refusal(*words, *more)
+        assert all(part in line for part in [*named, "--out", f"botvision train --resume '{tmp_path / 'run'}'"])
+    assert run("train", "--resume", tmp_path / "run", "--steps", 2)[0] == 0
+    assert run(*words, "--steps", 2)[0] == 0

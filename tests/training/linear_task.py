@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from botvision.errors import NotFiniteError, UserError
-from botvision.training import memory
+from botvision.training import memory, processes
 from botvision.training.config import ExperimentConfig, RunConfig
 from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.sharing import gather_or_raise, own_share
@@ -116,15 +116,21 @@ class Samples:
         return place_and_index[1]
 
 
-MODES = ("plain", "nan", "signal", "unreadable", "answers")
-"""What happens in the second process: nothing; NaN in step 4; SIGINT in step 3; two unreadable images in step 3; or
-answers of NaN in the evaluation at the end."""
+MODES = ("plain", "nan", "signal", "unreadable", "answers", "evaluation", "continued", "versions")
+"""What happens in the second process: nothing; NaN in step 4; SIGINT in step 3; two unreadable images in step 3;
+answers of NaN in the evaluation at the end; SIGUSR1 in it; nothing, in a run that one process began; another version of
+the package."""
+
+
+def settings(out: Path) -> RunConfig:
+    """Four steps of eight samples, two at once."""
+    run = RunConfig(out=out, steps=4, batch_size=8, images_per_device=2, precision="float32", device="cpu", log_every=1)
+    return run.replace(save_every=2, eval_every=4)
 
 
 def train(out: Path, mode: str) -> dict[str, Any]:
     """Train four steps of two batches a process in a folder; what this process saw of it."""
-    run = RunConfig(out=out, steps=4, batch_size=8, images_per_device=2, precision="float32", device="cpu", log_every=1)
-    task = LinearTask(run.replace(save_every=2, eval_every=4))
+    task = LinearTask(settings(out))
     losses, collate, errors = task.losses, task.collate, task.errors
     second = os.environ.get("RANK") == "1"
 
@@ -143,15 +149,32 @@ def train(out: Path, mode: str) -> dict[str, Any]:
     def disturbed_errors(model, on_image):
         if second and mode == "answers":
             raise NotFiniteError("the answer is not finite")
+        if mode == "evaluation":
+            wait_for_signal(on_image, os.getpid() if second else None)
         return errors(model, on_image)
 
     task.losses, task.collate, task.errors = disturbed_losses, disturbed_collate, disturbed_errors
+    if second and mode == "versions":
+        processes.__version__ = "0.0.1"
     try:
         outcome = start(task, "linear", Console(stderr=True))
-        end = {"folder": str(outcome.folder), "steps": outcome.steps, "stopped": outcome.stopped}
+        end = {
+            "folder": str(outcome.folder),
+            "steps": outcome.steps,
+            "stopped": outcome.stopped,
+            "requeue": outcome.requeue,
+        }
     except UserError as error:
         end = {"error": str(error)}
     return {**end, "batches": task.seen, "buffers": task.buffers}
+
+
+def wait_for_signal(on_image, process: int | None) -> None:
+    """Go on with an evaluation that does not end by itself; of a process, after a signal to it."""
+    if process:
+        os.kill(process, signal.SIGUSR1)
+    for _ in range(10**6):
+        on_image(0, IMAGES)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Two processes over gloo train as one does on the same global batch, and stop together."""
 
+import importlib.util
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +16,13 @@ from rich.console import Console
 
 from botvision.checkpoint import read_checkpoint
 from botvision.training.trainer import start
+from botvision.version import __version__
 
 pytestmark = pytest.mark.slow  # each process imports PyTorch
 SCRIPT = Path(__file__).with_name("linear_task.py")
+spec = importlib.util.spec_from_file_location("linear_task", SCRIPT)
+linear_task = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(linear_task)
 
 
 def free_port() -> int:
@@ -28,6 +35,9 @@ def free_port() -> int:
 def folder(tmp_path_factory) -> Path:
     """Where two processes, started as torchrun starts them, ran linear_task.py; tests must not change it."""
     out = tmp_path_factory.mktemp("two")
+    begun = linear_task.LinearTask(linear_task.settings(out / "continued"))
+    begun.after_step = lambda model, step: step != 2 or os.kill(os.getpid(), signal.SIGINT)
+    assert start(begun, "linear", Console(stderr=True)).stopped
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     children = []
@@ -45,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def both(folder):
-    """What each of the two processes saw of its four runs."""
+    """What each of the two processes saw of its runs."""
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -100,3 +110,28 @@ def test_unreadable_images_of_the_second_stop_both(both):
 def test_an_answer_of_nan_on_the_second_stops_both_and_takes_the_checkpoint_back(folder, both):
     assert ["not finite" in seen["answers"]["error"] for seen in both] == [True, True]
     assert last_of(folder / "answers")["step"] == 2
+
+
+def test_a_signal_in_the_evaluation_of_the_second_stops_both_and_one_makes_it_up(folder, both, rows_of, tmp_path):
+    assert [(seen["evaluation"]["steps"], seen["evaluation"]["requeue"]) for seen in both] == [(4, True)] * 2
+    run = shutil.copytree(folder / "evaluation", tmp_path / "run")
+    assert (rows_of(run, "evaluations"), (run / "eval").exists()) == ([], False)
+    assert start(linear_task.LinearTask(linear_task.settings(run)), "linear", Console(stderr=True)).steps == 4
+    (own,), (other,) = rows_of(run, "evaluations"), rows_of(folder / "plain", "evaluations")
+    assert float(own["val_error"]) == pytest.approx(float(other["val_error"]), rel=1e-6)
+
+
+def test_they_go_on_with_a_run_of_one_process(folder, both):
+    """With the same images in each step, and no other difference than that of rounding."""
+    batches = {name: [seen[name]["batches"] for seen in both] for name in ("plain", "continued")}
+    assert batches["continued"] == [own[4:] for own in batches["plain"]]  # two batches a step
+    for name in ("out.1.weight", "out.1.bias"):
+        own, other = (last_of(folder / run)["state_dict"][name] for run in ("continued", "plain"))
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+
+
+def test_different_versions_are_named(both, folder):
+    for seen in both:
+        assert all(version in seen["versions"]["error"] for version in ("0.0.1", __version__))
+        assert seen["versions"]["batches"] == []
+    assert not (folder / "versions").exists()

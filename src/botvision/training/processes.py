@@ -54,9 +54,9 @@ def check_versions() -> None:
         UserError: they differ; each version is named with its machine.
     """
     own = (f"botvision {__version__} with PyTorch {torch.__version__}", platform.node())
-    machines = dict(gather_or_raise(lambda: own))
-    if len(machines) > 1:
-        named = ", ".join(f"{version} on {machine}" for version, machine in sorted(machines.items()))
+    machine_of = dict(gather_or_raise(lambda: own))
+    if len(machine_of) > 1:
+        named = ", ".join(f"{version} on {machine}" for version, machine in sorted(machine_of.items()))
         raise UserError(f"the processes of this run have different versions: {named}; install one on all machines")
 
 
