@@ -15,7 +15,7 @@ import torch
 RUN = Path("runs/gpu")
 HALF = "--dtype bfloat16 --device cuda"
 COMMANDS = {
-    "Kernels beside float64": ("pytest tests/attention -q -k cuda -p no:cacheprovider", 240),
+    "Kernels beside float64": ("pytest tests/attention -q -k cuda -p no:cacheprovider", 180),
     "Block sizes": ("botvision bench blocks", 150),
     "Attention in a BoT block": (
         f"botvision bench attention {HALF} --batch 8 --repeats 20 --sizes 32x32 64x64 80x80 --out OUT/attention",
@@ -27,31 +27,33 @@ COMMANDS = {
         120,
     ),
     "Mask R-CNN": (f"botvision bench detector {HALF} --batch 4 --repeats 10", 150),
-    "Models": (f"botvision bench step {HALF} --out OUT/step", 240),
+    "Models": (
+        f"botvision bench step {HALF} --repeats 5 --models resnet50 botnet50 botnet50_s1 botnet_t7 efficientnet_b7 "
+        "deit_base_patch16_224 --out OUT/step",
+        150,
+    ),
+    "Table 1 at 1024 pixels": (f"botvision bench step {HALF} --size 1024 --batch 8 --repeats 5", 60),
     "A short training": (f"botvision demo --device cuda --precision bfloat16 --out {RUN}/demo", 180),
 }
 """The commands, and how many seconds each may take: together less than 21 minutes."""
 
 
-def measure(out: Path) -> str:
-    """Run all commands; returns the Markdown page about them. One that fails is part of the page."""
-    card, versions = torch.cuda.get_device_name(), f"torch {torch.__version__}, CUDA {torch.version.cuda}"
-    parts = [f"# {card}", f"Written by `make gpu`: {versions}, Python {sys.version.split()[0]}."]
-    for title, (command, limit) in COMMANDS.items():
-        print(f"{title}: {command}", file=sys.stderr, flush=True)
-        words = command.replace("OUT", str(out)).split()
-        started = time.perf_counter()
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", *words], text=True, timeout=limit, capture_output=True, check=False
-            )
-            status = "" if done.returncode == 0 else f" Ended with status {done.returncode}."
-            shown = done.stdout if done.stdout.strip() else done.stderr
-        except subprocess.TimeoutExpired as error:
-            status, shown = f" Stopped after {limit} s: not measured.", (error.stdout or b"").decode()
-        seconds = time.perf_counter() - started
-        parts += [f"## {title}", f"{seconds:.0f} s.{status}", indented(f"{' '.join(words)}\n\n{shown.strip()}")]
-    return "\n\n".join(parts) + "\n"
+def measure(title: str, out: Path) -> str:
+    """Run a command; returns its part of the page. One that fails, or takes too long, is part of the page too."""
+    command, limit = COMMANDS[title]
+    print(f"{title}: {command}", file=sys.stderr, flush=True)
+    words = command.replace("OUT", str(out)).split()
+    started = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", *words], text=True, timeout=limit, capture_output=True, check=False
+        )
+        status = "" if done.returncode == 0 else f" Ended with status {done.returncode}."
+        shown = done.stdout if done.stdout.strip() else done.stderr
+    except subprocess.TimeoutExpired as error:
+        status, shown = f" Stopped after {limit} s: not measured.", (error.stdout or b"").decode()
+    about = f"{time.perf_counter() - started:.0f} s.{status}"
+    return f"## {title}\n\n{about}\n\n" + indented(f"{' '.join(words)}\n\n{shown.strip()}") + "\n"
 
 
 def indented(text: str) -> str:
@@ -67,8 +69,11 @@ def main() -> None:
     name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
     out = Path("docs/results") / f"gpu-{name}"
     out.mkdir(parents=True, exist_ok=True)
-    page = measure(out)
-    (out / "README.md").write_text(page, encoding="utf-8")
+    versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}, Python {sys.version.split()[0]}"
+    parts = [f"# {torch.cuda.get_device_name()}\n\nWritten by `make gpu`: {versions}.\n"]
+    for title in COMMANDS:
+        parts.append(measure(title, out))
+        (out / "README.md").write_text("\n".join(parts), encoding="utf-8")  # what there is, should it be interrupted
     print(f"written: {out}/README.md")
 
 
