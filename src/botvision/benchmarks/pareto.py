@@ -113,7 +113,8 @@ def draw_pareto(found: list[Point], report: StepReport) -> Figure:
         if members:
             axes.plot(*zip(*members, strict=True), "o-", color=f"C{number}", label=family)
     for ms, top1, point in drawn:
-        axes.annotate(point.label, (ms, top1), xytext=(5, -11), textcoords="offset points", fontsize="small")
+        place, side = ((-7, 6), "right") if point.on_front else ((5, -11), "left")  # above the front, or below it
+        axes.annotate(point.label, (ms, top1), place, textcoords="offset points", fontsize="small", ha=side)
     front = sorted((ms, top1) for ms, top1, point in drawn if point.on_front)
     if front:
         x, y = zip(*front, strict=True)
