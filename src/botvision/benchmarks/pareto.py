@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from rich import box
@@ -128,5 +129,5 @@ def draw_pareto(found: list[Point], report: StepReport) -> Figure:
     if drawn:
         axes.legend(loc="lower right")
     figure.suptitle("Figure 5 of the paper with times measured here", fontsize="medium")
-    figure.supxlabel("\n".join(missing(found)), fontsize="x-small")
+    figure.supxlabel("\n".join(fill(line, 130) for line in missing(found)), fontsize="x-small")
     return figure
