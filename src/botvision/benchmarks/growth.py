@@ -1,7 +1,8 @@
 """How time and memory grow with the map and with the image, as slopes beside those that the work itself has.
 
 A slope is that of a straight line through the logarithms: a cost that is proportional to the positions has slope 1,
-one that is proportional to their square slope 2.
+one that is proportional to their square slope 2. The memory of a model has its weights and gradients in it, which do
+not grow, so that its slope is below 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from rich import box
 from rich.table import Table
 
@@ -21,6 +23,7 @@ from botvision.benchmarks.step_report import NOT_MEASURED
 from botvision.models.counting import count_multiply_adds
 
 LAYER = "attention layer"
+UNITS = {"ms": "ms", "mib": "MiB"}
 HEADS, HEAD_WIDTH = 4, 128
 """Of the attention in c5 of a BoTNet."""
 
@@ -82,18 +85,19 @@ def grow(
     with torch.device("meta"):
         module = Setting(1, HEADS, HEAD_WIDTH, torch.float32, torch.device("meta")).layer((maps[0], maps[0]))
     work = [count_multiply_adds(module, side, side, HEADS * HEAD_WIDTH) for side in maps]
-    found = [
-        Growth(LAYER, "inference (ms)", maps, [row.inference_ms for row in rows], work),
-        Growth(LAYER, "training (ms)", maps, [row.training_ms for row in rows], work),
-        Growth(LAYER, "inference (MiB)", maps, [row.inference_mib for row in rows]),
-        Growth(LAYER, "training (MiB)", maps, [row.training_mib for row in rows]),
-    ]
+    costs = {"inference_ms": work, "training_ms": work, "inference_mib": None, "training_mib": None}
+    found = []
+    for field, expected in costs.items():
+        what, unit = field.split("_")
+        values = [getattr(row, field) for row in rows]
+        per_image = [None if value is None else value / setting.batch for value in values]
+        found.append(Growth(LAYER, f"{what} ({UNITS[unit]})", maps, per_image, expected))
     report = bench_models([(name, size) for name in models for size in sizes], setting, repeats, say)
     what = "inference" if setting.inference else "training"
     for name in models:
         steps = [row for row in report.rows if row.model == name]
-        costs = [row.multiply_adds or 0 for row in steps]
-        found.append(Growth(name, f"{what} (ms)", sizes, [row.ms_per_image for row in steps], costs))
+        madds = [row.multiply_adds or 0 for row in steps]
+        found.append(Growth(name, f"{what} (ms)", sizes, [row.ms_per_image for row in steps], madds))
         per_image = [None if row.peak_mib is None else row.peak_mib / row.batch for row in steps]
         found.append(Growth(name, f"{what} (MiB)", sizes, per_image))
     return found
@@ -113,7 +117,7 @@ def growth_table(found: list[Growth]) -> Table:
 
 def draw_growth(found: list[Growth], device: str) -> Figure:
     """Four panels: time and memory, of the layer and of the models."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     figure.suptitle(f"Cost over size, with the slopes of the logarithms: {device}", fontsize="medium")
     panels = figure.subplots(2, 2)
     for row, (unit, quantity) in enumerate((("(ms)", "time (ms)"), ("(MiB)", "peak memory (MiB)"))):
@@ -130,6 +134,7 @@ def draw_growth(found: list[Growth], device: str) -> Figure:
             axes.set_yscale("log")
             axes.set_xlabel(what)
             axes.set_ylabel(f"{quantity}, an image")
-            axes.grid(which="both", alpha=0.3)
-            axes.legend(fontsize="small")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="x-small")
     return figure

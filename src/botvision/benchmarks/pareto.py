@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from rich import box
@@ -113,7 +114,8 @@ def draw_pareto(found: list[Point], report: StepReport) -> Figure:
         if members:
             axes.plot(*zip(*members, strict=True), "o-", color=f"C{number}", label=family)
     for ms, top1, point in drawn:
-        axes.annotate(point.label, (ms, top1), xytext=(5, -11), textcoords="offset points", fontsize="small")
+        place, side = ((-7, 6), "right") if point.on_front else ((5, -11), "left")  # above the front, or below it
+        axes.annotate(point.label, (ms, top1), place, textcoords="offset points", fontsize="small", ha=side)
     front = sorted((ms, top1) for ms, top1, point in drawn if point.on_front)
     if front:
         x, y = zip(*front, strict=True)
@@ -127,5 +129,5 @@ def draw_pareto(found: list[Point], report: StepReport) -> Figure:
     if drawn:
         axes.legend(loc="lower right")
     figure.suptitle("Figure 5 of the paper with times measured here", fontsize="medium")
-    figure.supxlabel("\n".join(missing(found)), fontsize="x-small")
+    figure.supxlabel("\n".join(fill(line, 130) for line in missing(found)), fontsize="x-small")
     return figure

@@ -155,7 +155,7 @@ def write_both(name: Path, content: dict[str, Any], figure: Figure) -> None:
     """Write a JSON file and a picture of the same name."""
     write_text(name.with_suffix(".json"), json_format.dumps(content, indent=1) + "\n")
     with whole_file(name.with_suffix(".png")) as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, dpi=90)
 
 
 for command in (step, pareto, growth):

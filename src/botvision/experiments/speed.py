@@ -3,7 +3,6 @@
 from botvision.benchmarks.pareto import Accuracy
 from botvision.benchmarks.step_report import PublishedRatio
 from botvision.experiments.paper import TABLES, Row
-from botvision.models.catalogue import LONGER
 
 EFFICIENTNET = "AutoAugment"
 """The checkpoints of EfficientNet's authors that were trained with it (github.com/tensorflow/tpu)."""
@@ -34,7 +33,7 @@ TABLE_10 = {"resnet50": "R50", "botnet50": "BoT50", "botnet50_s1": "BoT-S1-50"}
 def accuracies() -> dict[str, Accuracy]:
     """The models of Figure 5 by their names, and those of Table 10, which are trained for fewer epochs."""
     scaled = {
-        name: Accuracy(name[-2:].upper(), FAMILIES[name[:-1]], top1_of(row), LONGER)
+        name: Accuracy(name[-2:].upper(), FAMILIES[name[:-1]], top1_of(row), "Figure 5")
         for name, row in TABLES["figure5"].rows.items()
     }
     improved = {
