@@ -94,6 +94,17 @@ def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
         return _decode(encoded, name, None)
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) in pixels of an image file as `read_image` gives it, from its header alone.
+
+    Raises:
+        UnreadableImage: the file is missing, damaged or of another format.
+    """
+    with _readable(path), Image.open(path, formats=image_formats()) as image:
+        is_turned = image.format not in ("TIFF", "PNG") and _mark(image) in QUARTER_TURNS
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
 def max_pixels() -> int:
     """The limit on the pixels of an image: `BOTVISION_MAX_PIXELS`, else `MAX_PIXELS`.
 
