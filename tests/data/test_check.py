@@ -185,3 +185,10 @@ def test_a_folder_without_data_is_refused_in_one_line(refusal, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert words[0] in refusal("data", "check", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_are_checked_as_classes(run, check, animals, tmp_path):
+    assert run("shards", animals, "--out", tmp_path / "shards")[0] == 0
+    status, found = check(tmp_path / "shards")
+    assert (status, found["task"]) == (0, "classification")
+    assert {row["class"]: row["counts"]["train"]["all"] for row in found["classes"]} == {"ant": 3, "cat": 5}

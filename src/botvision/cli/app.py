@@ -29,7 +29,7 @@ READER_GONE = 141
 COMMANDS = {
     "demo": ("demo:demo", "[--out DIR]", "the main job on generated data, on any machine"),
     "models": ("models:models", "[PATTERN]", "every model: parameters, multiply-adds, the paper's figures beside ours"),
-    "data": ("data:data", "{check,split} ...", "look at annotated images as a whole, and split them"),
+    "data": ("data:data", "{check,convert,split} ...", "look at annotated images as a whole, convert and split them"),
     "train": ("train:train", "EXPERIMENT [--field VALUE ...]", "train; without words, list the experiments"),
     "eval": ("eval:evaluate", "RUN-or-CHECKPOINT --data DIR", "COCO's numbers, or accuracy and calibration"),
     "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),

@@ -1,20 +1,20 @@
-"""`botvision data`: check and split."""
+"""`botvision data`: check, convert and split."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from botvision.cli.app import REFUSED
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
 from botvision.configuration import CountOrZero
-from botvision.data.coco_files import CocoContent, read_coco, write_coco_folder
+from botvision.data.coco_files import CocoContent, read_coco, read_export, write_coco_folder
 from botvision.data.splitting import split_coco
 from botvision.tasks.checked import CheckOptions, check_tables, write_check
 from botvision.tasks.registry import task_of_data
 
-data = App(name="data", help="Look at data sets, and split them.")
+data = App(name="data", help="Look at data sets, convert and split them.")
 
 
 def check(folder: str, /, *, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of CheckOptions)
@@ -65,6 +65,38 @@ def split(
         json: Print what was written as JSON.
     """
     splits = split_coco(read_coco(file, images, follow_links=follow_links), file, val=val, seed=seed)
+    with image_progress("writing") as on_image:
+        write_coco_folder(out, splits, on_image)
+    print_written(splits, out, as_json=json)
+    return 0
+
+
+@data.command
+def convert(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    source_format: Annotated[
+        Literal["auto", "yolo", "voc", "labelme", "roboflow", "cvat", "via", "labelstudio"], Parameter(name="--from")
+    ] = "auto",
+    follow_links: bool = False,
+    json: bool = False,
+) -> int:
+    """Convert the export of a labelling tool to COCO's layout, which train takes as --data.
+
+    The files of the images are not copied where they can get a second name (a hard link). An export without splits
+    becomes train; botvision data split makes train and val of it.
+
+    Args:
+        source: Folder of the export, unpacked.
+        out: Folder to write: annotations/ and a folder of images for each split.
+        source_format: Format of the export; auto looks for it.
+        follow_links: Read images that are links to files elsewhere.
+        json: Print what was written as JSON.
+    """
+    name, splits = read_export(source, source_format, follow_links=follow_links)
+    say(f"{source}: {name} annotations")
     with image_progress("writing") as on_image:
         write_coco_folder(out, splits, on_image)
     print_written(splits, out, as_json=json)

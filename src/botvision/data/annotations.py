@@ -90,6 +90,7 @@ def no_garbage_collection() -> Iterator[None]:
 def read_annotations(
     file: Path,
     image_folder: Path,
+    content: dict | None = None,
     *,
     masks: bool = True,
     keypoints: bool = False,
@@ -105,6 +106,7 @@ def read_annotations(
     Args:
         file: COCO's JSON.
         image_folder: which the names of the images are relative to.
+        content: what the file would hold, where the annotations are in another format; the file is then not read.
         masks: whether masks are wanted; if not, a wrong 'segmentation' counts as none.
         keypoints: whether keypoints are wanted; if not, they are not looked at. All categories that have keypoints must
             have the same ones.
@@ -115,7 +117,7 @@ def read_annotations(
         UserError: anything else that is wrong; names the file, the record and the field. With `findings`, only what
             concerns the whole file.
     """
-    content = load_json(file)
+    content = load_json(file) if content is None else content
     categories = _categories(content, file, keypoints, findings)
     images = list(records(content, "images", file, lambda record: _image(record, image_folder), findings))
     for name, found in (("categories", categories), ("images", images)):

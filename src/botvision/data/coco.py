@@ -14,7 +14,7 @@ from botvision.data.annotations import Category, Instance, keypoint_names, read_
 from botvision.data.findings import Findings
 from botvision.data.images import read_image, warn_of_rotation_marks
 from botvision.data.keypoints import mirrored
-from botvision.data.layouts import find_image_files, find_split
+from botvision.data.layouts import find_annotations, find_image_files
 from botvision.data.masks import decode_masks
 
 Target = dict[str, Any]
@@ -63,7 +63,7 @@ class CocoDetection(Dataset):
         """Read and check the annotations, and check that the image files are there.
 
         Args:
-            folder: holds the annotations and the images; see `find_split`.
+            folder: holds the annotations and the images; see `find_annotations`.
             split: `train` or `val`, or another that is there.
             transform: takes and returns `(image, target)`.
             limit: number of images to take, the first ones of the file.
@@ -76,9 +76,10 @@ class CocoDetection(Dataset):
         Raises:
             UserError: a file or folder is missing, or a record is wrong.
         """
-        self.annotation_file, image_folder = find_split(Path(folder), split, keypoints=keypoints)
+        place, content = find_annotations(Path(folder), split, keypoints=keypoints)
+        self.annotation_file, image_folder = place
         wanted: dict[str, Any] = {"masks": masks, "keypoints": keypoints, "limit": limit, "findings": findings}
-        found = read_annotations(self.annotation_file, image_folder, **wanted)
+        found = read_annotations(self.annotation_file, image_folder, content, **wanted)
         self.transform = transform
         self.masks, self.keypoints = masks, keypoints
         self.categories = found.categories

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord, read_annotations
+from botvision.data.formats import FORMATS
 from botvision.data.json_records import load_json
-from botvision.data.layouts import find_image_files, image_folder_of
+from botvision.data.layouts import CocoSplit, find_image_files, find_split, image_folder_of, other_format
+from botvision.errors import UserError
 from botvision.files import room_for
 
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
@@ -42,6 +44,50 @@ def read_coco(file: Path, image_folder: Path | None = None, *, follow_links: boo
     content = load_json(file)
     read = read_annotations(file, folder, masks=True)
     return CocoContent(content, find_image_files(folder, read.images, follow_links=follow_links), folder)
+
+
+def read_export(
+    folder: Path, wanted: str = "auto", *, follow_links: bool = False
+) -> tuple[str, dict[str, CocoContent]]:
+    """Every split of the export of a labelling tool, read and checked, and the name of its format.
+
+    Args:
+        folder: holds the export.
+        wanted: its format, or a tool that exports several ("roboflow", "cvat", "labelstudio"), or "auto".
+        follow_links: whether links may lead out of the folder.
+
+    Raises:
+        FieldError: the export has another format.
+        UserError: what is wrong; names the file and the field.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give that of the unpacked export")
+    known = other_format(folder)
+    if wanted in FORMATS and wanted != known and wanted != "cvat":  # which exports COCO's format too
+        raise FieldError(("from",), f"{folder} is no export in this format; it looks like {known or 'coco'}")
+    found = {}
+    for name, (place, converted) in export_splits(folder, known).items():
+        content = load_json(place.annotation_file) if converted is None else converted
+        read = read_annotations(place.annotation_file, place.image_folder, content)
+        images = find_image_files(place.image_folder, read.images, follow_links=follow_links)
+        found[name] = CocoContent(content, images, place.image_folder)
+    return FORMATS[known].NAME if known else "COCO", found
+
+
+def export_splits(folder: Path, known: str | None) -> dict[str, tuple[CocoSplit, dict[str, Any] | None]]:
+    """Where every split of an export is, and its content if converted; of a single file for all of them, train."""
+    if known:
+        splits = FORMATS[known].read(folder)
+        return {name: (CocoSplit(split.source, split.image_folder), split.content) for name, split in splits.items()}
+    places = {"train": find_split(folder, "train")}
+    for name in ("val", "test"):
+        try:
+            place = find_split(folder, name)
+        except UserError:  # exports need not have every split
+            continue
+        if place.annotation_file not in {other.annotation_file for other in places.values()}:
+            places[name] = place
+    return {name: (place, None) for name, place in places.items()}
 
 
 def write_coco_folder(

@@ -108,6 +108,17 @@ def upright_pixels(image: Image.Image, name: str | Path = "the image") -> Tensor
         return torch.from_numpy(to_array(_upright(image, name, None))).permute(2, 0, 1)
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) in pixels of an image file as `read_image` gives it, from its header alone.
+
+    Raises:
+        UnreadableImage: the file is missing, damaged or of another format.
+    """
+    with _readable(path), Image.open(path, formats=image_formats()) as image:
+        is_turned = image.format not in ("TIFF", "PNG") and _mark(image) in QUARTER_TURNS
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
 def max_pixels() -> int:
     """The limit on the pixels of an image: `BOTVISION_MAX_PIXELS`, else `MAX_PIXELS`.
 

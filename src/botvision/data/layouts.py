@@ -6,11 +6,12 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord
 from botvision.data.findings import Findings
+from botvision.data.formats import FORMATS, FormatSplit, find_format
 from botvision.data.image_files import check_inside
 from botvision.errors import UserError, first_few
 
@@ -28,22 +29,34 @@ class CocoSplit(NamedTuple):
     """Where the annotations and the images of a split are."""
 
     annotation_file: Path
+    """Of COCO's format; where the annotations are in another tool's, what messages name."""
     image_folder: Path
 
 
 def find_split(folder: Path, split: str, *, keypoints: bool = False) -> CocoSplit:
+    """Find the annotations and the images of a split; see :func:`find_annotations`."""
+    return find_annotations(folder, split, keypoints=keypoints)[0]
+
+
+def find_annotations(folder: Path, split: str, *, keypoints: bool = False) -> tuple[CocoSplit, dict[str, Any] | None]:
     """Find the annotations and the images of a split.
 
     Known are COCO's layout (`annotations/instances_{split}2017.json` and `{split}2017/`, both also without the year),
     CVAT's (the same with the images in `images/{split}/`), Roboflow's (`{split}/_annotations.coco.json` beside the
-    images) and a folder with one JSON file beside its images or beside `images/`. Where keypoints are wanted,
-    `person_keypoints_` in the place of `instances_` comes first.
+    images), a folder with one JSON file beside its images or beside `images/`, and the formats of other tools; see
+    :mod:`~botvision.data.formats`. Where keypoints are wanted, `person_keypoints_` in the place of `instances_` comes
+    first. What is not COCO's own layout is said.
+
+    Returns:
+        Where they are, and, where they are in another tool's format, what an annotation file would hold; else None.
 
     Raises:
         UserError: the folder, the annotations or the images are missing, or there are several; names what is there.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the one that holds annotations/ and {split}2017/")
+    if format_name := other_format(folder):
+        return _of_format(folder, format_name, split)
     for name in OTHER_NAMES.get(split, (split,)):
         years = [f"{name}2017", name]
         own = {year: _annotations(folder, year, keypoints) for year in years}
@@ -65,11 +78,32 @@ def find_split(folder: Path, split: str, *, keypoints: bool = False) -> CocoSpli
     name = result.image_folder.name
     if result != CocoSplit(_annotations(folder, name, keypoints), folder / name):  # not COCO's own
         logger.info("%s: annotations %s, images in %s", split, result.annotation_file, result.image_folder)
-    return result
+    return result, None
+
+
+def other_format(folder: Path) -> str | None:
+    """The format of another tool that a folder has, where it has no annotations in COCO's."""
+    in_coco = any(folder.glob("annotations/*.json")) or any(folder.glob(f"*/{ROBOFLOW}"))
+    return None if in_coco else find_format(folder)
+
+
+def _of_format(folder: Path, format_name: str, split: str) -> tuple[CocoSplit, dict[str, Any]]:
+    """A split in another tool's format, as COCO has it."""
+    splits: dict[str, FormatSplit] = FORMATS[format_name].read(folder)
+    found = splits.get(split)
+    if found is None:
+        raise UserError(
+            f"{folder}: {FORMATS[format_name].NAME} annotations with no split {split}, only {', '.join(splits)}; "
+            "make one: botvision data convert, then botvision data split"
+        )
+    logger.info("%s: %s annotations %s, images in %s", split, found.format, found.source, found.image_folder)
+    return CocoSplit(found.source, found.image_folder), found.content
 
 
 def has_annotations(folder: Path) -> bool:
     """Whether a folder holds annotations in one of the layouts of `find_split`."""
+    if folder.is_dir() and other_format(folder):
+        return True
     patterns = ("annotations/*.json", f"*/{ROBOFLOW}", "*.json")
     return any(any(folder.glob(pattern)) for pattern in patterns) or any(
         _beside_images(folder / name, "*.json") for names in OTHER_NAMES.values() for name in names

@@ -59,7 +59,7 @@ def _warn_of_rare(source: CocoContent, file: Path, classes: Sequence[set]) -> No
     count = Counter(category for own in classes for category in own)
     rare = [short(record["name"]) for record in source.content["categories"] if count[record["id"]] == 1]
     if rare:
-        logger.warning("%s: classes in one image, which one split alone has: %s", file, first_few(rare, NAMED))
+        logger.warning("%s: classes in one image alone, which train gets: %s", file, first_few(rare, NAMED))
 
 
 def stratified(classes: Sequence[set], val: float, seed: int) -> np.ndarray:
@@ -109,6 +109,6 @@ def stratified(classes: Sequence[set], val: float, seed: int) -> np.ndarray:
 
 
 def _wanted(images: int, val: float) -> list[float]:
-    """How many of some images train and val want: their share, but at least one each where there are two."""
-    share = min(max(images * val, 1.0), images - 1.0) if images > 1 else images * val
+    """How many of some images train and val want: their share, but one at least; a single one is for train."""
+    share = min(max(images * val, 1.0), images - 1.0)
     return [images - share, share]

@@ -185,8 +185,8 @@ class DetectionData(DataConfig):
     """What a detector is trained and evaluated on."""
 
     data: Path | None = None
-    """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val; or in Roboflow's
-    or CVAT's."""
+    """Folder in COCO's layout: annotations/instances_train2017.json, train2017/, and the same for val; or an export of
+    Roboflow, CVAT, Label Studio, LabelMe or VIA, in YOLO's or Pascal VOC's format."""
     objects: Count = 100
     """Most objects of a training image, the first ones of the file; the others are left out."""
     copy_paste: Share = 0.0

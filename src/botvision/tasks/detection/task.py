@@ -14,6 +14,7 @@ from botvision.configuration import CountOrZero, FieldError, Share
 from botvision.data import CocoDetection, keypoint_names
 from botvision.data.layouts import has_annotations
 from botvision.data.loading import Batch, RunBatches, training_loader
+from botvision.data.shard_index import has_shards
 from botvision.device import pick_device
 from botvision.models import load_weights
 from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
@@ -246,7 +247,7 @@ class DetectionTask(Task):
     @classmethod
     def has_data(cls, data: str) -> bool:
         """Whether there are annotations in a layout that is known."""
-        return has_annotations(Path(data))
+        return not has_shards(data) and has_annotations(Path(data))
 
     @classmethod
     def check_data(cls, data: str, options: CheckOptions, on_image: OnImage) -> Checked:

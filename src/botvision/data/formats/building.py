@@ -1,0 +1,233 @@
+"""Annotations of other tools brought into COCO's form, piece by piece."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from hotcoco import mask as coco_mask
+
+from botvision.data.image_files import image_suffixes
+from botvision.data.masks import run_lengths
+from botvision.errors import UserError, short
+from botvision.files import read_file
+
+ROUND_POINTS = 64
+"""Corners of the polygon that stands for a circle or an ellipse."""
+LARGEST = 2**29
+"""Bytes of an annotation file that is read."""
+SPLIT_NAMES = {"valid": "val", "validation": "val", "testing": "test", "training": "train"}
+"""What tools call the splits."""
+
+Box = tuple[float, float, float, float]
+Outline = Sequence[tuple[float, float]]
+
+
+class Shape(NamedTuple):
+    """An annotated object, of a class that is given by its name."""
+
+    name: str
+    box: Box | None
+    """x1, y1, x2, y2 in pixels; None: that of the mask."""
+    segmentation: list[list[float]] | dict[str, Any] | None = None
+    """COCO's polygons or run lengths."""
+
+
+class LabelledImage(NamedTuple):
+    """An image with its objects."""
+
+    path: Path
+    height: int
+    width: int
+    shapes: list[Shape]
+
+
+class FormatSplit(NamedTuple):
+    """A split of a data set of another tool, in COCO's form."""
+
+    format: str
+    """For people to read."""
+    source: Path
+    """What messages name."""
+    image_folder: Path
+    content: dict[str, Any]
+
+
+def in_coco_form(
+    format_name: str,
+    root: Path,
+    splits: Mapping[str, tuple[Path, Iterable[LabelledImage]]],
+    names: Sequence[str] | None = None,
+) -> dict[str, FormatSplit]:
+    """Every split as COCO has it, all with the same categories.
+
+    Args:
+        format_name: of the tool's format.
+        root: folder that holds every image.
+        splits: for each split what messages name, and its images.
+        names: of all classes, in their order; by default those that occur, sorted.
+    """
+    read = {split: (source, list(images)) for split, (source, images) in splits.items()}
+    used = {shape.name for _, images in read.values() for image in images for shape in image.shapes}
+    listed = list(names) if names is not None else sorted(used)
+    # Several classes may have one name; the first of them then counts.
+    ids = {name: number for number, name in reversed(list(enumerate(listed, start=1)))}
+    categories = [{"id": number, "name": name} for number, name in enumerate(listed, start=1)]
+    found = {}
+    for split, (source, images) in read.items():
+        content: dict[str, Any] = {"images": [], "annotations": [], "categories": [dict(one) for one in categories]}
+        for number, image in enumerate(images, start=1):
+            name = image.path.relative_to(root).as_posix()
+            content["images"].append({"id": number, "file_name": name, "height": image.height, "width": image.width})
+            for shape in image.shapes:
+                record = {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": ids[shape.name]}
+                content["annotations"].append(record | coco_fields(shape))
+        found[split] = FormatSplit(format_name, source, root, content)
+    return found
+
+
+def coco_fields(shape: Shape) -> dict[str, Any]:
+    """The box and the mask of an object as COCO has them."""
+    fields: dict[str, Any] = {"iscrowd": 0}
+    box = shape.box
+    if box is None and isinstance(shape.segmentation, list):
+        x, y = ([value for part in shape.segmentation for value in part[start::2]] for start in (0, 1))
+        box = (min(x), min(y), max(x), max(y))
+    if box is not None:
+        fields["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    if shape.segmentation is not None:
+        fields["segmentation"] = shape.segmentation
+    return fields
+
+
+def flat(points: Outline) -> list[float]:
+    """COCO's polygon: x1, y1, x2, y2 and so on."""
+    return [value for point in points for value in point]
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, turned: float = 0.0) -> list[float]:
+    """An ellipse around a point as a polygon, turned clockwise by an angle in radians."""
+    corners = []
+    for number in range(ROUND_POINTS):
+        angle = 2 * math.pi * number / ROUND_POINTS
+        across, down = radius_x * math.cos(angle), radius_y * math.sin(angle)
+        corners.append(
+            (
+                x + across * math.cos(turned) - down * math.sin(turned),
+                y + across * math.sin(turned) + down * math.cos(turned),
+            )
+        )
+    return flat(corners)
+
+
+def turned_box(box: Box, degrees: float) -> list[float]:
+    """A box turned clockwise around its centre, as a polygon."""
+    x1, y1, x2, y2 = box
+    x, y, angle = (x1 + x2) / 2, (y1 + y2) / 2, math.radians(degrees)
+    corners = [(x1 - x, y1 - y), (x2 - x, y1 - y), (x2 - x, y2 - y), (x1 - x, y2 - y)]
+    cos, sin = math.cos(angle), math.sin(angle)
+    return flat([(x + across * cos - down * sin, y + across * sin + down * cos) for across, down in corners])
+
+
+def runs_of(bitmap: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) of 0 and other values as COCO's run lengths."""
+    return as_text(coco_mask.encode(np.asfortranarray(bitmap != 0, dtype=np.uint8)))
+
+
+def as_text(runs: Mapping[str, Any]) -> dict[str, Any]:
+    """Compressed run lengths as JSON holds them."""
+    counts = runs["counts"]
+    return {"size": list(runs["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
+
+
+def joined(parts: Sequence[Shape], size: tuple[int, int]) -> Shape:
+    """One object of the parts that a tool groups: what any part covers; their boxes count where there are some.
+
+    Args:
+        parts: of one class.
+        size: (H, W) of the image, in pixels.
+    """
+    outlines = [part.segmentation for part in parts if part.segmentation is not None]
+    polygons = [outline for outline in outlines if isinstance(outline, list)]
+    mask: list[list[float]] | dict[str, Any] | None = [one for outline in polygons for one in outline] or None
+    if len(polygons) < len(outlines):
+        mask = as_text(coco_mask.merge([run_lengths(outline, *size) for outline in outlines]))
+    boxes = [part.box for part in parts if part.box is not None]
+    if not boxes:
+        return Shape(parts[0].name, None, mask)
+    x1, y1, x2, y2 = zip(*boxes, strict=True)
+    return Shape(parts[0].name, (min(x1), min(y1), max(x2), max(y2)), mask)
+
+
+def number(value: object, field: str) -> float:
+    """A finite number, given as such or as a text; raises a ValueError that names the field."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        found = float(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"'{field}' should be a number, got {short(value)}") from error
+    if not math.isfinite(found):
+        raise ValueError(f"'{field}' should be a finite number, got {short(value)}")
+    return found
+
+
+def inside(folder: Path, name: object, field: str) -> Path:
+    """A file inside a folder by a name as a tool writes it; raises a ValueError for one that leads out of it."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ValueError(f"'{field}' should be the name of a file, got {short(name)}")
+    windows = PureWindowsPath(name)
+    if PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts:
+        raise ValueError(f"'{field}' {short(name)} should be a path inside {folder}, without '..'")
+    path = folder / name
+    return path if os.path.lexists(path) else folder / name.replace("\\", "/")
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """The root of an XML file.
+
+    Raises:
+        UserError: it cannot be read, is no XML, or defines entities, by which a few lines can mean gigabytes.
+    """
+    content = read_bytes(file)
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise UserError(f"{file}: has a DOCTYPE, which annotation files do not need; remove it")
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{file}: no XML ({error}); export the labels again") from error
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of an annotation file.
+
+    Raises:
+        UserError: it cannot be read, or is too large.
+    """
+    try:
+        return read_file(file, LARGEST)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images directly in a folder, sorted; hidden ones are left out."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in image_suffixes() and path.name[0] != ".")
+    return sorted(path for path in found if path.is_file())
+
+
+def image_beside(folder: Path, stem: str) -> Path | None:
+    """The image of a name without its suffix in a folder."""
+    found = (folder / f"{stem}{suffix}" for suffix in sorted(image_suffixes()))
+    either = (path for lower in found for path in (lower, lower.with_suffix(lower.suffix.upper())))
+    return next((path for path in either if path.is_file()), None)
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the splits by the names that we have for these; where there are none, all is train."""
+    names = {name: SPLIT_NAMES.get(name, name) for name in ("train", "training", "val", "valid", "validation", "test")}
+    found = {split: folder / name for name, split in names.items() if (folder / name).is_dir()}
+    return found or {"train": folder}

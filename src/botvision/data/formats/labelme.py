@@ -1,0 +1,149 @@
+"""LabelMe's format: a JSON file for each image, whose shapes are polygons, rectangles, circles or masks.
+
+Shapes of one label and one "group_id" are one object, as LabelMe's own export to COCO has it. Points and lines are no
+objects: they are left out and counted in a warning. The images may lie in train/ and val/, or in one folder.
+"""
+
+import base64
+import logging
+import math
+from collections import Counter
+from collections.abc import Hashable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from PIL import Image
+
+from botvision.data.formats.building import (
+    FormatSplit,
+    LabelledImage,
+    Shape,
+    ellipse,
+    image_beside,
+    in_coco_form,
+    inside,
+    joined,
+    number,
+    read_bytes,
+    runs_of,
+    split_folders,
+)
+from botvision.data.images import upright_size
+from botvision.data.json_records import load_json, what_is_there
+from botvision.errors import UserError, short
+
+logger = logging.getLogger("botvision")
+
+NAME = "LabelMe"
+START = 4096
+"""Bytes at the beginning of a file that tell the format."""
+NO_OBJECTS = ("point", "points", "line", "linestrip")
+
+
+def is_here(folder: Path) -> bool:
+    """Whether the first JSON file of the folder, or of its splits, has shapes."""
+    first = (next(place.glob("*.json"), None) for place in split_folders(folder).values())
+    return any(file is not None and b'"shapes"' in read_bytes(file)[:START] for file in first)
+
+
+def read(folder: Path) -> dict[str, FormatSplit]:
+    """Every split of a data set.
+
+    Raises:
+        UserError: names the file, the shape and the field that is wrong.
+    """
+    left_out: Counter[str] = Counter()
+    splits = {
+        split: (place, [labelled(file, left_out) for file in sorted(place.glob("*.json"))])
+        for split, place in split_folders(folder).items()
+    }
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+        logger.warning("%s: left out shapes that are no objects: %s", folder, counts)
+    return in_coco_form(NAME, folder, splits)
+
+
+def labelled(file: Path, left_out: Counter[str]) -> LabelledImage:
+    """The image of an annotation file, with its objects."""
+    content = load_json(file)
+    try:
+        shapes = content.get("shapes")
+        if not isinstance(shapes, list):
+            raise ValueError(f"'shapes' should be a list, {what_is_there(content, 'shapes')}")
+        path = image_beside(file.parent, file.stem) or inside(file.parent, content.get("imagePath"), "imagePath")
+        height, width = content.get("imageHeight"), content.get("imageWidth")
+        size = (height, width) if is_side(height) and is_side(width) else upright_size(path)
+        return LabelledImage(path, *size, grouped(shapes, size, left_out))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: {error}") from error
+
+
+def is_side(value: object) -> TypeGuard[int]:
+    """Whether this is a number of pixels."""
+    return isinstance(value, int) and value > 0
+
+
+def grouped(shapes: list[Any], size: tuple[int, int], left_out: Counter[str]) -> list[Shape]:
+    """The objects of an image; raises a ValueError where a shape is wrong."""
+    groups: dict[Hashable, list[Shape]] = {}
+    for place, record in enumerate(shapes):
+        try:
+            if not isinstance(record, dict) or not isinstance(record.get("label"), str) or not record["label"]:
+                raise ValueError("'label' should be a name")
+            kind = record.get("shape_type") or "polygon"
+            if kind in NO_OBJECTS:
+                left_out[kind] += 1
+                continue
+            group = record.get("group_id")
+            key = (record["label"], str(group)) if group is not None else place
+            groups.setdefault(key, []).append(shape_of(record, kind, size))
+        except ValueError as error:
+            raise ValueError(f"shapes[{place}]: {error}") from error
+    return [joined(own, size) for own in groups.values()]
+
+
+def shape_of(record: dict[str, Any], kind: str, size: tuple[int, int]) -> Shape:
+    """A shape; raises a ValueError where it is wrong."""
+    name, points = record["label"], points_of(record)
+    if kind == "polygon":
+        if len(points) < 3:
+            raise ValueError(f"'points' of a polygon should be three or more, got {len(points)}")
+        return Shape(name, None, [[value for point in points for value in point]])
+    if len(points) != 2:
+        raise ValueError(f"'points' of a {short(kind)} should be two, got {len(points)}")
+    (x1, y1), (x2, y2) = points
+    if kind == "circle":
+        radius = math.dist(*points)
+        return Shape(name, None, [ellipse(x1, y1, radius, radius)])
+    if kind == "mask":
+        return Shape(name, None, mask_of(record, (x1, y1), size))
+    if kind != "rectangle":
+        raise ValueError(f"'shape_type' {short(kind)} is not known")
+    return Shape(name, (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+
+
+def points_of(record: dict[str, Any]) -> list[tuple[float, float]]:
+    """The points of a shape, in pixels."""
+    points = record.get("points")
+    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise ValueError(f"'points' should be a list of [x, y], {what_is_there(record, 'points')}")
+    return [(number(x, "points"), number(y, "points")) for x, y in points]
+
+
+def mask_of(record: dict[str, Any], corner: tuple[float, float], size: tuple[int, int]) -> dict[str, Any]:
+    """A mask that is a PNG image in base64, whose first pixel lies at the shape's first point."""
+    left, top = (int(value) for value in corner)
+    try:
+        with Image.open(BytesIO(base64.b64decode(record["mask"], validate=True)), formats=("PNG",)) as image:
+            if left < 0 or top < 0 or top + image.height > size[0] or left + image.width > size[1]:
+                raise ValueError("it reaches out of the image")
+            drawn = np.asarray(image.convert("L")) > 0
+    except (KeyError, TypeError, ValueError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"'mask' should be a PNG image in base64 inside the image ({error})") from error
+    whole = np.zeros(size, dtype=np.uint8, order="F")
+    whole[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+    return runs_of(whole)

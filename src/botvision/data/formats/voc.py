@@ -1,0 +1,123 @@
+"""Pascal VOC's format: an XML file for each image, as LabelImg, Roboflow and CVAT write it.
+
+The first pixel is number 1 and the last one belongs to the box (VOC2012's development kit), so that a box spans from
+xmin - 1 to xmax here, as in Detectron2. "difficult" objects count like others. Known are VOC's folders (Annotations/,
+JPEGImages/, ImageSets/Main/train.txt), and XML files beside their images, in train/ and valid/ or in one folder.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from botvision.data.formats.building import (
+    FormatSplit,
+    LabelledImage,
+    Shape,
+    image_beside,
+    in_coco_form,
+    inside,
+    number,
+    read_bytes,
+    read_xml,
+    split_folders,
+)
+from botvision.data.images import upright_size
+from botvision.errors import UserError, short
+
+NAME = "Pascal VOC"
+KIT = "Annotations"
+
+
+def is_here(folder: Path) -> bool:
+    """Whether a folder holds XML files with this format's root."""
+    places = [folder / KIT] if (folder / KIT).is_dir() else split_folders(folder).values()
+    first = (next(place.glob("*.xml"), None) for place in places)
+    return any(file is not None and b"<annotation>" in read_bytes(file)[:4096] for file in first)
+
+
+def read(folder: Path) -> dict[str, FormatSplit]:
+    """Every split of a data set.
+
+    Raises:
+        UserError: names the file and the field that is wrong.
+    """
+    if (folder / KIT).is_dir():
+        splits = kit_splits(folder)
+    else:
+        splits = {split: (place, sorted(place.glob("*.xml"))) for split, place in split_folders(folder).items()}
+    return in_coco_form(
+        NAME,
+        folder,
+        {split: (source, (labelled(file, folder) for file in files)) for split, (source, files) in splits.items()},
+    )
+
+
+def kit_splits(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
+    """The annotation files of each split that ImageSets/Main lists; without lists, all of them are train."""
+    lists = folder / "ImageSets" / "Main"
+    found = {}
+    for split in ("train", "val", "test"):
+        source = lists / f"{split}.txt"
+        if source.is_file():
+            names = read_bytes(source).decode("utf-8", "replace").split()
+            files = [folder / KIT / f"{Path(name).name}.xml" for name in names]
+            missing = [file for file in files if not file.is_file()]
+            if missing and split != "test":  # VOC2012 keeps those of its test images back
+                raise UserError(f"{missing[0]}: no such file, which {source} lists ({len(missing)} such)")
+            if not missing:
+                found[split] = source, files
+    return found or {"train": (folder / KIT, sorted((folder / KIT).glob("*.xml")))}
+
+
+def labelled(file: Path, root: Path) -> LabelledImage:
+    """The image of an annotation file, with its objects."""
+    tree = read_xml(file)
+    try:
+        path = image_of(tree, file, root)
+        height, width = size_of(tree) or upright_size(path)
+        return LabelledImage(path, height, width, list(shapes_of(tree)))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: {error}") from error
+
+
+def image_of(tree: Element, file: Path, root: Path) -> Path:
+    """The image: by the name of the annotation file, which tools keep, else by 'filename'."""
+    folders = [file.parent, root / "JPEGImages", root / "images"]
+    beside = next(filter(None, (image_beside(folder, file.stem) for folder in folders)), None)
+    if beside is not None:
+        return beside
+    name = tree.findtext("filename")
+    given = [inside(folder, name, "filename") for folder in folders]
+    return next((path for path in given if path.is_file()), given[0])
+
+
+def size_of(tree: Element) -> tuple[int, int] | None:
+    """(H, W) in pixels; None where the file does not say it, or says 0."""
+    sides = [tree.findtext(f"size/{side}") for side in ("height", "width")]
+    height, width = (int(number(side, "size")) if side else 0 for side in sides)
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def shapes_of(tree: Element) -> Iterator[Shape]:
+    """The objects; raises a ValueError where one is wrong."""
+    for place, found in enumerate(tree.findall("object")):
+        name, box = (found.findtext("name") or "").strip(), found.find("bndbox")
+        try:
+            if not name:
+                raise ValueError("'name' is missing")
+            if box is None:
+                raise ValueError("'bndbox' is missing")
+            x1, y1, x2, y2 = (number(box.findtext(side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
+            yield Shape(name, (x1 - 1, y1 - 1, x2, y2), polygon_of(found))
+        except ValueError as error:
+            raise ValueError(f"object[{place}] ({short(name)}): {error}") from error
+
+
+def polygon_of(found: Element) -> list[list[float]] | None:
+    """The outline that Roboflow writes beside the box: <polygon> of x1, y1, x2, y2 and so on, counted from 1 too."""
+    outline = found.find("polygon")
+    if outline is None or len(outline) < 6:
+        return None
+    return [[number(value.text, value.tag) - 1 for value in outline]]

@@ -1,0 +1,181 @@
+"""YOLO's format, as Ultralytics documents it: a YAML file, and beside each image a text file of boxes or polygons.
+
+Each line is "class x y width height" (centre and size) or "class x1 y1 x2 y2 x3 y3 ...", as shares of the image's width
+and height. Oriented boxes are polygons of four corners. Without a YAML file, classes.txt names the classes, as Label
+Studio writes it.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from botvision.data.formats.building import (
+    SPLIT_NAMES,
+    FormatSplit,
+    LabelledImage,
+    Shape,
+    image_files,
+    in_coco_form,
+    number,
+    read_bytes,
+)
+from botvision.data.images import upright_size
+from botvision.errors import UserError, short
+
+logger = logging.getLogger("botvision")
+
+NAME = "YOLO"
+DARKNET = "obj.names"
+LARGEST_SHARE = 2.0
+"""Of an image's side: outlines may reach out of the image, but not so far."""
+SPLITS = ("train", "val", "valid", "test")
+
+
+def is_here(folder: Path) -> bool:
+    """Whether a folder holds labels in this format."""
+    listed = (folder / "classes.txt").is_file() and (folder / "labels").is_dir() and (folder / "images").is_dir()
+    return listed or (folder / DARKNET).is_file() or yaml_file(folder) is not None
+
+
+def yaml_file(folder: Path) -> Path | None:
+    """The YAML file of a data set: the only one, or that of a usual name."""
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    usual = [file for file in files if file.stem in ("data", "dataset")]
+    candidates = usual or files
+    return candidates[0] if len(candidates) == 1 and b"names" in read_bytes(candidates[0]) else None
+
+
+def read(folder: Path) -> dict[str, FormatSplit]:
+    """Every split of a data set.
+
+    Raises:
+        UserError: names the file, the line and the field that is wrong.
+    """
+    source = next((folder / name for name in (DARKNET, "classes.txt") if (folder / name).is_file()), None)
+    file = yaml_file(folder)
+    if file is not None:
+        names, places = settings(file, folder)
+        source = file
+    elif source is not None:
+        names = [line.strip() for line in text_of(source).splitlines() if line.strip()]
+        places = darknet_folders(folder) if source.name == DARKNET else {"train": folder / "images"}
+    if not places:
+        raise UserError(f"{source}: found no folders of images for it in {folder}; give 'train' and 'val' there")
+    splits = {split: (labels_folder(images), labelled(images, names)) for split, images in places.items()}
+    return in_coco_form(NAME, folder, splits, names)
+
+
+def darknet_folders(folder: Path) -> dict[str, Path]:
+    """obj_train_data and so on, by split; CVAT calls the validation split valid, and other subsets as the user does."""
+    found = {path.name[len("obj_") : -len("_data")].lower(): path for path in sorted(folder.glob("obj_*_data"))}
+    return {SPLIT_NAMES.get(name, name): path for name, path in found.items()}
+
+
+def usual_folders(folder: Path) -> dict[str, Path]:
+    """The image folders of the splits by their usual names, for a YAML file that does not name them."""
+    found = {}
+    for name in SPLITS:
+        for path in (folder / name / "images", folder / "images" / name):
+            if path.is_dir():
+                found[SPLIT_NAMES.get(name, name)] = path
+    return found
+
+
+def settings(file: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
+    """The names of the classes, and the image folder of each split."""
+    try:
+        content = yaml.safe_load(read_bytes(file)) if b"*" not in read_bytes(file) else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: should hold 'train', 'val' and 'names', without aliases (*)")
+    if "kpt_shape" in content:
+        logger.warning("%s: has keypoints ('kpt_shape'), of which boxes alone are read", file)
+    places = {}
+    for name in SPLITS:
+        if content.get(name):
+            places[SPLIT_NAMES.get(name, name)] = image_folder(file, folder, content, name)
+    return class_names(file, content.get("names")), places or usual_folders(folder)
+
+
+def class_names(file: Path, names: Any) -> list[str]:  # noqa: ANN401 (whatever the file holds)
+    """The names in their order, from a list or from numbers and names."""
+    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+        names = [names.get(place, names.get(str(place))) for place in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise UserError(f"{file}: 'names' should be a list of names, or numbers from 0 on with names")
+    return list(map(str, names))
+
+
+def image_folder(file: Path, folder: Path, content: dict[str, Any], split: str) -> Path:
+    """The folder of the images of a split; Roboflow writes it with one ".." too many."""
+    given = content[split]
+    if not isinstance(given, str):
+        raise UserError(f"{file}: '{split}' should be one folder of images, got {short(given)}")
+    base = content.get("path")
+    starts = [folder, folder / base if isinstance(base, str) else folder]
+    for start in starts:
+        for name in (given, given.removeprefix("../"), f"{given.removeprefix('../')}/images"):
+            path = (start / name).resolve()
+            if path.is_dir() and path.is_relative_to(folder.resolve()) and "images" in path.parts:
+                return folder / path.relative_to(folder.resolve())
+    raise UserError(
+        f"{file}: '{split}' is {short(given)}, no folder inside {folder} with 'images' in its path; "
+        "labels/ has to lie beside images/"
+    )
+
+
+def labels_folder(images: Path) -> Path:
+    """Where the labels of a folder of images are: its last "images" is "labels" there, else beside the images."""
+    if "images" not in images.parts:
+        return images
+    parts = list(images.parts)
+    place = len(parts) - 1 - parts[::-1].index("images")
+    return Path(*parts[:place], "labels", *parts[place + 1 :])
+
+
+def labelled(images: Path, names: list[str]) -> Iterator[LabelledImage]:
+    """The images of a folder, each with the objects of its text file; an image without one has none."""
+    labels = labels_folder(images)
+    if not labels.is_dir():
+        raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
+    for path in image_files(images):
+        height, width = upright_size(path)
+        file = labels / f"{path.stem}.txt"
+        lines = text_of(file).splitlines() if file.is_file() else []
+        shapes = []
+        for place, line in enumerate(lines, start=1):
+            try:
+                shapes += [shape_of(line.split(), names, height, width)] if line.strip() else []
+            except ValueError as error:
+                raise UserError(f"{file}: line {place}: {error}") from error
+        yield LabelledImage(path, height, width, shapes)
+
+
+def shape_of(words: list[str], names: list[str], height: int, width: int) -> Shape:
+    """The object of a line; raises a ValueError where it is wrong."""
+    if not words[0].isdecimal() or int(words[0]) >= len(names):
+        raise ValueError(f"'class' should be a number below {len(names)}, got {short(words[0])}")
+    name, values = names[int(words[0])], [number(word, "coordinate") for word in words[1:]]
+    if max(values, default=0.0) > LARGEST_SHARE:
+        raise ValueError("coordinates should be shares of the image, from 0 to 1, not pixels")
+    if len(values) == 4:
+        x, y, w, h = values
+        return Shape(name, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(
+            f"should be 'class x y width height', or a class and three or more corners, got {len(words)} values"
+        )
+    points = [value * (height if place % 2 else width) for place, value in enumerate(values)]
+    return Shape(name, None, [points])
+
+
+def text_of(file: Path) -> str:
+    """A text file in UTF-8."""
+    try:
+        return read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not text in UTF-8 at byte {error.start}") from error
