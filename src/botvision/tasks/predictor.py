@@ -9,8 +9,10 @@ from torch import nn
 from botvision.checkpoint import checkpoint_of
 from botvision.data import AnyImage, pixels_of, separated
 from botvision.device import pick_device
+from botvision.models import fold
 from botvision.models.saving import is_saved_network
 from botvision.models.saving import load as load_network
+from botvision.tasks.base import Trained
 from botvision.tasks.prediction import Prediction
 from botvision.tasks.registry import task_of_checkpoint
 
@@ -43,11 +45,12 @@ class Predictor:
         self.device = pick_device(device)
         checkpoint = checkpoint_of(Path(source))
         self.task = task_of_checkpoint(checkpoint)
-        self.trained = self.task.load(checkpoint, self.device)
+        trained: Any = self.task.load(checkpoint, self.device)  # a named tuple of each task
+        self.trained: Trained = trained._replace(model=fold(trained.model))
 
     @property
     def model(self) -> nn.Module:
-        """The model, in test mode."""
+        """The model, in test mode and as :func:`~botvision.models.folding.fold` returns it."""
         return self.trained.model
 
     @property
@@ -104,4 +107,5 @@ def load(source: str | Path) -> nn.Module:
     path = Path(source)
     if path.is_file() and is_saved_network(path):
         return load_network(path)
-    return Predictor(path, device="cpu").model
+    checkpoint = checkpoint_of(path)
+    return task_of_checkpoint(checkpoint).load(checkpoint, "cpu").model
