@@ -15,7 +15,7 @@ from botvision.version import __version__
 
 if TYPE_CHECKING:
     from botvision.attention import biased_attention, relative_attention
-    from botvision.models import create_model, list_models, load_weights, read_state_dict, save
+    from botvision.models import create_model, fold, list_models, load_weights, read_state_dict, save
     from botvision.tasks.predictor import Predictor, load
 
 ROOMS = {
@@ -23,6 +23,7 @@ ROOMS = {
     "biased_attention": "attention",
     "relative_attention": "attention",
     "create_model": "models",
+    "fold": "models",
     "list_models": "models",
     "load": "tasks.predictor",
     "load_weights": "models",
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "biased_attention",
     "create_model",
+    "fold",
     "list_models",
     "load",
     "load_weights",

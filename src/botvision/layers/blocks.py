@@ -90,6 +90,10 @@ class Bottleneck(nn.Module):
         if stride != 1 or in_channels != outputs:
             self.downsample = nn.Sequential(convolution(in_channels, outputs, 1, stride), style.norm(outputs))
 
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Layers and the norms right behind them; see :func:`~botvision.models.folding.fold`."""
+        return [("conv1", "bn1"), (self.spatial_name, "bn2"), ("conv3", "bn3")]
+
     def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) -> (B, 4 * width, H', W'); ``valid_size`` as for ``MHSA2d``."""
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -137,6 +141,10 @@ class NonLocalBlock(nn.Module):
         self.mhsa = MHSA2d(channels, None, heads=1, kind="qk", out_channels=channels // 2)
         self.conv = convolution(channels // 2, channels, 1)
         self.bn = start_at_zero(norm(channels))
+
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """As in ``Bottleneck``."""
+        return [("conv", "bn")]
 
     def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); ``valid_size`` as for ``MHSA2d``."""

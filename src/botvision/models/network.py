@@ -102,6 +102,10 @@ class Network(nn.Module):
         fc = nn.Linear(self.config.channels[-1], num_classes) if num_classes else nn.Identity()
         self.fc = fc.to(self.conv1.weight)
 
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Layers of the stem and the norms right behind them; see :func:`~botvision.models.folding.fold`."""
+        return [("conv1", "bn1")]
+
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The blocks of c2 to c5."""
         return self.layer1, self.layer2, self.layer3, self.layer4

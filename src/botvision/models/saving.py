@@ -5,6 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from botvision.errors import UserError
 from botvision.files import whole_file
@@ -22,8 +23,11 @@ def save(model: Network, path: str | Path) -> None:
         path: of the file; its folder is created if it is missing.
 
     Raises:
-        UserError: a network made through timm with another pooling than the average, which the file cannot store.
+        UserError: a network made through timm with another pooling than the average, which the file cannot store, or
+            one without batch norms, from :func:`~botvision.models.folding.fold`.
     """
+    if isinstance(model.bn1, nn.Identity):
+        raise UserError("a folded network cannot be saved: save the network that it was made of, and fold it again")
     pooling = getattr(getattr(model, "global_pool", None), "pool_type", "avg")
     if pooling != "avg":
         raise UserError(f"a network with global_pool={pooling!r} cannot be saved, it would come back with 'avg'")

@@ -10,7 +10,9 @@ from botvision.checkpoint import checkpoint_of, hub_folder, is_checkpoint, read_
 from botvision.data import AnyImage, pixels_of, separated
 from botvision.device import pick_device
 from botvision.errors import UserError
+from botvision.models import fold
 from botvision.models import load as load_network
+from botvision.tasks.base import Trained
 from botvision.tasks.model_card import model_card
 from botvision.tasks.prediction import Prediction
 from botvision.tasks.registry import task_of_checkpoint
@@ -45,7 +47,9 @@ class Predictor:
         self.device = pick_device(device)
         checkpoint = checkpoint_of(Path(source))
         self.task = task_of_checkpoint(checkpoint)
-        self.trained = self.task.load(checkpoint, self.device)
+        self.trained: Trained = self.task.load(checkpoint, self.device)
+        trained: Any = self.trained  # a named tuple of each task
+        self.folded: Trained = trained._replace(model=fold(trained.model))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str = "auto", **options: Any) -> "Predictor":  # noqa: ANN401
@@ -63,7 +67,7 @@ class Predictor:
 
     @property
     def model(self) -> nn.Module:
-        """The model, in test mode."""
+        """The model, in test mode; predictions come from a copy of it, folded (:func:`~botvision.models.fold`)."""
         return self.trained.model
 
     @property
@@ -99,7 +103,7 @@ class Predictor:
         size, found = self.images_at_once(batch_size), list[Prediction]()
         for start in range(0, len(given), size):
             pixels = [pixels_of(image) for image in given[start : start + size]]
-            found += self.task.predict(self.trained, pixels, **options)
+            found += self.task.predict(self.folded, pixels, **options)
         return found[0] if is_one else found
 
     def images_at_once(self, batch_size: int | None) -> int:
@@ -157,4 +161,5 @@ def load(source: str | Path) -> nn.Module:
     path = Path(source)
     if path.is_file() and not is_checkpoint(path):
         return load_network(path)
-    return Predictor(path, device="cpu").model
+    checkpoint = checkpoint_of(path)
+    return task_of_checkpoint(checkpoint).load(checkpoint, "cpu").model

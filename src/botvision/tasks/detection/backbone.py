@@ -37,6 +37,16 @@ class PyramidBackbone(nn.Module):
         reductions = self.body.config.reductions
         self.strides = (*reductions, 2 * reductions[-1])
 
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Layers and the norms that alone use their output; see :func:`~botvision.models.folding.fold`.
+
+        Not p5: p6 is made of it too, without the norm.
+        """
+        if not isinstance(self.fpn.extra_blocks, AuthorsLevels):
+            return []
+        layers = ["fpn.layer_blocks.0.0", "fpn.layer_blocks.1.0", "fpn.layer_blocks.2.0", "fpn.extra_blocks.p6"]
+        return [(layer, f"fpn.extra_blocks.norms.{level}") for layer, level in zip(layers, (0, 1, 2, 4), strict=True)]
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised images (B, 3, H, W) -> the pyramid, finest level first; attention takes in the padding (paper)."""
         maps = self.body(images)
