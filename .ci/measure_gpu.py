@@ -29,7 +29,7 @@ COMMANDS = {
     "Mask R-CNN": (f"botvision bench detector {HALF} --batch 4 --repeats 10", 150),
     "Models": (
         f"botvision bench step {HALF} --repeats 5 --models resnet50 botnet50 botnet50_s1 botnet_t7 efficientnet_b7 "
-        "deit_base_patch16_224 --out OUT/step",
+        "deit_base_patch16_224 --out OUT/step.json",
         150,
     ),
     "Table 1 at 1024 pixels": (f"botvision bench step {HALF} --size 1024 --batch 8 --repeats 5", 60),
