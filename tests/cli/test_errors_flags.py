@@ -275,6 +275,7 @@ def test_resume_of_a_run_without_a_checkpoint(refusal, a_run):
 def test_resume_with_a_damaged_checkpoint(refusal, a_run):
     last = a_run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
+    (a_run / "checkpoints" / "before.ckpt").unlink()
     assert str(last) in refusal("train", "--resume", a_run)
 
 
@@ -283,6 +284,7 @@ def test_resume_with_a_damaged_checkpoint(refusal, a_run):
 )
 def test_resume_with_a_checkpoint_of_other_parts(refusal, a_run, part, value):
     last = a_run / "checkpoints" / "last.ckpt"
+    (a_run / "checkpoints" / "before.ckpt").unlink()
     torch.save(torch.load(last, weights_only=True) | {part: value}, last)
     line = refusal("train", "--resume", a_run)
     assert str(last) in line

@@ -17,6 +17,8 @@ from botvision.tasks.classification.checkpoint import load_classifier
 
 FLAGS = "--depths 1 1 1 1 --width 8 --input-size 64 --batch-size 8 --device cpu --workers 0 --precision float32"
 SMALL = FLAGS.split()
+SLURM_JOB = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
+SLURM_JOB |= {f"SLURM_{name}": "1" for name in ("NTASKS", "NNODES", "NTASKS_PER_NODE")} | {"SLURM_JOB_ID": "1234"}
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +141,12 @@ def test_a_run_evaluates_to_the_same_scores_in_a_fresh_process_and_resumes(run, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_path, number):
-    """As a terminal, `timeout` and schedulers send it: to the processes that read images too."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_path, number, status):
+    """As a terminal, `timeout` and schedulers send it: to the processes that read images too. In a job of SLURM."""
     flags = f"--data {images} --steps 3000 --warmup-epochs 0 --eval-every 3000 --out {tmp_path / 'run'}".split()
     words = [sys.executable, "-m", "botvision", "train", "imagenet/botnet50", *SMALL, *flags, "--workers", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **SLURM_JOB}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     said = ""
     while "training, step 1/" not in said:
@@ -154,9 +156,11 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(images, tmp_pat
     if sys.platform == "linux":  # what reads images has a group of its own
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert any(os.getpgid(int(child)) == int(child) for child in children)
+        for child in children:  # SLURM signals every process of a job
+            os.kill(int(child), number)
     os.killpg(process.pid, number)
     _, rest = process.communicate(timeout=100)
-    assert process.returncode == 130, said + rest
+    assert process.returncode == status, said + rest
     assert "botvision train --resume" in rest
     assert "Traceback" not in rest
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
@@ -167,11 +171,9 @@ def test_the_same_command_goes_on_and_another_one_is_told_what_differs(run, refu
     assert run(*words, "--steps", 1)[0] == 0
     status, out, err = run(*words, "--steps", 1, "--json", "--log-every", 1)
     assert (status, "complete" in err, json.loads(out)["images"]) == (0, True, 16)
-    for more, named in (
-        (["--steps", 2], ["--steps", "--epochs", "1", "2"]),
-        (["--steps", 1, "--lr", 0.7], ["--lr", "0.7"]),
-    ):
-        line = refusal(*words, *more)
-        assert all(part in line for part in [*named, "--out", f"botvision train --resume '{tmp_path / 'run'}'"])
+    others = {"--steps 2": "--steps --epochs", "--steps 1 --lr 0.7": "--lr 0.7"}
+    for more, named in others.items():
+        line = refusal(*words, *more.split())
+        assert all(part in line for part in [*named.split(), "--out", f"botvision train --resume '{tmp_path / 'run'}'"])
     assert run("train", "--resume", tmp_path / "run", "--steps", 2)[0] == 0
     assert run(*words, "--steps", 2)[0] == 0

@@ -158,12 +158,7 @@ def train(out: Path, mode: str) -> dict[str, Any]:
         processes.__version__ = "0.0.1"
     try:
         outcome = start(task, "linear", Console(stderr=True))
-        end = {
-            "folder": str(outcome.folder),
-            "steps": outcome.steps,
-            "stopped": outcome.stopped,
-            "requeue": outcome.requeue,
-        }
+        end = {**outcome._asdict(), "folder": str(outcome.folder)}
     except UserError as error:
         end = {"error": str(error)}
     return {**end, "batches": task.seen, "buffers": task.buffers}
