@@ -64,13 +64,14 @@ def test_our_count_and_pytorchs_agree():
 @pytest.mark.parametrize("name", ["botnet50", "efficientnet_b0"])
 def test_needed_memory_is_about_what_a_step_takes(name, inference):
     setting = replace(SETTING, inference=inference)
+    batch = 32 if inference else 4  # what is held must be much more than the buffers of matrix libraries
     with freed_at_once():
-        step = run_of(prepare(name, 160, setting).model, 160, 4, setting, CPU)
+        step = run_of(prepare(name, 160, setting).model, 160, batch, setting, CPU)
         step()
         taken = peak_memory(step, CPU)
     if taken is None:
         pytest.skip("this system does not tell what a process held")
-    assert needed_by(name, 160, 4, setting) == pytest.approx(taken, rel=0.3)
+    assert needed_by(name, 160, batch, setting) == pytest.approx(taken, rel=0.3)
 
 
 def test_needed_memory_counts_what_lives_at_once():

@@ -16,6 +16,7 @@ from botvision.training.curves import read_curves
 pytestmark = pytest.mark.slow  # each process imports PyTorch
 SCRIPT = Path(__file__).with_name("two_trainings.py")
 CASES = ("mask_rcnn-batch", "mask_rcnn-frozen", "mask_rcnn-group", "detr-batch", "classifier-batch", "classifier-group")
+SHARDED = ("mask_rcnn-group-fsdp", "classifier-batch-fsdp")
 
 
 def torchrun(*words: object) -> list[str]:
@@ -53,20 +54,23 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *SHARDED])
 def test_weights_and_losses_are_those_of_one_process(folder, case):
     one, two = (folder / name / case for name in ("one", "two"))
     own, other = (read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (two, one))
     assert own.keys() == other.keys()
-    apart = torch.cat([~torch.isclose(own[name], other[name], rtol=1e-5, atol=1e-5).flatten() for name in own])
+    statistics = {name for name in own if "running_" in name}
+    apart = torch.cat([~torch.isclose(own[name], other[name], atol=1e-5).flatten() for name in own.keys() - statistics])
     # AdamW divides a gradient by its own size: where it is nothing but rounding, the weight moves all the same.
     assert apart.float().mean() <= (1e-5 if case.startswith("detr") else 0)
+    for name in statistics:  # variances, of which some are large
+        torch.testing.assert_close(own[name], other[name], rtol=1e-3, atol=1e-4)
     losses, expected = (read_curves(run / "metrics.csv")["loss"] for run in (two, one))
     assert losses == [(step, pytest.approx(loss, abs=1e-4)) for step, loss in expected]
     assert len(losses) == 10
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *SHARDED])
 def test_scores_are_those_of_one_process(folder, case):
     """Of five images, which two processes cannot share evenly."""
     one, two = (json.loads((folder / name / case / "eval" / "metrics.json").read_text()) for name in ("one", "two"))

@@ -36,12 +36,15 @@ EVERYTHING = {"rpn_samples": 100_000, "roi_samples": 10_000, "roi_foreground": 1
 EVERYTHING |= {"rpn_nms": 1.0, "proposals_before_nms": (10_000, 50), "proposals": (10_000, 50)}
 HEADS = {"fpn_channels": 16, "box_head_width": 32, "mask_head_width": 16, "mask_head_depth": 1, "head_norm": True}
 CASES = ("mask_rcnn-batch", "mask_rcnn-frozen", "mask_rcnn-group", "detr-batch", "classifier-batch", "classifier-group")
+SHARDED = ("mask_rcnn-group-fsdp", "classifier-batch-fsdp")
+"""Two processes hold a part of the weights each (FSDP2)."""
 BATCH, STEPS = 4, 10
 
 
 def experiment(case: str, data: Path, out: Path) -> DetectionExperiment | ClassificationExperiment:
     """Ten steps of four images, float32 on the CPU; small ones, because what rounding changes grows with every step."""
-    kind, _, norm = case.partition("-")
+    kind, norm, *sharded = case.split("-")
+    strategy = "fsdp" if sharded and "RANK" in os.environ else "ddp"
     weights = out / f"{case}-weights.pth" if norm == "frozen" else None
     run = RunConfig(
         out=out / case,
@@ -52,6 +55,7 @@ def experiment(case: str, data: Path, out: Path) -> DetectionExperiment | Classi
         log_every=1,
         eval_every=STEPS,
         weights=weights,
+        strategy=strategy,
     )
     if kind == "classifier":
         return ClassificationExperiment(
@@ -75,7 +79,7 @@ def experiment(case: str, data: Path, out: Path) -> DetectionExperiment | Classi
 
 def train(data: Path, out: Path) -> None:
     """All cases, each into a run folder of its name."""
-    for case in CASES:
+    for case in (*CASES, *SHARDED):
         config = experiment(case, data, out)
         if config.run.weights:
             write_weights(config.run.weights)

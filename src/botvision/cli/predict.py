@@ -38,7 +38,7 @@ def predict(
     predictor = Predictor(checkpoint, device=options.device)
     size = predictor.images_at_once(options.batch_size)
     with image_progress("predicting") as on_image:
-        results = task.predict_files(predictor.trained, files, options, size, on_image)
+        results = task.predict_files(predictor.folded, files, options, size, on_image)
     write_text(options.out / "predictions.json", json_format.dumps(results) + "\n")
     say(f"{len(results)} {task.result_name}, {len(files)} images given, written to {options.out}")
     print_results(results, task.prediction_tables(results), as_json=json)

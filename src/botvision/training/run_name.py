@@ -13,6 +13,8 @@ from botvision.training.config import ExperimentConfig
 from botvision.training.run_folder import read_config
 from botvision.training.run_lock import RunLock
 
+RUNS = Path("runs")
+"""Where runs without a folder of their own are."""
 MAY_DIFFER = {
     "run": {"out", "device", "threads", "compile", "save_every", "keep_checkpoints", "log_every"},
     "data": {"workers"},
@@ -46,7 +48,7 @@ def open_run(out: Path | None, name: str, task: str, experiment: ExperimentConfi
         FieldError: ``out`` is something else than a run.
         UserError: another process trains in it.
     """
-    for folder in [out] if out else numbered(Path("runs") / name.replace("/", "-")):
+    for folder in [out] if out else numbered(RUNS / name.replace("/", "-")):
         try:
             is_new = check_same(folder, name, task, experiment)
         except UserError:
@@ -118,3 +120,5 @@ def remove_if_lost(folder: Path) -> None:
     """Remove the folder of a run that ended before its first checkpoint."""
     if not any((folder / "checkpoints").glob("*.ckpt")):
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.parent == RUNS and RUNS.is_dir() and not any(RUNS.iterdir()):
+            RUNS.rmdir()

@@ -17,7 +17,8 @@ from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.tasks.detection.task import DetectionTask
 from botvision.tasks.detection.transformer import DecoderLayer, EncoderLayer, sine_positions
 from botvision.tasks.detection.transforms import eval_transform
-from botvision.tasks.registry import task_of_checkpoint, task_of_run
+from botvision.tasks.predictor import Predictor
+from botvision.tasks.registry import task_of_run
 from botvision.training.trainer import resume, start
 
 TINY = DetrConfig(
@@ -164,7 +165,8 @@ def test_a_run_is_interrupted_resumed_scored_and_used(shapes, tmp_path):
     assert columns[-4:] == ["loss", *Detr.loss_names]
     image = next((shapes / "val2017").iterdir())
     options = DetectionTask.predict_options(threshold=0, out=tmp_path / "out", device="cpu")
-    found = task_of_checkpoint(outcome.folder).predict_files(outcome.folder, [image], options, lambda *_: None)
+    trained = Predictor(outcome.folder, device="cpu").trained
+    found = DetectionTask.predict_files(trained, [image], options, 1, lambda *_: None)
     assert len(found) == TINY.queries
 
 

@@ -10,7 +10,7 @@ from botvision.data import write_generated_coco
 from botvision.experiments import find_experiment
 from botvision.tasks.detection import DetectorConfig, FasterRCNN
 from botvision.tasks.detection.task import DetectionTask
-from botvision.tasks.registry import task_of_checkpoint
+from botvision.tasks.predictor import Predictor
 from botvision.training.trainer import start
 
 
@@ -53,10 +53,11 @@ def test_a_run_on_boxes_alone_is_scored_by_boxes(tiny, tmp_path):
     assert "val_box_ap" in scores
     assert "mask" not in losses + scores
     image = next((data / "val2017").iterdir())
-    found = task_of_checkpoint(outcome.folder).predict_files(
-        outcome.folder,
+    found = DetectionTask.predict_files(
+        Predictor(outcome.folder, device="cpu").trained,
         [image],
         DetectionTask.predict_options(threshold=0, out=tmp_path / "out", device="cpu"),
+        1,
         lambda done, total: None,
     )
     names = {"image_id", "category_id", "category_name", "bbox", "score", "file_name"}
