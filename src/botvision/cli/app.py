@@ -78,6 +78,7 @@ def show_log() -> None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit status."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of PyTorch's parts in C++, which each process would warn of
     show_log()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words

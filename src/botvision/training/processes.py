@@ -9,7 +9,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from botvision.configuration import FieldError
 from botvision.device import process_counts, started_by_launcher
 from botvision.errors import UserError
 from botvision.training.config import RunConfig
@@ -23,7 +22,7 @@ def launch(run: RunConfig) -> Fabric:
     """Start the processes of a run, one for each device, and connect them.
 
     Raises:
-        FieldError: the device is not there, the batch cannot be divided over the devices, or weights cannot be shared.
+        FieldError: the device is not there, or the batch cannot be divided over the devices.
         UserError: the processes cannot be connected, or have different versions of this package or of PyTorch.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
@@ -32,7 +31,7 @@ def launch(run: RunConfig) -> Fabric:
     device = connect_processes(run)
     here, machines = process_counts(device)
     world = here * machines
-    check(run, world)  # an error comes before Fabric starts any process
+    run.images_at_once(world)  # an error comes before Fabric starts any process
     fabric = Fabric(
         accelerator=device.type,
         devices=here,
@@ -67,17 +66,8 @@ def connect_processes(run: RunConfig) -> torch.device:
         FieldError, UserError: as :func:`launch`.
     """
     if started_by_launcher():
-        check(run, math.prod(process_counts(torch.device("cpu"))))  # whatever the device is
+        run.images_at_once(math.prod(process_counts(torch.device("cpu"))))  # whatever the device is
     return connect(run.device)
-
-
-def check(run: RunConfig, world: int) -> None:
-    """Raise a FieldError for settings that do not fit the number of processes."""
-    run.images_at_once(world)
-    if run.strategy == "fsdp" and world == 1:
-        raise FieldError(
-            ("strategy",), "fsdp needs several processes (torchrun --nproc-per-node), there is one; take ddp"
-        )
 
 
 def strategy(run: RunConfig, world: int) -> Strategy:

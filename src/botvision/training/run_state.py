@@ -96,7 +96,7 @@ class RunState:
         if run.compile:
             self.task.compiled_part(self.model).compile()  # in place: the names of the weights stay
         self.losses = self.fabric.setup_module(LossModule(self.task, self.model))
-        if self.average and run.strategy == "fsdp":
+        if self.average:
             shard_like(self.average.model, self.model)
         self.optimizer = self.task.optimizer(self.model)  # after FSDP has replaced the weights by their parts
         for group in self.optimizer.param_groups:

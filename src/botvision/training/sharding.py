@@ -29,10 +29,10 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def shard_like(model: nn.Module, other: nn.Module) -> None:
-    """Shard a network as a copy of it is, over the same processes."""
+    """Shard a network over the same processes as a copy of it, if that is sharded."""
     weight = next(other.parameters())
-    assert isinstance(weight, DTensor), "the copy is sharded"
-    shard(model, weight.device_mesh)
+    if isinstance(weight, DTensor):
+        shard(model, weight.device_mesh)
 
 
 @contextmanager
