@@ -11,7 +11,7 @@ A step of P processes is that of one, and what of the sum of the gradients is no
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -102,13 +102,17 @@ class Work:
         return torch.randn(self.batch, 3, self.size, self.size, device=device)
 
 
-def measure_step(work: Work, device: torch.device, repeats: int) -> Step:
-    """The median step of one process, and what it would send."""
-    model = work.build(device)
-    seconds = statistics.median(times_of_steps(model, work.images(device), repeats))
+def step_of(work: Work, seconds: float) -> Step:
+    """The step of one process that takes so long, with what it would send."""
+    model = work.build(torch.device("meta"))
     gradient_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
     return Step(seconds, work.batch, gradient_bytes, norms)
+
+
+def measure_step(work: Work, device: torch.device, repeats: int) -> Step:
+    """The median step of one process."""
+    return step_of(work, statistics.median(times_of_steps(work.build(device), work.images(device), repeats)))
 
 
 def times_of_steps(model: nn.Module, images: torch.Tensor, repeats: int) -> list[float]:
@@ -146,17 +150,10 @@ def check_two(work: Work, repeats: int) -> Check:
     with TemporaryDirectory() as folder:  # where they find each other
         spawn(measure_two, (f"file://{folder}/store", work, repeats, found), nprocs=2)
     alone, together, sum_seconds = found.tolist()
-    one = Step(alone, work.batch, gradient_bytes_of(work), norms=0)
+    one = replace(step_of(work, alone), norms=0)  # they are not synchronised here
     bandwidth = one.gradient_bytes / sum_seconds  # of two processes, the ring sends all bytes once
     network = Network(bandwidth, bandwidth, latency=0.0, per_machine=2)
     return Check(one, bandwidth, scaled(one, network, 2).step_seconds, together)
-
-
-def gradient_bytes_of(work: Work) -> int:
-    """Bytes of the gradients of a model."""
-    return sum(
-        parameter.numel() * parameter.element_size() for parameter in work.build(torch.device("meta")).parameters()
-    )
 
 
 def measure_two(rank: int, meeting: str, work: Work, repeats: int, found: torch.Tensor) -> None:
@@ -172,7 +169,7 @@ def measure_two(rank: int, meeting: str, work: Work, repeats: int, found: torch.
         alone += times_of_steps(model, images, 1)
         dist.barrier()
         together += times_of_steps(connected, images, 1)
-    flat = torch.zeros(gradient_bytes_of(work) // 4)
+    flat = torch.zeros(step_of(work, 0.0).gradient_bytes // 4)
     sums = []
     for _ in range(repeats + 1):
         dist.barrier()

@@ -1,7 +1,7 @@
 """`botvision bench`: attention, detector, data, scale, evaluation, blocks; whole models are in bench_models.py."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -262,9 +262,10 @@ def scale(
     """
     model_config(model)  # refuses an unknown name
     work = scaling.Work(model, size, batch)
-    step = scaling.measure_step(work, pick_device(device), repeats)
-    if step_ms is not None:
-        step = replace(step, seconds=step_ms / 1e3)
+    if step_ms is None:
+        step = scaling.measure_step(work, pick_device(device), repeats)
+    else:
+        step = scaling.step_of(work, step_ms / 1e3)
     network = scaling.Network(1e9 * inside, 1e9 * between, 1e-6 * latency, per_machine)
     rows = [scaling.scaled(step, network, number) for number in processes]
     checked = scaling.check_two(work, repeats) if check else None

@@ -109,7 +109,7 @@ def go_on(task: Trainable, folder: Path, fabric: Fabric, console: Console) -> Ou
     last = folder / "checkpoints" / "last.ckpt"
     content = read_checkpoint(last)
     expected = {part: value for part, value in task.describe().items() if part != "version"}
-    if any(content["botvision"].get(part) != value for part, value in expected.items()):
+    if not all(agrees(content["botvision"].get(part), value) for part, value in expected.items()):
         raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
     done, steps = content["step"], task.experiment.run.total_steps(task.images)
     if done > steps:
@@ -127,6 +127,13 @@ def go_on(task: Trainable, folder: Path, fabric: Fabric, console: Console) -> Ou
     record = read_config(folder)
     on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
     return fit(state)
+
+
+def agrees(before: object, now: object) -> bool:
+    """Whether what a checkpoint says of a part is what the run says; fields that are new since then have defaults."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {**now, **before} == now
+    return before == now
 
 
 def fit(state: RunState) -> Outcome:

@@ -245,7 +245,7 @@ def known_objects(
     return boxes, objects
 
 
-def seen_keypoints(boxes: list[Tensor], points: list[Tensor], objects: list[Tensor]) -> int:
+def seen_keypoints(boxes: list[Tensor], points: list[Tensor], objects: list[Tensor]) -> Tensor:
     """How many keypoints the loss is a mean over: those that are seen, inside the region of their object.
 
     Args:
@@ -253,11 +253,11 @@ def seen_keypoints(boxes: list[Tensor], points: list[Tensor], objects: list[Tens
         points: (N, K, 3) of each image, x, y and visibility of its objects' keypoints.
         objects: (R,) of each image, the object of each region.
     """
-    seen = 0
-    for regions, keypoints, own in zip(boxes, points, objects, strict=True):
-        _, valid = keypoints_to_heatmap(keypoints[own], regions, KEYPOINT_MAP)
-        seen += int(valid.sum())
-    return seen
+    maps = (
+        keypoints_to_heatmap(keypoints[own], regions, KEYPOINT_MAP)
+        for regions, keypoints, own in zip(boxes, points, objects, strict=True)
+    )
+    return torch.stack([valid.sum() for _, valid in maps]).sum()
 
 
 def places(heat_maps: Tensor, boxes: list[Tensor]) -> list[Tensor]:
