@@ -291,6 +291,18 @@ def test_resume_with_a_checkpoint_of_other_parts(refusal, a_run, part, value):
     assert part in line
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(run, a_run):
+    last = a_run / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    config = next(part for part in content["botvision"].values() if isinstance(part, dict))
+    assert config.pop("norm_epsilon")
+    torch.save(content, last)
+    steps = content["step"] + 1
+    status, _, err = run("train", "--resume", a_run, "--steps", steps)
+    assert status == 0, err
+    assert torch.load(last, weights_only=True)["step"] == steps
+
+
 def test_resume_with_a_configuration_that_is_no_text(refusal, a_run):
     (a_run / "config.yaml").write_bytes(b"experiment: \xff\xfe\n")
     assert str(a_run / "config.yaml") in refusal("train", "--resume", a_run)

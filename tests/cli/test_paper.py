@@ -142,6 +142,12 @@ def test_a_run_without_an_evaluation_or_of_another_experiment_is_left_out(rows, 
     assert all(not row["runs"] and not row["other_runs"] for row in rows().values())
 
 
+@pytest.mark.parametrize("name", ["small/detr_botnet50", "small/keypoint_botnet50", "imagenet/botnet50"])
+def test_a_run_of_another_kind_counts_for_no_row(rows, write_run, name):
+    write_run(name, 500, ap(0.43, 0.38))
+    assert all(not row["runs"] and not row["other_runs"] for row in rows("table4").values())
+
+
 @pytest.mark.parametrize("file", ["config.yaml", "eval/metrics.json"])
 @pytest.mark.parametrize("content", ["{", "[]", "experiment: a\ntask: b\n"])
 def test_a_damaged_run_is_named_and_the_others_count(run, write_run, tmp_path, caplog, file, content):

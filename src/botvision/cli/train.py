@@ -100,8 +100,8 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
             outcome = trainer.start(task, name, stderr())
         except OtherSettingsError as error:
             advice = f"give another --out, or go on with it: botvision train --resume '{error.folder}'"
-            length = error.path[-1]
-            longer = f" --{length} N, which makes it longer" if length in ("steps", "epochs") else ""
+            is_longer = error.path[-1] in ("steps", "epochs")
+            longer = " --steps N or --epochs N, which makes it longer" if is_longer else ""
             raise FieldError(error.path, f"{error.problem}; {advice}{longer}") from error
     return report_run(outcome, task.tables, as_json)
 

@@ -136,8 +136,9 @@ def changed_fields(config: ExperimentConfig, wanted: ExperimentConfig) -> tuple[
     """Names of the fields in which a run differs from a row so that its scores are not the row's."""
     changed = []
     for section, fields in config:
+        other = getattr(wanted, section)  # of another detector perhaps, with other fields
         for name, value in fields:
-            same = value == getattr(getattr(wanted, section), name)
+            same = hasattr(other, name) and value == getattr(other, name)
             if name == "weights":  # they can be from anywhere, but have to be there
                 same = same or value is not None
             if not same and name not in NOT_COMPARED:
