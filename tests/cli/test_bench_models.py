@@ -44,6 +44,15 @@ def test_models_are_timed_and_drawn(run, tmp_path):
     assert out.count("not measured") >= len(accuracies()) - 1
 
 
+def test_where_the_time_of_a_step_goes_is_printed(run):
+    status, out, _ = run("bench", "step", "--models", "resnet50", "--size", 64, *SMALL, "--profiled", "--json")
+    assert status == 0
+    ((title, operators),) = json.loads(out).items()
+    assert title.startswith("resnet50 at 64, batch 2")
+    assert any("convolution_backward" in one["name"] for one in operators)
+    assert 0.5 < sum(one["share"] for one in operators) <= 1
+
+
 def test_a_prediction_in_bfloat16_says_what_was_not_measured(run):
     status, out, _ = run(
         "bench", "step", "--models", "resnet50", "--size", 64, *SMALL, "--inference", "--dtype", "bfloat16"
