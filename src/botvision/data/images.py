@@ -17,7 +17,7 @@ from torch import Tensor
 
 from botvision.data.image_files import FORMATS, image_formats
 from botvision.data.pixels import to_array, to_rgb
-from botvision.data.stored import ARRAY_START, decode_stored
+from botvision.data.stored import ARRAY_START, decode_stored, stored_shape
 from botvision.errors import UserError, short
 from botvision.files import read_file
 
@@ -136,6 +136,9 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         UnreadableImage: the file is missing, damaged or of another format.
     """
+    with _readable(path):
+        if shape := stored_shape(path):
+            return shape[1:]
     with _readable(path), Image.open(path, formats=image_formats()) as image:
         is_turned = image.format not in ("TIFF", "PNG") and _mark(image) in QUARTER_TURNS
         return (image.width, image.height) if is_turned else (image.height, image.width)

@@ -135,7 +135,7 @@ def write_statistics(folder: Path, split: str, moments: Moments) -> Path:
     Raises:
         FieldError: a channel has one value in all images, by which nothing can be divided.
     """
-    mean, std = moments.mean.tolist(), moments.std.tolist()
+    mean, std = tuple(moments.mean.tolist()), tuple(moments.std.tolist())
     found = PixelStatistics(split=split, images=moments.images, channels=len(mean), mean=mean, std=std)
     file = folder / STATISTICS_FILE
     try:

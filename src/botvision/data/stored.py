@@ -23,7 +23,7 @@ TYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32")
 """Whose every value float32 holds exactly."""
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I;16B": 1, "I": 1, "F": 1}
 """Pillow's modes that are read as stored, and their channels."""
-BITS, SAMPLES, PHOTOMETRIC, EXTRA_SAMPLES = 258, 277, 262, 338
+WIDTH, HEIGHT, BITS, SAMPLES, PHOTOMETRIC, EXTRA_SAMPLES = 256, 257, 258, 277, 262, 338
 """TIFF's tags."""
 CMYK, ALPHA = 5, (1, 2)
 """Values of the last two."""
@@ -35,7 +35,13 @@ LAYOUT = "should be (height, width) or (height, width, channels)"
 
 
 def stored_channels(path: Path) -> int | None:
-    """The channels of an image file that is no picture, from its header; None for a picture, which is read as RGB.
+    """The channels of an image file that is no picture, from its header; None for a picture, see `stored_shape`."""
+    shape = stored_shape(path)
+    return shape[0] if shape else None
+
+
+def stored_shape(path: Path) -> tuple[int, int, int] | None:
+    """(C, H, W) of an image file that is no picture, from its header; None for a picture, which is read as RGB.
 
     Arrays are no pictures. A TIFF file is one if it is grey, has a palette, or has 8 bits a channel and three of them,
     or four with a declared alpha or as CMYK; so is every file of another format.
@@ -45,15 +51,17 @@ def stored_channels(path: Path) -> int | None:
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
         with path.open("rb") as file:
-            shape, *_ = array_header(file)
-        return 1 if len(shape) == 2 else shape[2]
-    return tiff_channels(path) if path.suffix.lower() in TIFF_SUFFIXES else None
+            (height, width, *channels), *_ = array_header(file)
+        return (*channels, 1)[0], height, width
+    return tiff_shape(path) if path.suffix.lower() in TIFF_SUFFIXES else None
 
 
-def tiff_channels(path: Path) -> int | None:
-    """:func:`stored_channels` of a TIFF file."""
+def tiff_shape(path: Path) -> tuple[int, int, int] | None:
+    """:func:`stored_shape` of a TIFF file."""
     with path.open("rb") as file:
         start = file.read(8)
+        if not start.startswith(TIFF_STARTS):  # another format with this suffix
+            return None
         if start.startswith(TIFF_STARTS[2:]):
             start += file.read(8)
         tags = ImageFileDirectory_v2(start)
@@ -62,7 +70,7 @@ def tiff_channels(path: Path) -> int | None:
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(BITS, (1,)))
     colours = samples - any(extra in ALPHA for extra in tags.get(EXTRA_SAMPLES, ()))
     is_picture = samples == 1 or (bits <= 8 and (colours in (1, 3) or tags.get(PHOTOMETRIC) == CMYK))
-    return None if is_picture else samples
+    return None if is_picture else (samples, tags[HEIGHT], tags[WIDTH])
 
 
 def decode_stored(encoded: bytes, most_values: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from pydantic import model_validator
 
 from botvision.configuration import Config, Count, FieldError, Positive
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD, UnreadableImage, upright_size
+from botvision.data.images import PIXEL_MEAN, PIXEL_STD, UnreadableImage, read_image
 from botvision.data.pixel_statistics import common_channels, read_statistics
 from botvision.errors import UserError
 
@@ -107,7 +107,7 @@ def warn_of_stored(first: Path, data: Path | str) -> None:
         return
     problem = f"{first}: has {channels} channels, not 8 bits of RGB; botvision data check {data} measures such images"
     try:
-        upright_size(first)
+        read_image(first)
     except UnreadableImage as error:
         raise UserError(f"{problem} for training") from error
     logger.warning("%s, and training then reads them as stored; now they are read as RGB", problem)
