@@ -1,6 +1,7 @@
 """Means and deviations of channels are those of NumPy in float64, and are kept in the data set's folder."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,14 @@ def test_what_is_kept_is_read_back_to_the_last_digit(tmp_path):
     file.write_text(json.dumps({**content, "std": content["std"][:4]}))
     with pytest.raises(UserError, match=r"pixels\.json: std: should have 5 numbers, got 4; botvision data check"):
         read_statistics(tmp_path, "train")
+
+
+def test_where_nothing_can_be_kept_the_flags_are_named(tmp_path, caplog):
+    images = [np.array([[[0, 2]], [[-3, 3]]], dtype=np.float32)]
+    for place in (tmp_path / "none", Path("https://example.org/shards")):
+        assert write_statistics(place, "train", moments(images)) is None
+        assert "--in-channels 2 --pixel-mean 1.0 0.0 --pixel-std 1.0 3.0" in caplog.records[-1].getMessage()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_channel_with_one_value_alone_is_refused(tmp_path):

@@ -129,8 +129,8 @@ def read_statistics(folder: Path, split: str) -> PixelStatistics | None:
     return found
 
 
-def write_statistics(folder: Path, split: str, moments: Moments) -> Path:
-    """Keep what was measured on a split in a file of its data set; where it cannot be written, say so.
+def write_statistics(folder: Path, split: str, moments: Moments) -> Path | None:
+    """Keep what was measured on a split in a file of its data set; None, and a warning, where it cannot be written.
 
     Raises:
         FieldError: a channel has one value in all images, by which nothing can be divided.
@@ -139,8 +139,12 @@ def write_statistics(folder: Path, split: str, moments: Moments) -> Path:
     found = PixelStatistics(split=split, images=moments.images, channels=len(mean), mean=mean, std=std)
     file = folder / STATISTICS_FILE
     try:
-        write_text(file, json.dumps(found.plain(), indent=2) + "\n")
+        if folder.is_dir():  # and not a URL
+            write_text(file, json.dumps(found.plain(), indent=2) + "\n")
+            return file
+        reason = "no folder"
     except OSError as error:
-        flags = " ".join([f"--in-channels {len(mean)} --pixel-mean", *map(str, mean), "--pixel-std", *map(str, std)])
-        logger.warning("%s: cannot be written (%s); give train %s", file, error.strerror, flags)
-    return file
+        reason = error.strerror
+    flags = " ".join([f"--in-channels {len(mean)} --pixel-mean", *map(str, mean), "--pixel-std", *map(str, std)])
+    logger.warning("%s: cannot be written (%s); give train %s", file, reason, flags)
+    return None

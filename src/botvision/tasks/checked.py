@@ -221,4 +221,6 @@ def keep_statistics(
     except FieldError as error:
         findings.add("refused", "channel with one value", "", f"{splits[0]}: {error}; leave the channel out")
         return
-    findings.add("noted", "images read as stored", file, f"keeps the mean and deviation of {splits[0]} for training")
+    if file:
+        problem = f"keeps the mean and deviation of {splits[0]} for training"
+        findings.add("noted", "images read as stored", file, problem)
