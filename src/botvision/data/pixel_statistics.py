@@ -82,10 +82,12 @@ def moments_of(image: Tensor) -> tuple[int, Tensor, Tensor]:
     return values.shape[1], mean, (values - mean[:, None]).square().sum(dim=1)
 
 
-def common_channels(files: Iterable[Path]) -> int | None:
-    """The channels of images that are read as stored; None of pictures, see `stored_channels`.
+def common_channels(files: Iterable[Path], pictures: int | None = None) -> int | None:
+    """The channels of images that are read as stored, from their headers; None of pictures, see `stored_channels`.
 
-    Files whose header cannot be read are passed over.
+    Args:
+        files: those whose header cannot be read are passed over.
+        pictures: count pictures too as images of so many channels.
 
     Raises:
         UserError: two images differ; both are named.
@@ -93,7 +95,7 @@ def common_channels(files: Iterable[Path]) -> int | None:
     first: tuple[Path, int | None] | None = None
     for file in files:
         try:
-            channels = stored_channels(file)
+            channels = stored_channels(file) or pictures
         except Exception:  # whoever reads the image says what is wrong with it
             continue
         first = first or (file, channels)

@@ -200,13 +200,13 @@ def note_missing_classes(findings: Findings, classes: Iterable[dict[str, Any]], 
 
 def channels_to_check(files: Sequence[str | Path], options: CheckOptions, findings: Findings) -> int | None:
     """The channels of images that are read as stored, None of those that are read as RGB; refused where they differ."""
-    if options.in_channels is not None:
-        return options.in_channels
+    wanted = options.in_channels
     try:
-        return common_channels(map(Path, files))
+        found = common_channels(map(Path, files), wanted)
+        return wanted or found
     except UserError as error:
         findings.refuse(error, "images of other channels")
-        return common_channels([Path(files[0])])
+        return wanted or common_channels([Path(files[0])])
 
 
 def keep_statistics(
