@@ -146,7 +146,7 @@ def write_statistics(folder: Path, split: str, moments: Moments) -> Path | None:
             return file
         reason = "no folder"
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or type(error).__name__
     flags = " ".join([f"--in-channels {len(mean)} --pixel-mean", *map(str, mean), "--pixel-std", *map(str, std)])
     logger.warning("%s: cannot be written (%s); give train %s", file, reason, flags)
     return None
