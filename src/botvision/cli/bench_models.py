@@ -2,6 +2,7 @@
 
 import json as json_format
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,14 +70,13 @@ def step(
     Args:
         models: Names, or patterns such as 'botnet_t*' and 'efficientnet_*'; '*' is all of them.
         size: Image height and width, in pixels; each model's own by default. Table 1 of the paper has 1024.
-        out: File for the times, such as step.json, which bench pareto reads.
+        out: File for the times, such as step.json, which bench pareto reads; it is written anew after each turn.
         json: Print the times as JSON.
     """
     measuring = Measuring(**given)
     subjects = [(name, size_of(name, size)) for name in named(models)]
-    report = bench_models(subjects, measuring.setting(), measuring.repeats, say)
-    if out:
-        write_times(report, out)
+    keep = {"keep": partial(write_times, file=out)} if out else {}
+    report = bench_models(subjects, measuring.setting(), measuring.repeats, say, **keep)
     published = [ratio.line(report) for ratio in ratios()]
     tables = [header(report), step_table(report), *notes(report, measuring.batch), *published]
     print_results(report.plain(), tables, as_json=json)
