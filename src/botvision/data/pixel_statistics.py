@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
@@ -95,7 +96,8 @@ def common_channels(files: Iterable[Path], pictures: int | None = None) -> int |
     first: tuple[Path, int | None] | None = None
     for file in files:
         try:
-            channels = stored_channels(file) or pictures
+            with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd tags
+                channels = stored_channels(file) or pictures
         except Exception:  # whoever reads the image says what is wrong with it
             continue
         first = first or (file, channels)
