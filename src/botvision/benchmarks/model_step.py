@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from botvision.benchmarks.attention_report import device_name
 from botvision.benchmarks.needed_memory import needed_memory
+from botvision.benchmarks.operators import OperatorTime, profile
 from botvision.benchmarks.peak_memory import freed_at_once
 from botvision.benchmarks.timed_models import MODELS, PEER, multiply_adds
 from botvision.benchmarks.trial import OUT_OF_MEMORY, Trial, arithmetic, now
@@ -170,6 +171,17 @@ def bench_models(
         report = StepReport(conditions=setting.conditions(), peak_gflops=peak / 1e9, rows=rows)
         keep(report)
     return report
+
+
+def profile_models(subjects: list[tuple[str, int]], setting: ModelSetting) -> dict[str, list[OperatorTime]]:
+    """The operators that a step of each model spends its time in, none where it did not run."""
+    found = {}
+    for name, size in subjects:
+        one = prepare(name, size, setting)
+        warm_up(one, setting)
+        title = f"{name} at {size}, batch {one.batch}: {one.trial.note or 'operators'}"
+        found[title] = [] if one.trial.note else profile(one.trial.call, setting.device)
+    return found
 
 
 def prepare(name: str, size: int, setting: ModelSetting) -> Candidate:

@@ -40,7 +40,7 @@ COMMANDS = {
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
     "bench": (
         "bench:bench",
-        "{attention,step,pareto,growth,detector,data,scale,evaluation,blocks}",
+        "{attention,step,inference,pareto,growth,detector,data,scale,evaluation,blocks}",
         "time and memory beside others",
     ),
 }
