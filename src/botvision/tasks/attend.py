@@ -10,7 +10,6 @@ from torchvision.transforms.v2 import functional as F
 from botvision.checkpoint import checkpoint_of
 from botvision.configuration import FieldError
 from botvision.data import read_image
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 from botvision.models import Network
@@ -18,10 +17,13 @@ from botvision.models.catalogue import CATALOGUE, create_model, nearest
 from botvision.pictures import check_overwritten, save_picture
 from botvision.tasks.attention_drawing import draw_attention
 from botvision.tasks.base import AttentionSource
+from botvision.tasks.pixel_config import PixelConfig
 from botvision.tasks.registry import task_of_checkpoint
 
 Point = tuple[int, int]
 
+RGB_OF_IMAGENET = PixelConfig()
+"""Normalised by ImageNet's mean and deviation."""
 LONGEST_ASPECT = 16
 """Longer side of a photograph, in shorter sides: the work grows with its square."""
 
@@ -84,14 +86,21 @@ def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Te
 
 
 @torch.no_grad()
-def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Point]) -> Tensor:
+def attend(
+    network: Network,
+    layer: MHSA2d,
+    image: Tensor,
+    points: Sequence[Point],
+    pixels: PixelConfig = RGB_OF_IMAGENET,
+) -> Tensor:
     """Where points of an image attend.
 
     Args:
         network: in test mode.
         layer: one of its attention layers, see :func:`attention_block`.
-        image: (3, H, W), 0 to 255, at the size at which the network is to see it.
+        image: (C, H, W), RGB from 0 to 255 or as stored, at the size at which the network is to see it.
         points: (x, y) in pixels of that image.
+        pixels: how it is normalised.
 
     Returns:
         (points, heads, h, w): for each point and head the probabilities of the cells of the layer's map.
@@ -99,7 +108,7 @@ def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Poin
     projected: list[Tensor] = []
     hook = layer.qkv.register_forward_hook(lambda module, inputs, output: projected.append(output[0]))
     device = layer.qkv.weight.device
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (pixels.mean, pixels.std))
     try:
         network.forward_maps((image.to(device) - mean)[None] / std)
     finally:
@@ -136,7 +145,7 @@ def attend_file(
         UserError: no such block, an unreadable or very long photograph, a point outside of it; nothing is then written.
     """
     name, layer = attention_block(source.network, block)
-    photograph = read_image(file)
+    photograph = read_image(file, channels=source.pixels.in_channels)
     height, width = (int(side) for side in photograph.shape[1:])
     if max(height, width) > LONGEST_ASPECT * min(height, width):
         raise UserError(
@@ -152,6 +161,7 @@ def attend_file(
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     seen = F.resize(photograph, size, antialias=True)
     scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
-    for point, maps, picture in zip(points, attend(source.network, layer, seen, scaled), pictures, strict=True):
+    found = attend(source.network, layer, seen, scaled, source.pixels)
+    for point, maps, picture in zip(points, found, pictures, strict=True):
         save_picture(draw_attention(photograph, point, maps, name), picture)
     return pictures
