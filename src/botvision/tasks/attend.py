@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from botvision.checkpoint import checkpoint_of
+from botvision.checkpoint import HUB, checkpoint_of
 from botvision.configuration import FieldError
 from botvision.data import read_image
 from botvision.data.images import PIXEL_MEAN, PIXEL_STD
@@ -33,7 +33,7 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
         UserError: nothing of that name, or a checkpoint that cannot be loaded.
     """
     path = Path(name)
-    if not path.exists():
+    if not path.exists() and not name.startswith(HUB):
         if name not in CATALOGUE:
             raise UserError(f"{name} is neither a run folder, a checkpoint nor a model{nearest(name, list(CATALOGUE))}")
         with torch.random.fork_rng(devices=[]):  # the same weights, and so the same picture, every time
@@ -41,7 +41,8 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
             network = create_model(name).eval().to(device)
         return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
     path = checkpoint_of(path)
-    return task_of_checkpoint(path).attention_source(path, torch.device(device))
+    task = task_of_checkpoint(path)
+    return task.attention_source(task.load(path, torch.device(device)))
 
 
 def attention_block(network: Network, block: str | None = None) -> tuple[str, MHSA2d]:
@@ -109,6 +110,46 @@ def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Poin
     return torch.stack([attention_row(layer, projected[0], *cell) for cell in cells]).cpu()
 
 
+def attend_photograph(
+    source: AttentionSource,
+    layer: MHSA2d,
+    photograph: Tensor,
+    points: Sequence[Point],
+    input_size: int | None = None,
+    name: str | Path = "the image",
+) -> Tensor:
+    """Where points of a photograph attend; the network sees the whole of it, neither cropped nor padded.
+
+    Args:
+        layer: an attention layer of the source's network, see :func:`attention_block`.
+        photograph: (3, H, W) uint8, at most :data:`LONGEST_ASPECT` times as long as wide.
+        points: (x, y) in its pixels.
+        input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
+            what the model was made for.
+        name: of the photograph, for messages.
+
+    Returns:
+        As :func:`attend`.
+
+    Raises:
+        UserError: a very long photograph, or a point outside of it.
+    """
+    height, width = (int(side) for side in photograph.shape[1:])
+    if max(height, width) > LONGEST_ASPECT * min(height, width):
+        raise UserError(
+            f"{name}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
+            "as long as wide: cut a part out of it"
+        )
+    for x, y in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise FieldError(("at",), f"{x} {y} lies outside of {name}, which is {width} wide and {height} high")
+    scale = (input_size or source.input_size) / source.side(width, height)
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    seen = F.resize(photograph, size, antialias=True)
+    scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
+    return attend(source.network, layer, seen, scaled)
+
+
 def attend_file(
     source: AttentionSource,
     file: Path,
@@ -120,14 +161,12 @@ def attend_file(
 ) -> list[Path]:
     """Draw where points of a photograph attend, a picture for each: every head and their mean over the photograph.
 
-    The network sees the whole photograph, neither cropped nor padded, turned upright as its EXIF data say.
+    The photograph is turned upright as its EXIF data say.
 
     Args:
-        file: the photograph, at most :data:`LONGEST_ASPECT` times as long as wide.
-        points: (x, y) in pixels of the photograph.
+        file: the photograph.
+        points, input_size: see :func:`attend_photograph`.
         block: such as "layer4.2"; the last attention block by default.
-        input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
-            what the model was made for.
 
     Returns:
         The pictures, <photograph>-x<X>-y<Y>.png.
@@ -137,21 +176,9 @@ def attend_file(
     """
     name, layer = attention_block(source.network, block)
     photograph = read_image(file)
-    height, width = (int(side) for side in photograph.shape[1:])
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
-        raise UserError(
-            f"{file}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
-            "as long as wide: cut a part out of it"
-        )
-    for x, y in points:
-        if not (0 <= x < width and 0 <= y < height):
-            raise FieldError(("at",), f"{x} {y} lies outside of {file}, which is {width} wide and {height} high")
     pictures = [out / f"{file.stem}-x{x}-y{y}.png" for x, y in points]
     check_overwritten([file], pictures)
-    scale = (input_size or source.input_size) / source.side(width, height)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    seen = F.resize(photograph, size, antialias=True)
-    scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
-    for point, maps, picture in zip(points, attend(source.network, layer, seen, scaled), pictures, strict=True):
+    found = attend_photograph(source, layer, photograph, points, input_size, file)
+    for point, maps, picture in zip(points, found, pictures, strict=True):
         save_picture(draw_attention(photograph, point, maps, name), picture)
     return pictures
