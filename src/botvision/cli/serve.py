@@ -3,13 +3,14 @@
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import say
-from botvision.configuration import CountOrZero
-from botvision.errors import UserError
 from botvision.serving.limits import ServeLimits
+from botvision.serving.server import serve_page
 from botvision.tasks.predictor import Predictor
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -21,7 +22,7 @@ def serve(
     /,
     *,
     host: str = LOCAL[0],
-    port: CountOrZero = 8000,
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     **given: Any,  # noqa: ANN401 (of ServeLimits)
 ) -> int:
@@ -31,18 +32,14 @@ def serve(
 
     Args:
         model: A checkpoint, a run folder (its best checkpoint), or hf-hub:OWNER/NAME.
-        host: Address to listen on; others than 127.0.0.1 let other machines use the model, without a password.
+        host: Address to listen on; 0.0.0.0 lets every machine of the network use the model, without a password.
         port: Port to listen on; 0 takes a free one.
         device: Where to run; auto takes a GPU where there is one.
     """
-    try:
-        from botvision.serving.server import serve_page
-    except ImportError as error:
-        raise UserError("serve needs the package aiohttp: pip install 'botvision[serve]'") from error
     limits = chosen(ServeLimits, given, "serve")
     predictor = Predictor(model, device=device)
     if host not in LOCAL:
-        say("everybody who reaches this machine can use the page")
+        say(f"everybody who reaches {host} can use the page")
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_page(predictor, host, port, limits, lambda url: say(f"open {url} in a browser; Ctrl-C ends")))
     return 0

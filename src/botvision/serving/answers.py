@@ -1,7 +1,8 @@
 """What the page is told: of a model, of the objects or classes in an image, of the attention at a point."""
 
 import time
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -10,7 +11,7 @@ from botvision.data import decode_image, pixels_of
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 from botvision.pages import jpeg
-from botvision.tasks.attend import attend_photograph, attention_block
+from botvision.tasks.attend import as_seen, attention_row, cell_of, check_inside, projections
 from botvision.tasks.base import AttentionSource
 from botvision.tasks.detection.detections import Detections
 from botvision.tasks.predictor import Predictor
@@ -23,33 +24,43 @@ TOP = 10
 """Likeliest classes that are named."""
 
 
+class Seen(NamedTuple):
+    """The image that was last looked into: from one point after the other it is the same one."""
+
+    encoded: bytes
+    size: tuple[int, int]
+    """(H, W)."""
+    projected: dict[str, Tensor]
+    """By the name of the block, see :func:`~botvision.tasks.attend.projections`."""
+
+
 class Answers:
-    """A model that answers the page; not meant for two threads at once.
+    """A model that answers the page, in one thread at a time.
 
     Attributes:
         predictor: the model.
         source: its network, to look into the attention; None where it has none.
-        blocks: the attention blocks by name, from the image on.
+        blocks: the attention layers by the names of their blocks, from the image on.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.source: AttentionSource | None = None
         self.blocks: dict[str, MHSA2d] = {}
+        self.seen: Seen | None = None
         try:
             self.source = predictor.task.attention_source(predictor.trained)
-            layers = [name for name, layer in self.source.network.named_modules() if isinstance(layer, MHSA2d)]
         except UserError:
             return
-        names = (name.rpartition(".")[0] for name in layers)
-        self.blocks = dict(attention_block(self.source.network, name) for name in names)
+        layers = self.source.network.named_modules()
+        self.blocks = {name.rpartition(".")[0]: layer for name, layer in layers if isinstance(layer, MHSA2d)}
 
     def about(self) -> dict[str, Any]:
         """The model, its classes and its attention blocks."""
         path = self.predictor.trained.path
-        name = path.parents[1].name if path.parent.name == "checkpoints" else path.parent.name or path.name
+        name = path.parents[1].name if path.parent.name == "checkpoints" else path.name
         return {
-            "model": f"{type(self.predictor.model).__name__}, {name}",
+            "model": f"{name} ({type(self.predictor.model).__name__})",
             "classes": list(self.predictor.class_names),
             "blocks": list(self.blocks),
             "least_score": LEAST_SCORE,
@@ -61,12 +72,12 @@ class Answers:
         Raises:
             UserError: no readable image.
         """
-        image, started = pixels_of_upload(encoded, name), time.perf_counter()
+        image, started = pixels_of(decode_image(encoded, name)), time.perf_counter()
         answer: dict[str, Any] = {"height": image.shape[1], "width": image.shape[2]}
         options = {"threshold": LEAST_SCORE} if self.predictor.task.name == "detection" else {"top": TOP}
         found = self.predictor(image, **options)
         if isinstance(found, Detections):
-            answer |= {"objects": found.to_coco(), "categories": [c.__dict__ for c in found.categories]}
+            answer |= {"objects": found.to_coco(), "categories": [asdict(category) for category in found.categories]}
         else:
             answer["classes"] = found.to_dicts()
         answer["seconds"] = time.perf_counter() - started
@@ -80,17 +91,21 @@ class Answers:
             and column of the point.
 
         Raises:
-            UserError: no readable image, no such block, or a point outside of the image.
+            UserError: no readable image or a very long one, no such block, or a point outside of the image.
         """
-        if self.source is None or block not in self.blocks:
+        if block not in self.blocks:
             raise UserError(f"block: should be one of {', '.join(self.blocks) or 'none'}, got {block[:80]!r}")
-        image = pixels_of_upload(encoded, name)
-        (heads,) = attend_photograph(self.source, self.blocks[block], image, [(x, y)])
-        rows, columns = heads.shape[1:]
-        cell = [y * rows // image.shape[1], x * columns // image.shape[2]]
+        seen = self.look_into(encoded, name)
+        check_inside((x, y), seen.size)
+        cell = cell_of((x, y), seen.size, seen.projected[block])
+        heads = attention_row(self.blocks[block], seen.projected[block], *cell)
         return {"block": block, "cell": cell, "heads": heads.tolist()}
 
-
-def pixels_of_upload(encoded: bytes, name: str) -> Tensor:
-    """The image in an upload, upright, (3, H, W) uint8; errors as in :func:`~botvision.data.decode_image`."""
-    return pixels_of(decode_image(encoded, name))
+    def look_into(self, encoded: bytes, name: str) -> Seen:
+        """What the attention layers make of an image; kept until another one comes."""
+        if self.seen is None or self.seen.encoded != encoded:
+            assert self.source is not None
+            image = pixels_of(decode_image(encoded, name))
+            found = projections(self.source.network, list(self.blocks.values()), as_seen(self.source, image))
+            self.seen = Seen(encoded, (image.shape[1], image.shape[2]), dict(zip(self.blocks, found, strict=True)))
+        return self.seen

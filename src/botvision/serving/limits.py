@@ -9,8 +9,8 @@ class ServeLimits(Config):
     max_megabytes: Positive = 32.0
     """Largest image file that is taken."""
     max_seconds: Positive = 120.0
-    """Longest time for one image, from the first byte to the answer."""
+    """Longest time for one image, from its first byte to the answer, with the wait for others."""
     max_uploads: Count = 4
-    """Images that are received and worked on at once; others wait."""
+    """Images in memory at once; others wait."""
     max_waiting: Count = 100
-    """Images that wait; more are turned away."""
+    """Images that wait or are worked on; more are turned away."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -19,19 +20,23 @@ from botvision.tasks.predictor import Predictor
 logger = logging.getLogger("botvision")
 
 MEGABYTE = 2**20
-KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
+FOLDER = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/style.css": "style.css", "/page.js": "page.js", "/drawing.js": "drawing.js"}
 """What the page is made of."""
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The browser itself lets the page ask no other host for anything."""
-HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-HEADERS |= {"Cache-Control": "no-store"}
-OWN_PAGES = ("same-origin", "none")
-"""Where requests may come from, as browsers say it: pages of other hosts do not use the model."""
-
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+CLOSING_SECONDS = 2.0
+"""Answers that are under way when the server is ended have so long."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,13 +54,13 @@ class Server:
         """The routes."""
         largest = round(self.limits.max_megabytes * MEGABYTE)
         app = web.Application(middlewares=[self.guard], client_max_size=largest)
-        app.add_routes([web.get(path, partial(send_file, FILES[path])) for path in FILES])
+        app.add_routes([web.get(path, partial(send_file, FOLDER / name)) for path, name in FILES.items()])
         app.add_routes([web.get("/about", self.about), web.post("/predict", self.predict)])
         app.add_routes([web.post("/attend", self.attend)])
         return app
 
     async def about(self, request: web.Request) -> web.Response:
-        """The model, and the limits that the page can check itself."""
+        """The model, and the limit that the page checks itself."""
         return web.json_response({**self.answers.about(), "max_megabytes": self.limits.max_megabytes})
 
     async def predict(self, request: web.Request) -> web.Response:
@@ -73,7 +78,8 @@ class Server:
 
     async def of_image(self, request: web.Request, answer: Callable[..., dict[str, Any]]) -> web.Response:
         """Receive an image, and answer it in the thread of the model."""
-        self.check_size(request)
+        if (request.content_length or 0) > self.limits.max_megabytes * MEGABYTE:  # others are refused as they arrive
+            raise web.HTTPRequestEntityTooLarge(self.limits.max_megabytes, request.content_length or 0)
         if self.waiting >= self.limits.max_waiting:
             raise web.HTTPServiceUnavailable(text="too many images are waiting; try again in a minute")
         self.waiting += 1
@@ -84,7 +90,7 @@ class Server:
                 loop = asyncio.get_running_loop()
                 return web.json_response(await loop.run_in_executor(self.model, partial(answer, encoded, name)))
         except TimeoutError as error:
-            text = f"the image took longer than {self.limits.max_seconds:g} seconds; take a smaller one, or try again"
+            text = f"no answer within {self.limits.max_seconds:g} seconds; take a smaller image, or try again later"
             raise web.HTTPServiceUnavailable(text=text) from error
         finally:
             self.waiting -= 1
@@ -94,7 +100,7 @@ class Server:
         """Answer errors in one line, and send the headers that keep the page to itself."""
         response: web.StreamResponse
         try:
-            if request.headers.get("Sec-Fetch-Site", "same-origin") not in OWN_PAGES:
+            if request.method == "POST" and not is_from_own_page(request):
                 raise web.HTTPForbidden(text="only the page itself may ask")
             response = await handler(request)
         except UserError as error:
@@ -110,18 +116,21 @@ class Server:
         response.headers.update(HEADERS)
         return response
 
-    def check_size(self, request: web.Request) -> None:
-        """Refuse a body that is announced as too large; one that is not announced is refused while it arrives."""
-        most = self.limits.max_megabytes
-        if (request.content_length or 0) > most * MEGABYTE:
-            raise web.HTTPRequestEntityTooLarge(int(most * MEGABYTE), request.content_length or 0)
+
+def is_from_own_page(request: web.Request) -> bool:
+    """Whether the server's own page asks, or a program: pages of other hosts do not use the model.
+
+    Browsers say it in ``Sec-Fetch-Site``, and where the connection is not trusted, in ``Origin`` alone.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site in ("same-origin", "none")
+    return origin is None or urlsplit(origin).netloc == request.host
 
 
-async def send_file(name: str, request: web.Request) -> web.Response:
+async def send_file(file: Path, request: web.Request) -> web.Response:
     """A file of the page."""
-    return web.Response(
-        text=(Path(__file__).parent / name).read_text(encoding="utf-8"), content_type=KINDS[name.partition(".")[2]]
-    )
+    return web.Response(text=file.read_text(encoding="utf-8"), content_type=KINDS[file.suffix])
 
 
 async def serve_page(
@@ -139,7 +148,9 @@ async def serve_page(
     Raises:
         FieldError: the port is taken, or the host is none of this machine's.
     """
-    runner = web.AppRunner(Server(Answers(predictor), limits).app(), access_log=None)
+    app = Server(Answers(predictor), limits).app()
+    # Images of those who left are not worked on.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

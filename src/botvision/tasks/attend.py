@@ -85,54 +85,68 @@ def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Te
 
 
 @torch.no_grad()
-def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Point]) -> Tensor:
-    """Where points of an image attend.
+def projections(network: Network, layers: Sequence[MHSA2d], image: Tensor) -> list[Tensor]:
+    """The queries, keys and values that attention layers make of an image, all of one forward pass.
 
     Args:
         network: in test mode.
-        layer: one of its attention layers, see :func:`attention_block`.
+        layers: attention layers of it.
         image: (3, H, W), 0 to 255, at the size at which the network is to see it.
-        points: (x, y) in pixels of that image.
 
     Returns:
-        (points, heads, h, w): for each point and head the probabilities of the cells of the layer's map.
+        For each layer (sum of its widths, h, w), as :func:`attention_row` takes it.
     """
-    projected: list[Tensor] = []
-    hook = layer.qkv.register_forward_hook(lambda module, inputs, output: projected.append(output[0]))
-    device = layer.qkv.weight.device
+    projected: dict[MHSA2d, Tensor] = {}
+    hooks = [
+        layer.qkv.register_forward_hook(lambda _, inputs, output, layer=layer: projected.update({layer: output[0]}))
+        for layer in layers
+    ]
+    device = layers[0].qkv.weight.device
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     try:
         network.forward_maps((image.to(device) - mean)[None] / std)
     finally:
-        hook.remove()
-    height, width = projected[0].shape[1:]
-    cells = [(y * height // image.shape[1], x * width // image.shape[2]) for x, y in points]
-    return torch.stack([attention_row(layer, projected[0], *cell) for cell in cells]).cpu()
+        for hook in hooks:
+            hook.remove()
+    return [projected[layer] for layer in layers]
 
 
-def attend_photograph(
-    source: AttentionSource,
-    layer: MHSA2d,
-    photograph: Tensor,
-    points: Sequence[Point],
-    input_size: int | None = None,
-    name: str | Path = "the image",
+def cell_of(point: Point, size: Sequence[int], projected: Tensor) -> tuple[int, int]:
+    """The row and column of a layer's map that a point (x, y) of an image of ``size`` (H, W) lies in."""
+    (height, width), (x, y) = projected.shape[1:], point
+    return y * height // size[0], x * width // size[1]
+
+
+def attend(
+    network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Point], size: Sequence[int] | None = None
 ) -> Tensor:
-    """Where points of a photograph attend; the network sees the whole of it, neither cropped nor padded.
+    """Where points of an image attend.
 
     Args:
-        layer: an attention layer of the source's network, see :func:`attention_block`.
-        photograph: (3, H, W) uint8, at most :data:`LONGEST_ASPECT` times as long as wide.
-        points: (x, y) in its pixels.
-        input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
-            what the model was made for.
-        name: of the photograph, for messages.
+        network, image: see :func:`projections`.
+        layer: one of its attention layers, see :func:`attention_block`.
+        points: (x, y) in pixels of the image, or of one of another ``size`` (H, W) that was resized to it.
 
     Returns:
-        As :func:`attend`.
+        (points, heads, h, w): for each point and head the probabilities of the cells of the layer's map.
+    """
+    (projected,) = projections(network, [layer], image)
+    cells = [cell_of(point, size or image.shape[1:], projected) for point in points]
+    return torch.stack([attention_row(layer, projected, *cell) for cell in cells]).cpu()
+
+
+def as_seen(
+    source: AttentionSource, photograph: Tensor, input_size: int | None = None, name: str | Path = "the image"
+) -> Tensor:
+    """A photograph at the size at which the network sees it: the whole of it, neither cropped nor padded.
+
+    Args:
+        photograph: (3, H, W) uint8, at most :data:`LONGEST_ASPECT` times as long as wide.
+        input_size: pixels of the shorter side (for a detector the longer one); by default what the model was made for.
+        name: of the photograph, for the message.
 
     Raises:
-        UserError: a very long photograph, or a point outside of it.
+        UserError: a very long photograph.
     """
     height, width = (int(side) for side in photograph.shape[1:])
     if max(height, width) > LONGEST_ASPECT * min(height, width):
@@ -140,14 +154,19 @@ def attend_photograph(
             f"{name}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
             "as long as wide: cut a part out of it"
         )
-    for x, y in points:
-        if not (0 <= x < width and 0 <= y < height):
-            raise FieldError(("at",), f"{x} {y} lies outside of {name}, which is {width} wide and {height} high")
     scale = (input_size or source.input_size) / source.side(width, height)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    seen = F.resize(photograph, size, antialias=True)
-    scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
-    return attend(source.network, layer, seen, scaled)
+    return F.resize(photograph, [max(1, round(height * scale)), max(1, round(width * scale))], antialias=True)
+
+
+def check_inside(point: Point, size: Sequence[int], name: str | Path = "the image") -> None:
+    """Refuse a point (x, y) outside of an image of ``size`` (H, W).
+
+    Raises:
+        FieldError: it lies outside.
+    """
+    (height, width), (x, y) = size, point
+    if not (0 <= x < width and 0 <= y < height):
+        raise FieldError(("at",), f"{x} {y} lies outside of {name}, which is {width} wide and {height} high")
 
 
 def attend_file(
@@ -165,8 +184,9 @@ def attend_file(
 
     Args:
         file: the photograph.
-        points, input_size: see :func:`attend_photograph`.
+        points: (x, y) in pixels of the photograph.
         block: such as "layer4.2"; the last attention block by default.
+        input_size: see :func:`as_seen`.
 
     Returns:
         The pictures, <photograph>-x<X>-y<Y>.png.
@@ -176,9 +196,12 @@ def attend_file(
     """
     name, layer = attention_block(source.network, block)
     photograph = read_image(file)
+    seen, size = as_seen(source, photograph, input_size, file), photograph.shape[1:]
+    for point in points:
+        check_inside(point, size, file)
     pictures = [out / f"{file.stem}-x{x}-y{y}.png" for x, y in points]
     check_overwritten([file], pictures)
-    found = attend_photograph(source, layer, photograph, points, input_size, file)
+    found = attend(source.network, layer, seen, points, size)
     for point, maps, picture in zip(points, found, pictures, strict=True):
         save_picture(draw_attention(photograph, point, maps, name), picture)
     return pictures
