@@ -178,15 +178,19 @@ def detector_file(lively_model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def classifier_file(tmp_path_factory) -> Path:
-    """A checkpoint of a tiny classifier."""
-    path = tmp_path_factory.mktemp("classifier") / "tiny.ckpt"
-    torch.manual_seed(0)
-    config = ClassifierConfig(model="botnet50", depths=(1, 1, 1, 2), width=8, input_size=64)
-    classes = ["ant", "bee", "cow"]
-    content = {"botvision": describe_classifier(config, classes, classes), "step": 1}
-    torch.save({**content, "state_dict": dict(Classifier(config, len(classes)).state_dict())}, path)
-    return path
+def make_classifier_file(tmp_path_factory):
+    """Writes a checkpoint of a tiny classifier of three classes."""
+
+    def make(model: str) -> Path:
+        path = tmp_path_factory.mktemp(model) / "tiny.ckpt"
+        torch.manual_seed(0)
+        config = ClassifierConfig(model=model, depths=(1, 1, 1, 2), width=8, input_size=64)
+        classes = ["ant", "bee", "cow"]
+        content = {"botvision": describe_classifier(config, classes, classes), "step": 1}
+        torch.save({**content, "state_dict": dict(Classifier(config, len(classes)).state_dict())}, path)
+        return path
+
+    return make
 
 
 class Served(NamedTuple):

@@ -123,7 +123,8 @@ def test_a_photograph_its_masks_the_threshold_and_the_attention(
     assert [ann["area"] for ann in found] == [coco_mask.area(row["segmentation"]) for row in kept]
 
 
-def test_a_classifier_and_its_attention(classifier_file, serve_here, browser, photograph):
+def test_a_classifier_and_its_attention(make_classifier_file, serve_here, browser, photograph):
+    classifier_file = make_classifier_file("botnet50")
     predictor = Predictor(classifier_file, device="cpu")
 
     async def visit() -> None:
@@ -160,9 +161,9 @@ def test_the_page_is_used_by_keyboard_and_on_a_phone(detector_file, serve_here, 
             await page.press("ArrowRight")
             await page.press("Enter")
             await page.until("document.querySelector('#point').textContent.startsWith('From 34, 24')")
-            await page.press("Tab")
-            assert await page.value("document.activeElement.id") == "threshold"
-            await page.press("Tab")
+            for name in ("block", "over", "close", "threshold", "masks"):
+                await page.press("Tab")
+                assert await page.value("document.activeElement.id") == name
             await page.press(" ")
             assert not await page.value("document.querySelector('#masks').checked")
             assert await page.value("document.documentElement.scrollWidth") <= 390

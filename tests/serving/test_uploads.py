@@ -85,7 +85,7 @@ def test_fifty_uploads_at_once_are_all_answered_rightly(served):
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("attend?x=1&y=2&block=layer9.9", 400, "block: should be one of layer4.0"),
+        ("attend?x=1&y=2&block=layer9.9", 400, "block: should be an attention block of this model, layer4.0"),
         ("attend?x=one&y=2&block=layer4.0", 400, "whole numbers"),
         ("attend?x=90&y=2&block=layer4.0", 400, "90 2 lies outside"),
         ("elsewhere", 404, "404"),

@@ -11,7 +11,7 @@ from botvision.data import decode_image, pixels_of
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 from botvision.pages import jpeg
-from botvision.tasks.attend import as_seen, attention_row, cell_of, check_inside, projections
+from botvision.tasks.attend import as_seen, attention_block, attention_row, cell_of, check_inside, projections
 from botvision.tasks.base import AttentionSource
 from botvision.tasks.detection.detections import Detections
 from botvision.tasks.predictor import Predictor
@@ -93,19 +93,19 @@ class Answers:
         Raises:
             UserError: no readable image or a very long one, no such block, or a point outside of the image.
         """
-        if block not in self.blocks:
-            raise UserError(f"block: should be one of {', '.join(self.blocks) or 'none'}, got {block[:80]!r}")
-        seen = self.look_into(encoded, name)
+        if self.source is None:
+            raise UserError("this model has no network to look into")
+        block, layer = attention_block(self.source.network, block[:80])
+        seen = self.look_into(self.source, encoded, name)
         check_inside((x, y), seen.size)
         cell = cell_of((x, y), seen.size, seen.projected[block])
-        heads = attention_row(self.blocks[block], seen.projected[block], *cell)
+        heads = attention_row(layer, seen.projected[block], *cell)
         return {"block": block, "cell": cell, "heads": heads.tolist()}
 
-    def look_into(self, encoded: bytes, name: str) -> Seen:
+    def look_into(self, source: AttentionSource, encoded: bytes, name: str) -> Seen:
         """What the attention layers make of an image; kept until another one comes."""
         if self.seen is None or self.seen.encoded != encoded:
-            assert self.source is not None
             image = pixels_of(decode_image(encoded, name))
-            found = projections(self.source.network, list(self.blocks.values()), as_seen(self.source, image))
+            found = projections(source.network, list(self.blocks.values()), as_seen(source, image))
             self.seen = Seen(encoded, (image.shape[1], image.shape[2]), dict(zip(self.blocks, found, strict=True)))
         return self.seen

@@ -52,7 +52,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The routes."""
-        largest = round(self.limits.max_megabytes * MEGABYTE)
+        largest = max(1, round(self.limits.max_megabytes * MEGABYTE))  # aiohttp takes 0 for no limit
         app = web.Application(middlewares=[self.guard], client_max_size=largest)
         app.add_routes([web.get(path, partial(send_file, FOLDER / name)) for path, name in FILES.items()])
         app.add_routes([web.get("/about", self.about), web.post("/predict", self.predict)])

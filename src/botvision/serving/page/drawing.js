@@ -7,20 +7,20 @@ const INFERNO = ["#000004", "#0b0724", "#210c4a", "#3d0965", "#57106e", "#71196e
   "#d24644", "#e45a31", "#f1731d", "#f98e09", "#fcac11", "#f9cb35", "#f2ea69", "#fcffa4"]; // of matplotlib
 const COARSE = 8; // maps with fewer cells a side are drawn cell by cell: smoothing would invent what lies between
 const SURE_KEYPOINT = 0.05;
-const SMALL = 640; // smaller images are enlarged, so that names and marks have room
+const SMALL = 1000, TINY = 320; // smaller pictures are enlarged, so that names are sharp; tiny ones pixel by pixel
 
-// Make a canvas as large as the picture, or larger where it is small, and draw the picture; gives the pen, which counts
-// in pixels of the image, and how many of them a mark of one unit takes.
+// Make a canvas of the page as large as the picture, or larger where it is small, and draw the picture. Gives the pen,
+// which counts in pixels of the image, and how many of them one pixel of the page is.
 export function begin(canvas, picture, width, filter = "none") {
-  const zoom = Math.max(1, Math.ceil(SMALL / Math.max(picture.naturalWidth, picture.naturalHeight)));
+  const longest = Math.max(picture.naturalWidth, picture.naturalHeight), zoom = Math.max(1, Math.ceil(SMALL / longest));
   [canvas.width, canvas.height] = [picture.naturalWidth * zoom, picture.naturalHeight * zoom];
   const pen = canvas.getContext("2d"), scale = canvas.width / width;
-  pen.imageSmoothingEnabled = zoom === 1;
+  pen.imageSmoothingEnabled = longest >= TINY;
   pen.filter = filter;
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   pen.filter = "none";
   pen.scale(scale, scale);
-  return [pen, Math.max(canvas.width, canvas.height) / SMALL / scale];
+  return [pen, width / canvas.clientWidth];
 }
 
 // COCO's compressed run lengths, column after column, as a path, and the number of its pixels. Of large images only
@@ -78,13 +78,13 @@ export function drawObjects(pen, unit, objects, categories, width, shows) {
 
 function drawName(pen, unit, { bbox: [left, top], colour, category_name: name, score }, imageWidth) {
   const text = `${name} ${score.toFixed(2)}`;
-  pen.font = `${14 * unit}px system-ui, sans-serif`;
+  pen.font = `${12 * unit}px system-ui, sans-serif`;
   const width = pen.measureText(text).width + 6 * unit;
-  const x = Math.max(0, Math.min(left, imageWidth - width)), y = Math.max(0, top - 18 * unit);
+  const x = Math.max(0, Math.min(left, imageWidth - width)), y = Math.max(0, top - 16 * unit);
   pen.fillStyle = colour;
-  pen.fillRect(x, y, width, 18 * unit);
+  pen.fillRect(x, y, width, 16 * unit);
   pen.fillStyle = "#fff";
-  pen.fillText(text, x + 3 * unit, y + 13.5 * unit);
+  pen.fillText(text, x + 3 * unit, y + 12 * unit);
 }
 
 function drawKeypoints(pen, unit, { keypoints, category_id: id }, categories) {

@@ -67,18 +67,18 @@ function predict(chosen) {
   });
 }
 
+// Colours are given to the classes of this image, so that they differ as long as they suffice.
 function prepareObjects() {
-  const place = new Map(answer.categories.map((category, index) => [category.id, index]));
-  const counts = new Map();
+  const found = new Set(answer.objects.map((object) => object.category_id));
+  const seen = answer.categories.filter((category) => found.has(category.id));
+  const colours = new Map(seen.map((category, index) => [category.id, COLOURS[index % COLOURS.length]]));
   for (const object of answer.objects) {
-    object.colour = COLOURS[place.get(object.category_id) % COLOURS.length];
+    object.colour = colours.get(object.category_id);
     if (object.segmentation) [object.path, object.area] = outline(object.segmentation, picture.naturalWidth);
-    counts.set(object.category_id, (counts.get(object.category_id) || 0) + 1);
   }
-  const seen = answer.categories.filter((category) => counts.has(category.id));
-  byId("classes").replaceChildren(...seen.map((category) => {
-    const box = element("input", { type: "checkbox", checked: true, value: String(category.id), onchange: show });
-    return element("label", {}, box, swatch(COLOURS[place.get(category.id) % COLOURS.length]), category.name);
+  byId("classes").replaceChildren(...seen.map(({ id, name }) => {
+    const box = element("input", { type: "checkbox", checked: true, value: String(id), onchange: show });
+    return element("label", {}, box, swatch(colours.get(id)), name);
   }));
 }
 
@@ -143,29 +143,34 @@ function attend() {
     attention = found;
     say("");
     byId("attention").hidden = false;
+    byId("hint").hidden = true;
+    show(); // the image may have got another size
     showAttention();
   });
 }
 
 function showAttention() {
+  if (!attention) return;
   const { heads, cell: [row, column] } = attention, [rows, columns] = [heads[0].length, heads[0][0].length];
   const mean = heads[0].map((line, y) =>
     line.map((_, x) => heads.reduce((sum, head) => sum + head[y][x], 0) / heads.length));
-  const maps = heads.length > 1 ? [["mean of the heads", mean]] : [];
+  const maps = heads.length > 1 ? [["mean", mean]] : [];
   heads.forEach((head, index) => maps.push([`head ${index + 1}`, head]));
   const most = Math.max(...heads.flat(2));
   const percent = (share) => `${(100 * share).toPrecision(3)}%`;
   byId("point").textContent = `From ${point[0]}, ${point[1]}: row ${row + 1}, column ${column + 1} of ${rows} x `
     + `${columns} cells. If a head looked everywhere alike, each cell would have ${percent(1 / (rows * columns))}.`;
-  byId("most").textContent = `${percent(most)} of a head's attention`;
-  byId("heads").replaceChildren(...maps.map(([title, map]) => {
-    const caption = `${title}: up to ${percent(Math.max(...map.flat()))} in a cell`;
-    const canvas = element("canvas", { role: "img", ariaLabel: caption }), isOver = byId("over").checked;
+  byId("most").textContent = `${percent(most)} of a head's attention in one cell`;
+  const captions = maps.map(([title, map]) => `${title}: up to ${percent(Math.max(...map.flat()))}`);
+  const canvases = captions.map((caption) => element("canvas", { role: "img", ariaLabel: caption }));
+  byId("heads").replaceChildren(...canvases.map((canvas, index) =>
+    element("figure", {}, canvas, element("figcaption", { textContent: captions[index] }))));
+  canvases.forEach((canvas, index) => { // in the page, where they have their sizes
     const [pen, unit] = begin(canvas, picture, answer.width, "grayscale(1)");
-    drawHeat(pen, map.map((line) => line.map((share) => share / most)), answer.width, answer.height, isOver);
-    mark(pen, 2 * unit, point);
-    return element("figure", {}, canvas, element("figcaption", { textContent: caption }));
-  }));
+    const shares = maps[index][1].map((line) => line.map((share) => share / most));
+    drawHeat(pen, shares, answer.width, answer.height, byId("over").checked);
+    mark(pen, 0.7 * unit, point);
+  });
 }
 
 const within = (place) => place.map((side, axis) =>
@@ -206,11 +211,13 @@ for (const id of ["all", "none"]) {
     show();
   });
 }
+window.addEventListener("resize", () => [show(), showAttention()]);
 byId("download").addEventListener("click", download);
 byId("block").addEventListener("change", attend);
 byId("over").addEventListener("change", showAttention);
 byId("close").addEventListener("click", () => {
   byId("attention").hidden = true;
+  byId("hint").hidden = false;
   [attention, point] = [null, null];
   show();
 });
