@@ -149,8 +149,13 @@ async def serve_page(
         FieldError: the port is taken, or the host is none of this machine's.
     """
     app = Server(Answers(predictor), limits).app()
-    # Images of those who left are not worked on.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSING_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # images of those who left are not worked on
+        lingering_time=limits.max_seconds,  # those who send too much are heard out, or would not hear why it is refused
+        shutdown_timeout=CLOSING_SECONDS,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

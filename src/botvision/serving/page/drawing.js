@@ -6,7 +6,7 @@ export const COLOURS = ["#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "
 const INFERNO = ["#000004", "#0b0724", "#210c4a", "#3d0965", "#57106e", "#71196e", "#8a226a", "#a32c61", "#bc3754",
   "#d24644", "#e45a31", "#f1731d", "#f98e09", "#fcac11", "#f9cb35", "#f2ea69", "#fcffa4"]; // of matplotlib
 const COARSE = 8; // maps with fewer cells a side are drawn cell by cell: smoothing would invent what lies between
-const SURE_KEYPOINT = 0.05;
+export const SURE_KEYPOINT = 0.05;
 const SMALL = 1000, TINY = 320; // smaller pictures are enlarged, so that names are sharp; tiny ones pixel by pixel
 
 // Make a canvas of the page as large as the picture, or larger where it is small, and draw the picture. Gives the pen,

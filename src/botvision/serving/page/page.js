@@ -1,5 +1,5 @@
 // Sends photographs to the server, and shows what it answers. It asks the server alone: about, predict and attend.
-import { COLOURS, begin, drawHeat, drawObjects, inferno, mark, outline } from "./drawing.js";
+import { COLOURS, SURE_KEYPOINT, begin, drawHeat, drawObjects, inferno, mark, outline } from "./drawing.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -10,6 +10,7 @@ let answer = null; // of predict
 let point = null; // in pixels of the image; shown once it was moved or clicked
 let attention = null; // of attend
 let asked = 0; // requests so far: an answer that comes after a newer request is not shown
+let predicting = 0; // photographs that the server looks at; meanwhile nothing else is asked
 
 function say(text, kind = "") {
   byId("status").textContent = text;
@@ -42,14 +43,15 @@ async function askAndShow(request, show) {
 
 // --- an image goes to the model ---
 
-function predict(chosen) {
-  if (!chosen) return;
+async function predict(chosen) {
+  if (!chosen || byId("file").disabled) return;
   if (chosen.size > about.max_megabytes * 2 ** 20) {
     asked++;
     return say(`${chosen.name} is larger than ${about.max_megabytes} MB, the most that is taken`, "bad");
   }
   say(`looking at ${chosen.name} ...`, "busy");
-  return askAndShow(async () => {
+  predicting++;
+  await askAndShow(async () => {
     const found = await ask(`predict?name=${encodeURIComponent(chosen.name)}`, chosen), shown = new Image();
     shown.src = `data:image/jpeg;base64,${found.picture}`;
     await shown.decode();
@@ -65,6 +67,7 @@ function predict(chosen) {
     if (answer.objects) prepareObjects();
     show();
   });
+  predicting--;
 }
 
 // Colours are given to the classes of this image, so that they differ as long as they suffice.
@@ -121,8 +124,9 @@ function classRow({ name, probability }) {
 }
 
 function download() {
-  const annotations = shownObjects().map(({ colour, path, category_name, ...row }, index) => ({
-    ...row, id: index + 1, iscrowd: 0, area: row.area ?? row.bbox[2] * row.bbox[3],
+  const annotations = shownObjects().map(({ colour, path, category_name, keypoints, ...row }, index) => ({
+    ...row, ...(keypoints && asLabelled(keypoints)), id: index + 1, iscrowd: 0,
+    area: row.area ?? row.bbox[2] * row.bbox[3],
   }));
   const images = [{ id: 1, file_name: file.name, width: answer.width, height: answer.height }];
   const content = JSON.stringify({ images, categories: answer.categories, annotations });
@@ -131,10 +135,16 @@ function download() {
   URL.revokeObjectURL(url);
 }
 
+// Keypoints of results have a score each; those of annotations are visible (2) or not there (0).
+function asLabelled(keypoints) {
+  const labelled = keypoints.map((value, index) => index % 3 === 2 ? 2 * (value >= SURE_KEYPOINT) : value);
+  return { keypoints: labelled, num_keypoints: labelled.filter((value, index) => index % 3 === 2 && value).length };
+}
+
 // --- where the attention looks ---
 
 function attend() {
-  if (!point || !about.blocks.length) return;
+  if (!point || predicting) return;
   const [x, y] = point;
   show();
   say(`looking from ${x}, ${y} ...`, "busy");
