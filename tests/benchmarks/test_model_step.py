@@ -11,7 +11,7 @@ from botvision.benchmarks import model_step
 from botvision.benchmarks.model_step import ModelSetting, bench_models, needed_by, power_of_two_below, prepare, run_of
 from botvision.benchmarks.needed_memory import needed_memory
 from botvision.benchmarks.peak_memory import freed_at_once, peak_memory
-from botvision.benchmarks.step_report import notes
+from botvision.benchmarks.step_report import notes, read_times, write_times
 from botvision.benchmarks.timed_models import MODELS, PEER, TimedModel, multiply_adds
 
 CPU = torch.device("cpu")
@@ -107,6 +107,19 @@ def test_what_does_not_fit_is_said_and_the_rest_goes_on(tiny, monkeypatch):
     assert large.multiply_adds > 0
     assert small.ms > 0
     assert any("256" in line and "memory" in line for line in notes(report, 4))
+
+
+def test_each_turn_is_kept_so_that_a_benchmark_that_is_stopped_loses_one(tiny, tmp_path):
+    file, written = tmp_path / "step.json", []
+
+    def keep(report):
+        write_times(report, file)
+        written.append(read_times([file]))
+
+    report = bench_models([("tiny", 64)], SETTING, 3, quiet, keep)
+    assert len(written) == 3
+    assert written[-1] == report
+    assert written[0].rows[0].least_ms == written[0].rows[0].ms  # of one turn
 
 
 def test_a_device_that_is_out_of_memory_gets_smaller_batches(tiny, monkeypatch):

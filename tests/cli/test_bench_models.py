@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from botvision.benchmarks import model_step
+from botvision.benchmarks import inference, model_step
 from botvision.experiments.speed import accuracies
 
 SMALL = ("--batch", 2, "--repeats", 1, "--device", "cpu")
@@ -42,6 +42,15 @@ def test_models_are_timed_and_drawn(run, tmp_path):
     status, out, _ = run("bench", "pareto", "--times", file)
     assert status == 0
     assert out.count("not measured") >= len(accuracies()) - 1
+
+
+def test_where_the_time_of_a_step_goes_is_printed(run):
+    status, out, _ = run("bench", "step", "--models", "resnet50", "--size", 64, *SMALL, "--profiled", "--json")
+    assert status == 0
+    ((title, operators),) = json.loads(out).items()
+    assert title.startswith("resnet50 at 64, batch 2")
+    assert any("convolution_backward" in one["name"] for one in operators)
+    assert 0.5 < sum(one["share"] for one in operators) <= 1
 
 
 def test_a_prediction_in_bfloat16_says_what_was_not_measured(run):
@@ -89,3 +98,20 @@ def test_files_that_do_not_go_together_are_refused(run, refusal, tmp_path):
     second.write_text('{"rows": 3}')
     assert "second.json" in refusal("bench", "pareto", "--times", second)
     assert not (tmp_path / "out").exists()
+
+
+def test_ways_to_predict_are_timed_beside_timms_and_give_the_same(run, monkeypatch):
+    monkeypatch.setattr(inference.torch, "compile", lambda model, **options: model)  # which takes a minute
+    status, out, _ = run("bench", "inference", "--size", 64, "--repeats", 2, "--device", "cpu", "--json")
+    assert status == 0
+    rows = {(row["model"], row["way"]): row for row in json.loads(out)}
+    assert rows.keys() == {(m, w) for m in ("resnet50", "botnet50") for w in inference.WAYS}
+    assert all(0 < row["least_ms"] <= row["ms"] <= row["most_ms"] for row in rows.values())
+    assert rows["botnet50", "timm"]["of_peer"] == 1
+    assert 0 < rows["botnet50", "folded"]["difference"] < 1e-4
+    assert rows["botnet50", "ours"]["difference"] == 0
+
+
+def test_predicting_at_a_size_or_by_a_model_that_timm_has_not_is_refused(refusal):
+    assert "multiple of 32" in refusal("bench", "inference", "--size", 100)
+    assert "--models" in refusal("bench", "inference", "--models", "botnet101")

@@ -19,6 +19,7 @@ from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, Trainable
 from botvision.training.trainer import start
+from botvision.version import __version__
 
 FEATURES, IMAGES = 6, 24
 
@@ -136,8 +137,8 @@ def train(out: Path, mode: str) -> dict[str, Any]:
 
     def disturbed_losses(model, batch):
         found = losses(model, batch)
-        if second and mode == "signal" and len(task.seen) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+        if second and mode in ("signal", "lost") and len(task.seen) == 5:
+            os.kill(os.getpid(), signal.SIGINT if mode == "signal" else signal.SIGKILL)
         return found | (
             {"loss": found["loss"] * float("nan")} if second and mode == "nan" and len(task.seen) == 8 else {}
         )
@@ -154,8 +155,7 @@ def train(out: Path, mode: str) -> dict[str, Any]:
         return errors(model, on_image)
 
     task.losses, task.collate, task.errors = disturbed_losses, disturbed_collate, disturbed_errors
-    if second and mode == "versions":
-        processes.__version__ = "0.0.1"
+    processes.__version__ = "0.0.1" if second and mode == "versions" else __version__
     try:
         outcome = start(task, "linear", Console(stderr=True))
         end = {**outcome._asdict(), "folder": str(outcome.folder)}
@@ -178,3 +178,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     seen = {mode: train(folder / mode, mode) for mode in MODES}
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(seen))
+    try:
+        train(folder / "lost", "lost")  # which kills the second process in step 3
+    except RuntimeError as error:
+        (folder / "lost.txt").write_text(str(error))

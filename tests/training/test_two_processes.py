@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from botvision.checkpoint import read_checkpoint
+from botvision.cli.messages import is_lost_process, message_of
 from botvision.training.trainer import start
 from botvision.version import __version__
 
@@ -46,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
             environ = {**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank}
             children.append(subprocess.Popen([sys.executable, SCRIPT, out], env=environ, stderr=errors))
     try:
-        assert [child.wait(timeout=300) for child in children] == [0, 0], (out / "0.txt").read_text()
+        assert [child.wait(timeout=300) for child in children] == [0, -signal.SIGKILL], (out / "0.txt").read_text()
     finally:
         for child in children:
             child.kill()
@@ -128,6 +129,13 @@ def test_they_go_on_with_a_run_of_one_process(folder, both):
     for name in ("out.1.weight", "out.1.bias"):
         own, other = (last_of(folder / run)["state_dict"][name] for run in ("continued", "plain"))
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lost_process_is_said_and_the_run_goes_on_from_its_checkpoint(folder):
+    error = RuntimeError((folder / "lost.txt").read_text())
+    assert is_lost_process(error)
+    assert "another process" in message_of(error)
+    assert last_of(folder / "lost")["step"] == 2
 
 
 def test_different_versions_are_named(both, folder):

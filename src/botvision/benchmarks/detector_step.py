@@ -181,40 +181,6 @@ def random_boxes(count: int, size: tuple[int, int], generator: torch.Generator) 
     return torch.cat([corners, corners + sides], dim=1)
 
 
-@dataclass(frozen=True)
-class OperatorTime:
-    """An operator in a training step."""
-
-    name: str
-    calls: int
-    ms: float
-    share: float
-    """Of the time of all operators."""
-
-
-def profile(name: str, setting: StepSetting, rows: int = 15) -> list[OperatorTime]:
-    """The operators of a training step that take most of the time, without what they call."""
-    step = training_step(name, setting)
-    step()
-    cuda = setting.device.type == "cuda"
-    kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
-    with torch.profiler.profile(activities=kinds) as profiler:
-        step()
-    own = "self_device_time_total" if cuda else "self_cpu_time_total"
-    operators = sorted(profiler.key_averages(), key=lambda one: getattr(one, own), reverse=True)
-    total = sum(getattr(one, own) for one in operators)
-    times = [(one, getattr(one, own)) for one in operators[:rows]]
-    return [OperatorTime(one.key, one.count, time / 1e3, time / total) for one, time in times]
-
-
-def profile_table(name: str, operators: list[OperatorTime]) -> Table:
-    """What :func:`profile` found."""
-    table = Table("operator", "calls", "ms", "share (%)", title=f"a training step of {name}")
-    for one in operators:
-        table.add_row(one.name, str(one.calls), f"{one.ms:.1f}", f"{100 * one.share:.1f}")
-    return table
-
-
 def steps_table(times: list[StepTime], setting: StepSetting) -> Table:
     """The medians, with their ratios to the first detector's."""
     first = times[0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from botvision.benchmarks.attention_report import device_name
 from botvision.benchmarks.needed_memory import needed_memory
+from botvision.benchmarks.operators import OperatorTime, profile
 from botvision.benchmarks.peak_memory import freed_at_once
 from botvision.benchmarks.timed_models import MODELS, PEER, multiply_adds
 from botvision.benchmarks.trial import OUT_OF_MEMORY, Trial, arithmetic, now
@@ -138,7 +139,11 @@ class Candidate:
 
 
 def bench_models(
-    subjects: list[tuple[str, int]], setting: ModelSetting, repeats: int, say: Callable[[str], None]
+    subjects: list[tuple[str, int]],
+    setting: ModelSetting,
+    repeats: int,
+    say: Callable[[str], None],
+    keep: Callable[[StepReport], None] = lambda report: None,
 ) -> StepReport:
     """Time models in turns, so that a busy moment of the machine meets all of them.
 
@@ -147,6 +152,7 @@ def bench_models(
         setting: images at once, and where to run. A batch that does not fit is halved until it does.
         repeats: turns after those that warm up and measure the memory; medians are reported.
         say: called with a line about what is being measured.
+        keep: called after each turn with the medians so far, so that a benchmark that is stopped loses one turn.
     """
     candidates = [prepare(name, size, setting) for name, size in subjects]
     with freed_at_once():
@@ -161,8 +167,21 @@ def bench_models(
         say(f"time, turn {turn + 1} of {repeats}")
         for one in candidates:
             one.trial.attempt(one.trial.measure_time)
-    rows = tuple(one.row(setting, peak) for one in candidates)
-    return StepReport(conditions=setting.conditions(), peak_gflops=peak / 1e9, rows=rows)
+        rows = tuple(one.row(setting, peak) for one in candidates)
+        report = StepReport(conditions=setting.conditions(), peak_gflops=peak / 1e9, rows=rows)
+        keep(report)
+    return report
+
+
+def profile_models(subjects: list[tuple[str, int]], setting: ModelSetting) -> dict[str, list[OperatorTime]]:
+    """The operators that a step of each model spends its time in, none where it did not run."""
+    found = {}
+    for name, size in subjects:
+        one = prepare(name, size, setting)
+        warm_up(one, setting)
+        title = f"{name} at {size}, batch {one.batch}: {one.trial.note or 'operators'}"
+        found[title] = [] if one.trial.note else profile(one.trial.call, setting.device)
+    return found
 
 
 def prepare(name: str, size: int, setting: ModelSetting) -> Candidate:

@@ -123,11 +123,12 @@ def draw_pareto(found: list[Point], report: StepReport) -> Figure:
     facts = report.conditions
     what = "prediction" if facts.inference else "training step"
     axes.set_xscale("log")
+    axes.margins(x=0.12)  # for the labels of the outermost models
     axes.set_xlabel(f"{what}, ms an image: {facts.device}, {facts.dtype}{', compiled' if facts.compiled else ''}")
     axes.set_ylabel("top-1 accuracy on ImageNet (%), as published")
     axes.grid(alpha=0.3)
     if drawn:
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     figure.suptitle("Figure 5 of the paper with times measured here", fontsize="medium")
     figure.supxlabel("\n".join(fill(line, 130) for line in missing(found)), fontsize="x-small")
     return figure

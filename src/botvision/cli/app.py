@@ -21,8 +21,9 @@ REFUSED = 2
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as in shells."""
 TRY_AGAIN = 75
-"""Exit status where a scheduler's signal stopped a run: EX_TEMPFAIL of sysexits.h, "try again later". No shell, no
-Python and no signal ends with it, so that a scheduler can be told to start such jobs again (SLURM's RequeueExit)."""
+"""Exit status where a scheduler's signal stopped a run, or a process of it was lost: EX_TEMPFAIL of sysexits.h, "try
+again later". No shell, no Python and no signal ends with it, so that a scheduler can be told to start such jobs again
+(SLURM's RequeueExit)."""
 READER_GONE = 141
 """Exit status where nobody reads the output any more (SIGPIPE), as in shells."""
 
@@ -40,7 +41,7 @@ COMMANDS = {
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
     "bench": (
         "bench:bench",
-        "{attention,step,pareto,growth,detector,data,scale,evaluation,blocks}",
+        "{attention,step,inference,pareto,growth,detector,data,scale,evaluation,blocks}",
         "time and memory beside others",
     ),
 }
@@ -98,14 +99,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("botvision: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        from botvision.cli.messages import message_of  # here, because it imports pydantic
+        from botvision.cli.messages import is_lost_process, message_of  # here, because they import pydantic
 
         message = message_of(error)
         if debug or message is None:
             raise
         if tells(error):
             print(f"botvision: {message}", file=sys.stderr)
-        sys.exit(REFUSED)
+        sys.exit(TRY_AGAIN if is_lost_process(error) else REFUSED)
 
 
 def tells(error: Exception) -> bool:

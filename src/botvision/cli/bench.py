@@ -24,9 +24,10 @@ from botvision.benchmarks import scale as scaling
 from botvision.benchmarks.attention_blocks import blocks_table, tune
 from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
 from botvision.benchmarks.detection_data import bench_detection_data, drawn_objects
-from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, profile, profile_table, steps_table
+from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, steps_table, training_step
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
-from botvision.cli.bench_models import growth, pareto, step
+from botvision.benchmarks.operators import profile
+from botvision.cli.bench_models import growth, inference, pareto, print_profiles, step
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
 from botvision.device import pick_device
@@ -34,7 +35,7 @@ from botvision.errors import nearest
 from botvision.models import model_config
 
 bench = App(name="bench", help="Time and memory beside other implementations.")
-for command in (step, pareto, growth):
+for command in (step, inference, pareto, growth):
     bench.command(command)
 
 
@@ -131,9 +132,7 @@ def detector(
     images = map_size(size, "size"), map_size(inference_size, "inference_size")
     setting = StepSetting(*images, batch, pick_device(device), getattr(torch, dtype), compile)
     if profiled:
-        found = {model: profile(model, setting) for model in models}
-        content = {model: [asdict(one) for one in operators] for model, operators in found.items()}
-        print_results(content, [profile_table(*one) for one in found.items()], as_json=json)
+        print_profiles({model: profile(training_step(model, setting), setting.device) for model in models}, json)
         return 0
     times = bench_steps(list(models), setting, repeats, say)
     print_results([one.plain() for one in times], [steps_table(times, setting)], as_json=json)

@@ -2,6 +2,7 @@
 
 import json as json_format
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,12 +10,15 @@ import torch
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from botvision.benchmarks.attention_report import device_name
 from botvision.benchmarks.growth import draw_growth, grow, growth_table
 from botvision.benchmarks.implementations import can_compile
-from botvision.benchmarks.model_step import ModelSetting, bench_models
+from botvision.benchmarks.inference import PEERS, bench_inference, inference_table
+from botvision.benchmarks.model_step import ModelSetting, bench_models, profile_models
+from botvision.benchmarks.operators import OperatorTime, profile_table
 from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
 from botvision.benchmarks.step_report import header, notes, read_times, step_table, write_times
-from botvision.benchmarks.timed_models import named, size_of
+from botvision.benchmarks.timed_models import MODELS, PEER, named, size_of
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import print_results, say
 from botvision.configuration import Config, Count, FieldError
@@ -61,6 +65,7 @@ def step(
     models: Names = ("resnet50", "botnet50"),
     size: Count | None = None,
     out: Path | None = None,
+    profiled: bool = False,
     json: bool = False,
     **given: Any,  # noqa: ANN401 (of Measuring)
 ) -> int:
@@ -69,14 +74,17 @@ def step(
     Args:
         models: Names, or patterns such as 'botnet_t*' and 'efficientnet_*'; '*' is all of them.
         size: Image height and width, in pixels; each model's own by default. Table 1 of the paper has 1024.
-        out: File for the times, such as step.json, which bench pareto reads.
+        out: File for the times, such as step.json, which bench pareto reads; it is written anew after each turn.
+        profiled: Print which operators each model spends its time in, instead.
         json: Print the times as JSON.
     """
     measuring = Measuring(**given)
     subjects = [(name, size_of(name, size)) for name in named(models)]
-    report = bench_models(subjects, measuring.setting(), measuring.repeats, say)
-    if out:
-        write_times(report, out)
+    if profiled:
+        print_profiles(profile_models(subjects, measuring.setting()), json)
+        return 0
+    keep = {"keep": partial(write_times, file=out)} if out else {}
+    report = bench_models(subjects, measuring.setting(), measuring.repeats, say, **keep)
     published = [ratio.line(report) for ratio in ratios()]
     tables = [header(report), step_table(report), *notes(report, measuring.batch), *published]
     print_results(report.plain(), tables, as_json=json)
@@ -149,6 +157,43 @@ def growth(
         write_both(out / "growth", content, draw_growth(found, conditions.device))
     print_results(content, [growth_table(found)], as_json=json)
     return 0
+
+
+def inference(
+    *,
+    models: Names = tuple(PEERS),
+    size: Count = 224,
+    batch: Count = 1,
+    repeats: Count = 11,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Time prediction by ResNet-50 and BoTNet-50 as they are, folded, and compiled, beside timm's networks.
+
+    Args:
+        models: resnet50, botnet50, or both.
+        size: Image height and width, in pixels; a multiple of 32.
+        batch: Images at once.
+        repeats: Turns of each; medians are printed.
+        device: auto, cpu or cuda.
+        json: Print the times as JSON.
+    """
+    for name in models:
+        if name not in PEERS:
+            raise FieldError(("models",), f"{name!r} is not one of {', '.join(PEERS)}")
+    if not MODELS[PEER].is_installed():
+        raise FieldError(("models",), "timm is not installed (pip install 'botvision[bench]')")
+    place = pick_device(device)
+    found = bench_inference(list(models), size_of(PEER, size), batch, place, repeats, say)
+    title = f"{device_name(place)}, {torch.get_num_threads()} threads, {batch} x {size} x {size}, float32; medians"
+    print_results([asdict(one) for one in found], [title, inference_table(found)], as_json=json)
+    return 0
+
+
+def print_profiles(found: dict[str, list[OperatorTime]], as_json: bool) -> None:
+    """Print the operators of each model."""
+    content = {title: [asdict(one) for one in operators] for title, operators in found.items()}
+    print_results(content, [profile_table(*one) for one in found.items()], as_json=as_json)
 
 
 def write_both(name: Path, content: dict[str, Any], figure: Figure) -> None:

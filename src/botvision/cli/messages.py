@@ -15,6 +15,9 @@ FIELD_NAME = re.compile(r"(?<![\w./'\"-])[a-z]+(?:_[a-z]+)+(?![\w./'\"-])")
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory")
 """As PyTorch says it of a processor's and of a GPU's."""
 
+LOST_PROCESS = re.compile(r"gloo/transport|Connection (closed|reset) by peer|ncclRemoteError")
+"""As gloo and NCCL say that another process of the run is gone."""
+
 NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
 
 
@@ -29,6 +32,8 @@ def message_of(error: Exception) -> str | None:
         text = str(error)
     elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
         text = "the memory is too small for this; choose a smaller model, smaller images, or fewer of them at once"
+    elif is_lost_process(error):
+        text = "another process of the run has ended; the same command goes on from the last checkpoint"
     elif isinstance(error, ValueError) and str(error).startswith("Expected more than 1 value per channel"):
         text = "--images-per-device: batch norm needs several values of a channel; take larger images, or two at once"
     elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # so PyTorch says it
@@ -39,6 +44,11 @@ def message_of(error: Exception) -> str | None:
     else:
         return None
     return " ".join(text.split())
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Whether another process of the run, or its machine, is gone."""
+    return isinstance(error, RuntimeError) and LOST_PROCESS.search(str(error)) is not None
 
 
 def message_of_flags(error: cyclopts.CycloptsError) -> str:

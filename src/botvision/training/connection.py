@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import platform
+import time
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,8 @@ from botvision.errors import UserError
 
 LONGEST_START = timedelta(minutes=5)
 """How long a process waits for the others at the start."""
+POLL = 0.05
+"""Seconds between two looks of a process for the answer of the first one."""
 
 
 class NotConnectedError(UserError):
@@ -76,8 +80,7 @@ def meet(rank: int, world: int) -> dist.Store:
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         store, _, _ = next(dist.rendezvous("env://", rank, world, timeout=LONGEST_START))
-        store.set(f"here/{rank}", "")
-        store.wait([f"here/{other}" for other in range(world)], LONGEST_START)
+        return gather_others(store, world) if rank == 0 else join_first(store, rank)
     except (dist.DistError, OSError) as error:
         reason = " ".join(str(error).split())
         if "EADDRINUSE" in reason:
@@ -88,7 +91,37 @@ def meet(rank: int, world: int) -> dist.Store:
             f"process {rank} of {world} on {platform.node()} did not meet the others at {place} "
             f"({reason[:120]}); see whether all were started, and whether that port is theirs and open"
         ) from error
-    return store
+
+
+def gather_others(store: dist.Store, world: int) -> dist.Store:
+    """What the first process does: give this start a name, wait for the others, and answer each by its own name.
+
+    torchrun keeps its store when it starts processes again. What the ended ones wrote is still there, above all the
+    addresses at which they listened, so that each start has keys of its own.
+    """
+    start = uuid4().hex
+    store.set("start", start)
+    others = [f"{start}/here/{rank}" for rank in range(1, world)]
+    store.wait(others, LONGEST_START)
+    store.set(f"{start}/all", " ".join(store.get(other).decode() for other in others))
+    return dist.PrefixStore(start, store)
+
+
+def join_first(store: dist.Store, rank: int) -> dist.Store:
+    """What the other processes do: join the start that the first one names, until it answers this process by name.
+
+    Raises:
+        DistStoreError: it does not answer in time.
+    """
+    own, deadline = uuid4().hex, time.monotonic() + LONGEST_START.total_seconds()
+    while time.monotonic() < deadline:
+        start = store.get("start").decode()  # it waits for a name; an ended process may have given it
+        store.set(f"{start}/here/{rank}", own)
+        while store.get("start").decode() == start and time.monotonic() < deadline:
+            if store.check([f"{start}/all"]) and own in store.get(f"{start}/all").decode().split():
+                return dist.PrefixStore(start, store)
+            time.sleep(POLL)
+    raise dist.DistStoreError("the first process does not answer")
 
 
 def same_device(store: dist.Store, rank: int, world: int, name: str, here: int) -> torch.device:
