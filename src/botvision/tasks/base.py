@@ -208,13 +208,13 @@ class Task(Trainable):
         raise UserError(f"{data} is for the task {cls.name}, whose data cannot be checked")
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
-        """The network of a checkpoint, for ``botvision attend``.
+    def attention_source(cls, trained: Any) -> AttentionSource:  # noqa: ANN401 (of load)
+        """The network of a trained model, to look into its attention.
 
         Raises:
             UserError: the task's models have no network of the catalogue (the default).
         """
-        raise UserError(f"{checkpoint} is of the task {cls.name}, whose attention cannot be drawn")
+        raise UserError(f"{trained.path} is of the task {cls.name}, whose attention cannot be drawn")
 
 
 def absolute(data: Path | str | None) -> Any:  # noqa: ANN401 (as given)

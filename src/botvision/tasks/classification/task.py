@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from rich.table import Table
 from torch import Tensor, nn
@@ -246,9 +245,9 @@ class ClassificationTask(Task):
         return check_classes(data, options, on_image)
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+    def attention_source(cls, trained: LoadedClassifier) -> AttentionSource:
         """The network; its images have the input size on the shorter side."""
-        model = load_classifier(checkpoint, device).model
+        model = trained.model
         return AttentionSource(model.network, model.config.image_size, min, is_trained=True, pixels=model.config)
 
 

@@ -264,9 +264,9 @@ class DetectionTask(Task):
         return check_objects(Path(data), options, on_image)
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+    def attention_source(cls, trained: LoadedDetector) -> AttentionSource:
         """The backbone; its images have the input size on the longer side."""
-        model = load_detector(checkpoint, device).model
+        model = trained.model
         return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True, pixels=model.config)
 
 
