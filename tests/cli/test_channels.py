@@ -13,6 +13,7 @@ from PIL import Image
 
 import botvision
 from botvision.checkpoint import read_checkpoint
+from botvision.serving.answers import Answers
 
 CHANNELS = 5
 SCALE = np.array([200, 180, 160])
@@ -153,6 +154,8 @@ def test_a_classifier_of_five_channels(run, classes, tmp_path, caplog):
     by_file, by_array = json.loads(out)[0], predictor(np.load(files[0]))
     assert by_file["classes"][0]["probability"] == pytest.approx(float(by_array.scores[0]), abs=1e-6)
     assert by_array.draw().mode == "RGB"
+    on_page = Answers(predictor).predict(files[0].read_bytes(), files[0].name)  # an upload to botvision serve
+    assert on_page["classes"][0]["probability"] == pytest.approx(float(by_array.scores[0]), abs=1e-6)
     assert (tmp_path / "found" / "0.png").is_file()
 
 
