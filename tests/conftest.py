@@ -178,20 +178,26 @@ class OpenedPage(NamedTuple):
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-BROWSER_FLAGS += ["--disable-background-networking", "--enable-logging=stderr", "--dump-dom"]
+BROWSER_FLAGS += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
 @pytest.fixture
-def open_page(tmp_path):
-    """Opens a file in a headless browser without network."""
+def browser_command(tmp_path) -> list[str]:
+    """Starts a headless browser without network, in a profile of its own."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"needs one of the browsers {', '.join(BROWSERS)}")
+    return [browser, *BROWSER_FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]
+
+
+@pytest.fixture
+def open_page(browser_command, tmp_path):
+    """Opens a file in a headless browser without network."""
 
     def opened(page: Path) -> OpenedPage:
-        log, profile = tmp_path / "net-log.json", tmp_path / "profile"
-        where = [f"--log-net-log={log}", f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        command = [browser, *BROWSER_FLAGS, *where, page.absolute().as_uri()]
+        log = tmp_path / "net-log.json"
+        flags = ["--enable-logging=stderr", "--dump-dom", f"--log-net-log={log}"]
+        command = [*browser_command, *flags, page.absolute().as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         asked = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
         # Requests of the browser itself, for its updates, come from no origin.

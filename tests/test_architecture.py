@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "botvision"
-ROOMS = ("cli", "experiments", "benchmarks", "tasks", "training", "data", "models", "layers", "attention", "")
+ROOMS = (
+    "cli",
+    "serving",
+    "experiments",
+    "benchmarks",
+    "tasks",
+    "training",
+    "data",
+    "models",
+    "layers",
+    "attention",
+    "",
+)
 """From the top to the bottom; the last one is the files of the package itself, which every room uses."""
 ROOM_OF_FILE = {"timm": "models"}
 """Files of the package itself that stand on a room."""

@@ -1,11 +1,13 @@
-"""Letters of every language in pictures, and texts that are cut to their room."""
+"""Letters of every language in pictures, texts that are cut to their room, and images of any channels."""
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from botvision import pictures
-from botvision.pictures import OWN_FONT, file_for, fitting, font, letters_in
+from botvision.pictures import OWN_FONT, file_for, fitting, font, letters_in, picture_of
 
 STIX = OWN_FONT.with_name("STIXGeneral.ttf")
 CHINESE = "人物"
@@ -49,3 +51,16 @@ def test_a_text_is_cut_where_it_must_be(text, room):
         kept = shown.removesuffix("...")
         assert text.startswith(kept)
         assert letters.getlength(shown) <= max(room, letters.getlength("..."))
+
+
+def test_images_as_stored_are_stretched_between_percentiles_and_bytes_stay_as_they_are():
+    image = torch.arange(100.0).reshape(1, 10, 10) * torch.tensor([1.0, 500.0, -3.0, 9.0, 0.0])[:, None, None] + 7
+    picture = np.asarray(picture_of(image)).astype(int)
+    ramp = np.clip((np.arange(100) - 0.02 * 99) / (0.96 * 99), 0, 1).reshape(10, 10) * 255
+    for place, expected in enumerate((ramp, ramp, 255 - ramp)):
+        assert abs(picture[:, :, place] - expected).max() <= 0.51
+    grey = np.asarray(picture_of(image[1:3])).astype(int)
+    assert (grey == picture[:, :, 1:2]).all()
+    assert not np.asarray(picture_of(image[4:])).any()  # one value alone
+    colours = torch.randint(256, (3, 5, 4), dtype=torch.uint8)
+    assert np.array_equal(np.asarray(picture_of(colours)), colours.permute(1, 2, 0).numpy())

@@ -1,6 +1,7 @@
 """Picture files: which images a user means, the names of the pictures drawn of them, and how these are written."""
 
 import logging
+import math
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from string import digits
 
 import matplotlib
+import numpy as np
+import torch
 from matplotlib.font_manager import findSystemFonts
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageFont
@@ -26,6 +29,10 @@ GAP = 8
 """Pixels between the parts of a picture."""
 LINE = 24
 """Pixels of a line of text."""
+DARKEST_AND_LIGHTEST = (2, 98)
+"""Percentiles of a channel that are black and white."""
+LOOKED_AT = 2**20
+"""Pixels of an image from which these are computed, about."""
 OWN_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
@@ -118,8 +125,24 @@ def fitting(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
     return f"{text[:cut]}..."
 
 
+def picture_of(image: Tensor) -> Image.Image:
+    """An image as a picture.
+
+    Of an image as stored, float32 (C, H, W), the first three channels are red, green and blue, or the first one is grey
+    where there are fewer; each from black to white between its :data:`DARKEST_AND_LIGHTEST` values. An image (3, H, W)
+    uint8 stays as it is.
+    """
+    if image.dtype == torch.uint8:
+        return Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    shown = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).cpu().numpy()
+    step = max(1, math.isqrt(shown[0].size // LOOKED_AT))
+    ends = np.percentile(shown[:, ::step, ::step], DARKEST_AND_LIGHTEST, axis=(1, 2), keepdims=True)
+    shares = (shown - ends[0]) / np.maximum(ends[1] - ends[0], np.finfo(np.float32).tiny)
+    return Image.fromarray(np.moveaxis((255 * shares.clip(0, 1)).round().astype(np.uint8), 0, 2).copy())
+
+
 def resized(image: Tensor) -> Image.Image:
-    """An image (3, H, W) uint8 as a picture whose longer side has :data:`SIDE` pixels."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    """An image, see :func:`picture_of`, as a picture whose longer side has :data:`SIDE` pixels."""
+    picture = picture_of(image)
     scale = SIDE / max(picture.size)
     return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from botvision.benchmarks import model_step
+from botvision.benchmarks import inference, model_step
 from botvision.experiments.speed import accuracies
 
 SMALL = ("--batch", 2, "--repeats", 1, "--device", "cpu")
@@ -98,3 +98,20 @@ def test_files_that_do_not_go_together_are_refused(run, refusal, tmp_path):
     second.write_text('{"rows": 3}')
     assert "second.json" in refusal("bench", "pareto", "--times", second)
     assert not (tmp_path / "out").exists()
+
+
+def test_ways_to_predict_are_timed_beside_timms_and_give_the_same(run, monkeypatch):
+    monkeypatch.setattr(inference.torch, "compile", lambda model, **options: model)  # which takes a minute
+    status, out, _ = run("bench", "inference", "--size", 64, "--repeats", 2, "--device", "cpu", "--json")
+    assert status == 0
+    rows = {(row["model"], row["way"]): row for row in json.loads(out)}
+    assert rows.keys() == {(m, w) for m in ("resnet50", "botnet50") for w in inference.WAYS}
+    assert all(0 < row["least_ms"] <= row["ms"] <= row["most_ms"] for row in rows.values())
+    assert rows["botnet50", "timm"]["of_peer"] == 1
+    assert 0 < rows["botnet50", "folded"]["difference"] < 1e-4
+    assert rows["botnet50", "ours"]["difference"] == 0
+
+
+def test_predicting_at_a_size_or_by_a_model_that_timm_has_not_is_refused(refusal):
+    assert "multiple of 32" in refusal("bench", "inference", "--size", 100)
+    assert "--models" in refusal("bench", "inference", "--models", "botnet101")

@@ -55,8 +55,8 @@ def test_a_batch_and_the_next_image_are_all_that_is_in_memory(tmp_path):
     files, alive = write(tmp_path, [(8, 8)] * 12), weakref.WeakSet()
     read = images.read_image
 
-    def tracked(file: Path):
-        image = read(file)
+    def tracked(file: Path, **options):
+        image = read(file, **options)
         alive.add(image)
         return image
 

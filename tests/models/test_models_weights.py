@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import botvision
+from botvision.errors import UserError
 from botvision.models import create_model, load_weights, model_config, read_state_dict
 
 SMALL = {"width": 8, "depths": (1, 1, 1, 2)}
@@ -238,3 +239,17 @@ def test_missing_and_damaged_files_are_named(tmp_path):
 def test_configurations_of_the_catalogue_are_what_they_say():
     assert model_config("botnet50_s1").c5_stride == 1
     assert model_config("botnet_t7", input_size=512).input_size == 512
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 13])
+def test_a_first_convolution_of_rgb_is_adapted_as_timm_does(channels):
+    theirs = torchvision.models.resnet50(weights=None).state_dict()
+    model = create_model("botnet50", in_chans=channels)
+    report = load_weights(model, theirs)
+    assert report.adapted == ["conv1.weight"]
+    expected = timm.models.adapt_input_conv(channels, theirs["conv1.weight"])
+    assert torch.allclose(model.conv1.weight, expected, atol=1e-7)
+    back = load_weights(create_model("botnet50", in_chans=channels), model.state_dict())
+    assert not back.adapted
+    with pytest.raises(UserError, match=r"conv1\.weight is"):
+        load_weights(create_model("botnet50", in_chans=channels + 3), model.state_dict())

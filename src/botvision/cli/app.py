@@ -35,12 +35,13 @@ COMMANDS = {
     "eval": ("eval:evaluate", "RUN-or-CHECKPOINT --data DIR", "COCO's numbers, or accuracy and calibration"),
     "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),
     "attend": ("attend:attend", "RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR", "where points attend"),
+    "serve": ("serve:serve", "RUN-or-CHECKPOINT [--port N]", "a page to try a model and look into its attention"),
     "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
     "report": ("report:report", "RUN... [--out FILE]", "one page about an evaluation, or about several"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),
     "bench": (
         "bench:bench",
-        "{attention,step,pareto,growth,detector,data,scale,evaluation,blocks}",
+        "{attention,step,inference,pareto,growth,detector,data,scale,evaluation,blocks}",
         "time and memory beside others",
     ),
 }

@@ -27,7 +27,7 @@ from botvision.benchmarks.detection_data import bench_detection_data, drawn_obje
 from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, steps_table, training_step
 from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
 from botvision.benchmarks.operators import profile
-from botvision.cli.bench_models import growth, pareto, print_profiles, step
+from botvision.cli.bench_models import growth, inference, pareto, print_profiles, step
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
 from botvision.device import pick_device
@@ -35,7 +35,7 @@ from botvision.errors import nearest
 from botvision.models import model_config
 
 bench = App(name="bench", help="Time and memory beside other implementations.")
-for command in (step, pareto, growth):
+for command in (step, inference, pareto, growth):
     bench.command(command)
 
 

@@ -10,13 +10,15 @@ import torch
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from botvision.benchmarks.attention_report import device_name
 from botvision.benchmarks.growth import draw_growth, grow, growth_table
 from botvision.benchmarks.implementations import can_compile
+from botvision.benchmarks.inference import PEERS, bench_inference, inference_table
 from botvision.benchmarks.model_step import ModelSetting, bench_models, profile_models
 from botvision.benchmarks.operators import OperatorTime, profile_table
 from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
 from botvision.benchmarks.step_report import header, notes, read_times, step_table, write_times
-from botvision.benchmarks.timed_models import named, size_of
+from botvision.benchmarks.timed_models import MODELS, PEER, named, size_of
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import print_results, say
 from botvision.configuration import Config, Count, FieldError
@@ -154,6 +156,37 @@ def growth(
     if out:
         write_both(out / "growth", content, draw_growth(found, conditions.device))
     print_results(content, [growth_table(found)], as_json=json)
+    return 0
+
+
+def inference(
+    *,
+    models: Names = tuple(PEERS),
+    size: Count = 224,
+    batch: Count = 1,
+    repeats: Count = 11,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Time prediction by ResNet-50 and BoTNet-50 as they are, folded, and compiled, beside timm's networks.
+
+    Args:
+        models: resnet50, botnet50, or both.
+        size: Image height and width, in pixels; a multiple of 32.
+        batch: Images at once.
+        repeats: Turns of each; medians are printed.
+        device: auto, cpu or cuda.
+        json: Print the times as JSON.
+    """
+    for name in models:
+        if name not in PEERS:
+            raise FieldError(("models",), f"{name!r} is not one of {', '.join(PEERS)}")
+    if not MODELS[PEER].is_installed():
+        raise FieldError(("models",), "timm is not installed (pip install 'botvision[bench]')")
+    place = pick_device(device)
+    found = bench_inference(list(models), size_of(PEER, size), batch, place, repeats, say)
+    title = f"{device_name(place)}, {torch.get_num_threads()} threads, {batch} x {size} x {size}, float32; medians"
+    print_results([asdict(one) for one in found], [title, inference_table(found)], as_json=json)
     return 0
 
 

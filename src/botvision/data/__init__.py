@@ -6,7 +6,7 @@ from botvision.data.classification import ImageClasses, check_same_classes, open
 from botvision.data.coco import CocoDetection
 from botvision.data.generated import write_generated_coco
 from botvision.data.image_files import find_images
-from botvision.data.images import UnreadableImage, decode_image, read_image, read_image_batches
+from botvision.data.images import UnreadableImage, decode_channels, decode_image, read_image, read_image_batches
 from botvision.data.layouts import CocoSplit, find_split
 from botvision.data.shards import ImageShards
 from botvision.data.writing_shards import write_shards
@@ -21,6 +21,7 @@ __all__ = [
     "ImageShards",
     "UnreadableImage",
     "check_same_classes",
+    "decode_channels",
     "decode_image",
     "find_images",
     "find_split",

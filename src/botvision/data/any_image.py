@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from botvision.data.images import read_image, upright_pixels
+from botvision.data.images import check_channels, read_image, upright_pixels
+from botvision.data.stored import as_stored
 from botvision.errors import UserError
 
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
@@ -18,20 +19,24 @@ CHANNELS = (1, 3, 4)
 """Of an array of bytes."""
 
 
-def pixels_of(image: AnyImage) -> Tensor:
-    """One image as `read_image` gives it: RGB, uint8, (3, H, W).
+def pixels_of(image: AnyImage, channels: int | None = None) -> Tensor:
+    """One image as `read_image` gives it: RGB, uint8, (3, H, W); with `channels` as stored, float32 (channels, H, W).
 
     Args:
         image: a file; an image of Pillow's, of any mode; an array (H, W), (H, W, 3) in RGB or (H, W, 4), uint8, or
             grey (H, W) of 16 bits or floating point; or a tensor (3, H, W) or (1, H, W), uint8, or floating point from
             0 to 1. Files and images of Pillow's are turned upright as their EXIF data say.
+        channels: of images as stored. Their arrays are (H, W, channels) or (H, W) and their tensors (channels, H, W),
+            in the unit of the training images.
 
     Raises:
         UnreadableImage: a file that is missing, damaged, of no known format or too large.
         UserError: anything else, an empty array, or floating-point numbers outside of 0 to 1.
     """
     if isinstance(image, str | Path):
-        return read_image(Path(image))
+        return read_image(Path(image), channels=channels)
+    if channels is not None:
+        return stored_pixels(image, channels)
     if isinstance(image, Tensor):
         return pixels_of_tensor(image)
     if isinstance(image, np.ndarray):
@@ -41,6 +46,18 @@ def pixels_of(image: AnyImage) -> Tensor:
     if isinstance(image, Image.Image):
         return upright_pixels(image)
     raise UserError(f"an image should be a file, an array, a tensor or one of Pillow's, got {type(image).__name__}")
+
+
+def stored_pixels(image: Image.Image | np.ndarray | Tensor, channels: int) -> Tensor:
+    """An image that is no file, as stored; errors as in :func:`pixels_of`."""
+    name = f"an image of type {type(image).__name__}"
+    array = image.detach().cpu().movedim(0, -1).numpy() if isinstance(image, Tensor) else np.asarray(image)
+    try:
+        pixels = as_stored(array)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+    check_channels(pixels, name, channels)
+    return pixels
 
 
 def of_array(array: np.ndarray) -> Image.Image:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -13,7 +14,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from botvision.data.class_folders import ClassFolders, find_split_folder
 from botvision.data.findings import Findings
 from botvision.data.idx_files import IdxFiles, has_idx
-from botvision.data.images import UnreadableImage, decode_image
+from botvision.data.images import UnreadableImage, decode_channels, decode_image
 from botvision.data.shard_index import has_shards
 from botvision.data.shards import ImageShards
 from botvision.errors import UserError, first_few, short
@@ -49,12 +50,14 @@ class ImageStore(Protocol):
 class ImageClasses(Dataset):
     """A split of a data set for classification.
 
-    An item is `(image, {"label": int, "path": str})`, the image uint8 RGB (3, H, W); for an image that cannot be read
-    it is `(None, {"path": str, "reason": str})`, so that a bad file does not end a run.
+    An item is `(image, {"label": int, "path": str})`, the image uint8 RGB (3, H, W), or as stored (`channels`); for
+    an image that cannot be read it is `(None, {"path": str, "reason": str})`, so that a bad file does not end a run.
 
     Attributes:
         source, classes, class_names, labels: as in `ImageStore`, of the chosen images.
-        transform: makes a tensor, or a tuple with several views, of a Pillow image in RGB; None keeps all pixels.
+        transform: makes a tensor, or a tuple with several views, of a Pillow image in RGB, or of an image as stored,
+            float32 (channels, H, W); None keeps all pixels.
+        channels: of images that are read as stored; None for RGB. Both can be set at any time.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ImageClasses(Dataset):
         *,
         limit: int | None = None,
         classes: int | None = None,
+        channels: int | None = None,
     ) -> None:
         """Choose images.
 
@@ -72,6 +76,7 @@ class ImageClasses(Dataset):
             transform: see above.
             limit: largest number of images: the first ones of every class, as evenly as the classes allow.
             classes: number of classes to take, the first ones.
+            channels: see above.
 
         Raises:
             UserError: fewer classes than asked for, or no images.
@@ -79,7 +84,7 @@ class ImageClasses(Dataset):
         if classes is not None and classes > len(images.classes):
             raise UserError(f"{images.source}: has {len(images.classes)} classes, not {classes}")
         self.images = images
-        self.transform = transform
+        self.transform, self.channels = transform, channels
         self.source = images.source
         self.classes = images.classes[:classes]
         self.class_names = images.class_names[:classes]
@@ -102,11 +107,24 @@ class ImageClasses(Dataset):
         name = self.images.name(stored)
         try:
             encoded, _ = self.images.encoded(stored)
-            image = decode_image(encoded, name)
+            image = self.decode(encoded, name)
         except UnreadableImage as error:  # its message begins with the name, which is given beside it
             return None, {"path": name, "reason": str(error).removeprefix(f"{name}: ")}
-        pixels = pil_to_tensor(image) if self.transform is None else self.transform(image)
-        return pixels, {"label": int(self.labels[index]), "path": name}
+        if self.transform is not None:
+            image = self.transform(image)
+        elif isinstance(image, Image):
+            image = pil_to_tensor(image)
+        return image, {"label": int(self.labels[index]), "path": name}
+
+    def decode(self, encoded: bytes, name: str) -> Image | Tensor:
+        """The bytes of an image file as the transform takes it.
+
+        Raises:
+            UnreadableImage: they are damaged, or of another number of channels.
+        """
+        if self.channels is None:
+            return decode_image(encoded, name)
+        return decode_channels(encoded, name, self.channels)
 
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """A random order of the images: int64 (N,).

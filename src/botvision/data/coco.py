@@ -23,7 +23,8 @@ Target = dict[str, Any]
 class CocoDetection(Dataset):
     """A split of a data set in COCO's format.
 
-    An item is `(image, target)`: the image a `tv_tensors.Image`, uint8 RGB, (3, H, W); the target a dict of
+    An item is `(image, target)`: the image a `tv_tensors.Image` as `read_image` gives it, uint8 RGB (3, H, W) unless it
+    is read as stored; the target a dict of
 
     - `boxes`: `tv_tensors.BoundingBoxes`, float32 (N, 4), x1 y1 x2 y2 in pixels inside the image
     - `labels`: int64 (N,), 1..K in the order of COCO's ids; 0 is left for the background
@@ -46,6 +47,8 @@ class CocoDetection(Dataset):
         objects: number of objects to learn.
         farthest: largest coordinate of their boxes, in pixels.
         objects_with_mask, objects_with_keypoints: how many of them have a mask, and keypoints.
+        transform: takes and returns `(image, target)`.
+        channels: of images that are read as stored; None for RGB. Both can be set at any time.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class CocoDetection(Dataset):
         limit: int | None = None,
         masks: bool = True,
         keypoints: bool = False,
+        channels: int | None = None,
         follow_links: bool = False,
         findings: Findings | None = None,
     ) -> None:
@@ -65,7 +69,7 @@ class CocoDetection(Dataset):
         Args:
             folder: holds the annotations and the images; see `find_annotations`.
             split: `train` or `val`, or another that is there.
-            transform: takes and returns `(image, target)`.
+            transform, channels: see above.
             limit: number of images to take, the first ones of the file.
             masks: whether to read masks; without, objects need no 'segmentation', only a 'bbox'.
             keypoints: whether to read keypoints, from COCO's own file of them where it is there.
@@ -80,7 +84,7 @@ class CocoDetection(Dataset):
         self.annotation_file, image_folder = place
         wanted: dict[str, Any] = {"masks": masks, "keypoints": keypoints, "limit": limit, "findings": findings}
         found = read_annotations(self.annotation_file, image_folder, content, **wanted)
-        self.transform = transform
+        self.transform, self.channels = transform, channels
         self.masks, self.keypoints = masks, keypoints
         self.categories = found.categories
         self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
@@ -110,7 +114,7 @@ class CocoDetection(Dataset):
         """
         record = self.images[index]
         size = (record.height, record.width)
-        image = tv_tensors.Image(read_image(record.path, size))
+        image = tv_tensors.Image(read_image(record.path, size, self.channels))
         learnt = [instance for instance in self.instances(index) if not instance.crowd]
         boxes = torch.tensor([instance.box for instance in learnt], dtype=torch.float32).reshape(-1, 4)
         target: Target = {

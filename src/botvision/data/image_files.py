@@ -17,6 +17,8 @@ logger = logging.getLogger("botvision")
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of the formats that are opened: no documents such as EPS, for which Pillow starts another program."""
+ARRAY_SUFFIX = ".npy"
+"""Of NumPy's arrays, which are images too, see :mod:`botvision.data.stored`."""
 REASONS_NAMED = 6
 
 
@@ -37,9 +39,10 @@ def image_suffixes() -> frozenset[str]:
 class ImageFolder:
     """The images in a folder and the folders below it.
 
-    An image is a regular file with one of `image_suffixes`. Files and folders whose names start with "." are hidden
-    and left out. A class folder may be a link to a folder, an image a link to a file; both must lead to a place inside
-    the folder unless `follow_links` is true. Links to folders further below are refused, as they may go in circles.
+    An image is a regular file with one of `image_suffixes`, or .npy where no file has one of these. Files and folders
+    whose names start with "." are hidden and left out. A class folder may be a link to a folder, an image a link to a
+    file; both must lead to a place inside the folder unless `follow_links` is true. Links to folders further below are
+    refused, as they may go in circles.
 
     Attributes:
         images: paths relative to the folder, sorted.
@@ -57,6 +60,7 @@ class ImageFolder:
         self.folders: list[str] = []
         self.left_out: Counter[str] = Counter()
         self._root = Path(os.path.realpath(folder))
+        arrays: list[str] = []
         below = [""]
         while below:
             prefix = below.pop()
@@ -67,10 +71,16 @@ class ImageFolder:
                     below.append(f"{prefix}{entry.name}/")
                     if not prefix:
                         self.folders.append(entry.name)
-                elif reason := _why_left_out(entry):
+                elif (reason := _why_left_out(entry)) == ARRAY_SUFFIX and entry.is_file():
+                    arrays.append(prefix + entry.name)
+                elif reason:
                     self.left_out[reason] += 1
                 else:
                     self.images.append(prefix + entry.name)
+        if self.images:
+            self.left_out[ARRAY_SUFFIX] += len(arrays)
+        else:
+            self.images = arrays
         self.images.sort()
         self.folders.sort()
 

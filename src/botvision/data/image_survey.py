@@ -7,22 +7,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from botvision.data.findings import Effect, Findings
+from botvision.data.pixel_statistics import Moments, moments_of
 from botvision.errors import UserError
 
 MOST_THREADS = 8
 
 
 class Pixels(NamedTuple):
-    """What is kept of an image: a hash of its pixels, and the sums of each channel's values and squares."""
+    """What is kept of an image: a hash of its pixels, and what :class:`Moments` takes in of it."""
 
     digest: bytes
-    shape: tuple[int, int, int]
-    sums: Tensor
-    """float64 (2, C)."""
+    moments: tuple[int, Tensor, Tensor]
 
 
 class ImageSurvey:
@@ -31,14 +29,16 @@ class ImageSurvey:
     Args:
         findings: takes in images that cannot be read, or whose pixels another image has too.
         unreadable: what follows in training from an image that cannot be read.
+
+    Attributes:
+        moments: of the pixels, by split and number of channels.
     """
 
     def __init__(self, findings: Findings, unreadable: Effect) -> None:
         self.findings = findings
         self.unreadable = unreadable
         self._first: dict[bytes, tuple[str, str]] = {}
-        self._sums: dict[int, Tensor] = {}
-        self._counts: dict[int, int] = {}
+        self.moments: dict[tuple[str, int], Moments] = {}
 
     def look(
         self,
@@ -75,9 +75,7 @@ class ImageSurvey:
         return unreadable
 
     def _take_in(self, split: str, name: str, image: Pixels) -> None:
-        channels, height, width = image.shape
-        self._sums[channels] = self._sums.get(channels, 0) + image.sums
-        self._counts[channels] = self._counts.get(channels, 0) + height * width
+        self.moments.setdefault((split, len(image.moments[1])), Moments()).add(*image.moments)
         first_split, first = self._first.setdefault(image.digest, (split, name))
         if (first_split, first) == (split, name):
             return
@@ -93,22 +91,18 @@ class ImageSurvey:
 
     def statistics(self) -> list[dict[str, Any]]:
         """For each number of channels that images have: "channels", "pixels", "mean" and "std" of each channel."""
-        found = []
-        for channels, (total, squares) in self._sums.items():
-            mean = total / self._counts[channels]
-            deviation = (squares / self._counts[channels] - mean.square()).clamp(min=0).sqrt()
-            rounded = {"mean": mean, "std": deviation}
-            found.append(
-                {"channels": channels, "pixels": self._counts[channels]}
-                | {name: [float(f"{value:.6g}") for value in values.tolist()] for name, values in rounded.items()}
-            )
-        return found
+        found: dict[int, Moments] = {}
+        for (_, channels), own in self.moments.items():
+            found.setdefault(channels, Moments()).add_all(own)
+        return [
+            {"channels": channels, "pixels": one.count}
+            | {name: [float(f"{value:.6g}") for value in getattr(one, name).tolist()] for name in ("mean", "std")}
+            for channels, one in found.items()
+        ]
 
 
 def summed(image: Tensor) -> Pixels:
     """What is kept of an image (C, H, W)."""
-    channels, height, width = image.shape
     image = image.contiguous()
     digest = hashlib.blake2b(image.numpy().data, digest_size=16, key=repr(tuple(image.shape)).encode()).digest()
-    values = image.reshape(channels, -1).double()
-    return Pixels(digest, (channels, height, width), torch.stack([values.sum(dim=1), values.square().sum(dim=1)]))
+    return Pixels(digest, moments_of(image))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from botvision.data.image_files import FORMATS, image_formats
 from botvision.data.pixels import to_array, to_rgb
+from botvision.data.stored import ARRAY_START, decode_stored, stored_shape
 from botvision.errors import UserError, short
 from botvision.files import read_file
 
@@ -56,8 +57,8 @@ class UnreadableImage(UserError):
     """An image file that is missing, damaged, of no known format or suspiciously large."""
 
 
-def read_image(path: Path, expected_size: tuple[int, int] | None = None) -> Tensor:
-    """Read an image file as RGB, uint8, shape (3, H, W), upright as its rotation mark (EXIF) says.
+def read_image(path: Path, expected_size: tuple[int, int] | None = None, channels: int | None = None) -> Tensor:
+    """Read an image file as RGB, uint8, shape (3, H, W), upright as its rotation mark (EXIF) says; or as it is stored.
 
     Every pixel format is converted, see :func:`~botvision.data.pixels.to_rgb`; of an animation, the first frame counts.
 
@@ -65,19 +66,40 @@ def read_image(path: Path, expected_size: tuple[int, int] | None = None) -> Tens
         path: a regular file of one of :data:`~botvision.data.image_files.FORMATS`.
         expected_size: (H, W) in pixels that the annotations give. Where the stored image has this size and the upright
             one has not, the annotations were made on the stored pixels: the image is then not turned.
+        channels: read its values as they are stored, not turned, float32 (channels, H, W); see
+            :func:`~botvision.data.stored.decode_stored`.
 
     Raises:
-        UnreadableImage: the file is missing, damaged, of another format or too large.
+        UnreadableImage: the file is missing, damaged, of another format or too large, or has other channels.
         UserError: it is not of `expected_size`.
     """
     with _readable(path):
-        image = _decode(read_file(path, BYTES_A_PIXEL * max_pixels()), path, expected_size)
-        if expected_size is not None and _size(image) != expected_size:
+        encoded = read_file(path, BYTES_A_PIXEL * max_pixels())
+        if channels is not None:
+            pixels = decode_channels(encoded, path, channels)
+        else:
+            pixels = torch.from_numpy(to_array(_decode(encoded, path, expected_size))).permute(2, 0, 1)
+        height, width = pixels.shape[1:]
+        if expected_size is not None and (height, width) != expected_size:
             raise UserError(
-                f"{path}: the image is {image.height} high and {image.width} wide, "
+                f"{path}: the image is {height} high and {width} wide, "
                 f"but its annotations say {expected_size[0]} and {expected_size[1]}"
             )
-        return torch.from_numpy(to_array(image)).permute(2, 0, 1)
+        return pixels
+
+
+def decode_channels(encoded: bytes, name: str | Path, channels: int) -> Tensor:
+    """The bytes of an image file as they are stored: float32, (channels, H, W); errors as in `decode_image`."""
+    with _readable(name):
+        pixels = decode_stored(encoded, 3 * max_pixels())  # as many values as an RGB image has at most
+        check_channels(pixels, name, channels)
+        return pixels
+
+
+def check_channels(pixels: Tensor, name: str | Path, channels: int) -> None:
+    """Raise an UnreadableImage for an image (C, H, W) of another number of channels."""
+    if len(pixels) != channels:
+        raise UnreadableImage(f"{name}: has {len(pixels)} channels and should have {channels} (in_channels)")
 
 
 def decode_image(encoded: bytes, name: str | Path) -> Image.Image:
@@ -114,6 +136,9 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         UnreadableImage: the file is missing, damaged or of another format.
     """
+    with _readable(path):
+        if shape := stored_shape(path):
+            return shape[1:]
     with _readable(path), Image.open(path, formats=image_formats()) as image:
         is_turned = image.format not in ("TIFF", "PNG") and _mark(image) in QUARTER_TURNS
         return (image.width, image.height) if is_turned else (image.height, image.width)
@@ -162,7 +187,7 @@ def _is_frame_unclear(path: Path, size: tuple[int, int]) -> bool:
 
 
 def read_image_batches(
-    files: Sequence[Path], batch_size: int, on_image: Callable[[int, int], None]
+    files: Sequence[Path], batch_size: int, on_image: Callable[[int, int], None], channels: int | None = None
 ) -> Iterator[list[tuple[int, Tensor]]]:
     """Read image files in batches, rotated as their marks say, and warn of those that cannot be read.
 
@@ -173,17 +198,18 @@ def read_image_batches(
         files: images.
         batch_size: most images of a batch.
         on_image: called with how many images are done, and of how many.
+        channels: as in `read_image`.
 
     Yields:
-        For each image its number, from 1 on, and its pixels, (3, H, W) uint8; together at most `BATCH_PIXELS` pixels,
-        or one image that has more.
+        For each image its number, from 1 on, and its pixels as `read_image` gives them; together at most `BATCH_PIXELS`
+        pixels, or one image that has more.
 
     Raises:
         UserError: not one of them can be read.
     """
     batch: list[tuple[int, Tensor]] = []
     total, readable = len(files), 0
-    for number, image in enumerate(_read_ahead(files), start=1):
+    for number, image in enumerate(_read_ahead(files, channels), start=1):
         if isinstance(image, UnreadableImage):
             if number == total and not readable:
                 raise UserError(f"no image can be read: {image}") from image
@@ -202,19 +228,19 @@ def read_image_batches(
             on_image(number, total)
 
 
-def _read_ahead(files: Sequence[Path]) -> Iterator[Tensor | UnreadableImage]:
+def _read_ahead(files: Sequence[Path], channels: int | None) -> Iterator[Tensor | UnreadableImage]:
     """Each image, or why it cannot be read; the one after it is being read already."""
     with ThreadPoolExecutor(1) as reader:
-        upcoming = deque(reader.submit(_read_or_reason, file) for file in files[:1])
+        upcoming = deque(reader.submit(_read_or_reason, file, channels) for file in files[:1])
         for place in range(len(files)):
             image = upcoming.popleft().result()
-            upcoming.extend(reader.submit(_read_or_reason, file) for file in files[place + 1 : place + 2])
+            upcoming.extend(reader.submit(_read_or_reason, file, channels) for file in files[place + 1 : place + 2])
             yield image
 
 
-def _read_or_reason(file: Path) -> Tensor | UnreadableImage:
+def _read_or_reason(file: Path, channels: int | None) -> Tensor | UnreadableImage:
     try:
-        return read_image(file)
+        return read_image(file, channels=channels)
     except UnreadableImage as error:
         return error
 
@@ -256,6 +282,8 @@ def _decode(encoded: bytes, name: str | Path, expected_size: tuple[int, int] | N
     """The image in RGB, upright unless `read_image` says otherwise; refused by its header where it is too large."""
     if not encoded:
         raise ValueError("is empty")
+    if encoded.startswith(ARRAY_START):
+        raise ValueError("is an array, which is read as stored (in_channels), and not as RGB")
     if Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels() // 2 + 1)
     with Image.open(BytesIO(encoded), formats=image_formats()) as opened:

@@ -102,8 +102,9 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size, without those that could not be read.
 
     Returns:
-        "images" (B, 3, H, W) uint8, or a list with such a tensor for each view where samples have several;
-        "targets", a list of B dictionaries; "size", B; and "skipped", a list of (path, reason).
+        "images" (B, 3, H, W) uint8, of images as stored (B, C, H, W) float32, or a list with such a tensor for each
+        view where samples have several; "targets", a list of B dictionaries; "size", B; and "skipped", a list of
+        (path, reason).
         Where nothing could be read, "images" is one tensor, and B, H and W are 0.
     """
     images = [_plain(image) for image, _ in samples if image is not None]

@@ -16,6 +16,8 @@ from botvision.models.named_weights import is_name_of_weights, published_state_d
 
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 """Layers of a network or a detector with one output for each class. Only these may have another number of outputs."""
+RGB = 3
+"""Channels."""
 WRAPPERS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
 """Where a checkpoint has its state dict; the average of the weights, if there is one, is preferred, as in tests."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -28,7 +30,7 @@ class LoadReport:
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
-    """Position tables that were made for another size."""
+    """Position tables that were made for another size, and the first convolution of images with other channels."""
     at_random: list[str] = field(default_factory=list)
     """In the network but not in the file, or made for another number of classes: left as initialised."""
     unused: list[str] = field(default_factory=list)
@@ -37,7 +39,7 @@ class LoadReport:
     def __str__(self) -> str:
         """A summary of a few lines."""
         others = {
-            "adapted to another size": self.adapted,
+            "adapted to another size or other channels": self.adapted,
             "left at random": self.at_random,
             "in the file, not used": self.unused,
         }
@@ -103,7 +105,10 @@ def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
-    """Copy every tensor that fits by name and shape; position tables made for another size are adapted.
+    """Copy every tensor that fits by name and shape.
+
+    Position tables made for another size are adapted, and so is a first convolution of RGB images where the model takes
+    images of other channels (:func:`adapt_colours`).
 
     Used for fine-tuning: ImageNet to detection, ResNet to BoTNet, where the attention layers start at random and all
     others from the ResNet (paper, footnote 6). A classifier for another number of classes stays at random too.
@@ -129,7 +134,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> LoadReport:
         raise UserError(f"weights of another shape: {shorten(shapes, show=5)}")
     if not loaded and not adapted:
         raise UserError(f"no tensor of these weights fits the model; they hold {shorten(sorted(state))}")
-    fitting = {name: state[name] for name in (*loaded, *adapted)}
+    fitting = {name: adapt_colours(state[name], wanted[name]) for name in (*loaded, *adapted)}
     model.load_state_dict(fitting, strict=False)  # layers adapt their own position tables, and log it
     return LoadReport(loaded, adapted, at_random, unused=[name for name in state if name not in fitting])
 
@@ -140,7 +145,25 @@ def compare(name: str, own: Tensor, given: Tensor | None) -> str:
         return "at random"
     if given.shape == own.shape:
         return "loaded"
-    if can_adapt(name, given, own):
+    if can_adapt(name, given, own) or (name.endswith("conv1.weight") and adapt_colours(given, own).shape == own.shape):
         return "adapted"
     has_other_classes = f".{name}".split(".")[-2] in CLASSIFIERS and given.shape[1:] == own.shape[1:]
     return "at random" if has_other_classes and given.ndim == own.ndim else "misfit"
+
+
+def adapt_colours(given: Tensor, own: Tensor) -> Tensor:
+    """The kernel (out, 3, h, w) of a convolution of RGB images for images of C channels, as timm adapts it.
+
+    One channel gets the sum of the three; more get them in turn, times 3/C, so that a grey image is answered the same.
+    Another tensor is given back as it is.
+
+    Args:
+        given: from a file.
+        own: the model's, (out, C, h, w).
+    """
+    if given.ndim != 4 or own.ndim != 4 or given.shape[1] != RGB or own.shape[1] == RGB:
+        return given
+    channels = own.shape[1]
+    if channels == 1:
+        return given.sum(dim=1, keepdim=True)
+    return given.repeat(1, -(-channels // RGB), 1, 1)[:, :channels] * (RGB / channels)

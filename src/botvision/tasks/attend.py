@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from botvision.checkpoint import checkpoint_of
+from botvision.checkpoint import HUB, checkpoint_of
 from botvision.configuration import FieldError
 from botvision.data import read_image
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.errors import UserError
 from botvision.layers import MHSA2d
 from botvision.models import Network
@@ -18,10 +17,13 @@ from botvision.models.catalogue import CATALOGUE, create_model, nearest
 from botvision.pictures import check_overwritten, save_picture
 from botvision.tasks.attention_drawing import draw_attention
 from botvision.tasks.base import AttentionSource
+from botvision.tasks.pixel_config import PixelConfig
 from botvision.tasks.registry import task_of_checkpoint
 
 Point = tuple[int, int]
 
+RGB_OF_IMAGENET = PixelConfig()
+"""Normalised by ImageNet's mean and deviation."""
 LONGEST_ASPECT = 16
 """Longer side of a photograph, in shorter sides: the work grows with its square."""
 
@@ -33,7 +35,7 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
         UserError: nothing of that name, or a checkpoint that cannot be loaded.
     """
     path = Path(name)
-    if not path.exists():
+    if not path.exists() and not name.startswith(HUB):
         if name not in CATALOGUE:
             raise UserError(f"{name} is neither a run folder, a checkpoint nor a model{nearest(name, list(CATALOGUE))}")
         with torch.random.fork_rng(devices=[]):  # the same weights, and so the same picture, every time
@@ -41,7 +43,8 @@ def attention_source(name: str, device: torch.device | str = "cpu") -> Attention
             network = create_model(name).eval().to(device)
         return AttentionSource(network, max(network.config.image_size), min, is_trained=False)
     path = checkpoint_of(path)
-    return task_of_checkpoint(path).attention_source(path, torch.device(device))
+    task = task_of_checkpoint(path)
+    return task.attention_source(task.load(path, torch.device(device)))
 
 
 def attention_block(network: Network, block: str | None = None) -> tuple[str, MHSA2d]:
@@ -84,29 +87,96 @@ def attention_row(layer: MHSA2d, projected: Tensor, row: int, column: int) -> Te
 
 
 @torch.no_grad()
-def attend(network: Network, layer: MHSA2d, image: Tensor, points: Sequence[Point]) -> Tensor:
-    """Where points of an image attend.
+def projections(
+    network: Network, layers: Sequence[MHSA2d], image: Tensor, pixels: PixelConfig = RGB_OF_IMAGENET
+) -> list[Tensor]:
+    """The queries, keys and values that attention layers make of an image, all of one forward pass.
 
     Args:
         network: in test mode.
+        layers: attention layers of it.
+        image: (C, H, W), RGB from 0 to 255 or as stored, at the size at which the network is to see it.
+        pixels: how it is normalised.
+
+    Returns:
+        For each layer (sum of its widths, h, w), as :func:`attention_row` takes it.
+    """
+    projected: dict[MHSA2d, Tensor] = {}
+    hooks = [
+        layer.qkv.register_forward_hook(lambda _, inputs, output, layer=layer: projected.update({layer: output[0]}))
+        for layer in layers
+    ]
+    device = layers[0].qkv.weight.device
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (pixels.mean, pixels.std))
+    try:
+        network.forward_maps((image.to(device) - mean)[None] / std)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [projected[layer] for layer in layers]
+
+
+def cell_of(point: Point, size: Sequence[int], projected: Tensor) -> tuple[int, int]:
+    """The row and column of a layer's map that a point (x, y) of an image of ``size`` (H, W) lies in."""
+    (height, width), (x, y) = projected.shape[1:], point
+    return y * height // size[0], x * width // size[1]
+
+
+def attend(
+    network: Network,
+    layer: MHSA2d,
+    image: Tensor,
+    points: Sequence[Point],
+    size: Sequence[int] | None = None,
+    pixels: PixelConfig = RGB_OF_IMAGENET,
+) -> Tensor:
+    """Where points of an image attend.
+
+    Args:
+        network, image, pixels: see :func:`projections`.
         layer: one of its attention layers, see :func:`attention_block`.
-        image: (3, H, W), 0 to 255, at the size at which the network is to see it.
-        points: (x, y) in pixels of that image.
+        points: (x, y) in pixels of the image, or of one of another ``size`` (H, W) that was resized to it.
 
     Returns:
         (points, heads, h, w): for each point and head the probabilities of the cells of the layer's map.
     """
-    projected: list[Tensor] = []
-    hook = layer.qkv.register_forward_hook(lambda module, inputs, output: projected.append(output[0]))
-    device = layer.qkv.weight.device
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    try:
-        network.forward_maps((image.to(device) - mean)[None] / std)
-    finally:
-        hook.remove()
-    height, width = projected[0].shape[1:]
-    cells = [(y * height // image.shape[1], x * width // image.shape[2]) for x, y in points]
-    return torch.stack([attention_row(layer, projected[0], *cell) for cell in cells]).cpu()
+    (projected,) = projections(network, [layer], image, pixels)
+    cells = [cell_of(point, size or image.shape[1:], projected) for point in points]
+    return torch.stack([attention_row(layer, projected, *cell) for cell in cells]).cpu()
+
+
+def as_seen(
+    source: AttentionSource, photograph: Tensor, input_size: int | None = None, name: str | Path = "the image"
+) -> Tensor:
+    """A photograph at the size at which the network sees it: the whole of it, neither cropped nor padded.
+
+    Args:
+        photograph: (C, H, W), at most :data:`LONGEST_ASPECT` times as long as wide.
+        input_size: pixels of the shorter side (for a detector the longer one); by default what the model was made for.
+        name: of the photograph, for the message.
+
+    Raises:
+        UserError: a very long photograph.
+    """
+    height, width = (int(side) for side in photograph.shape[1:])
+    if max(height, width) > LONGEST_ASPECT * min(height, width):
+        raise UserError(
+            f"{name}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
+            "as long as wide: cut a part out of it"
+        )
+    scale = (input_size or source.input_size) / source.side(width, height)
+    return F.resize(photograph, [max(1, round(height * scale)), max(1, round(width * scale))], antialias=True)
+
+
+def check_inside(point: Point, size: Sequence[int], name: str | Path = "the image") -> None:
+    """Refuse a point (x, y) outside of an image of ``size`` (H, W).
+
+    Raises:
+        FieldError: it lies outside.
+    """
+    (height, width), (x, y) = size, point
+    if not (0 <= x < width and 0 <= y < height):
+        raise FieldError(("at",), f"{x} {y} lies outside of {name}, which is {width} wide and {height} high")
 
 
 def attend_file(
@@ -120,14 +190,13 @@ def attend_file(
 ) -> list[Path]:
     """Draw where points of a photograph attend, a picture for each: every head and their mean over the photograph.
 
-    The network sees the whole photograph, neither cropped nor padded, turned upright as its EXIF data say.
+    The photograph is turned upright as its EXIF data say.
 
     Args:
-        file: the photograph, at most :data:`LONGEST_ASPECT` times as long as wide.
+        file: the photograph.
         points: (x, y) in pixels of the photograph.
         block: such as "layer4.2"; the last attention block by default.
-        input_size: pixels of the shorter side (for a detector the longer one) as the network sees it; by default
-            what the model was made for.
+        input_size: see :func:`as_seen`.
 
     Returns:
         The pictures, <photograph>-x<X>-y<Y>.png.
@@ -136,22 +205,13 @@ def attend_file(
         UserError: no such block, an unreadable or very long photograph, a point outside of it; nothing is then written.
     """
     name, layer = attention_block(source.network, block)
-    photograph = read_image(file)
-    height, width = (int(side) for side in photograph.shape[1:])
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
-        raise UserError(
-            f"{file}: is {width} wide and {height} high; attention is drawn of images at most {LONGEST_ASPECT} times "
-            "as long as wide: cut a part out of it"
-        )
-    for x, y in points:
-        if not (0 <= x < width and 0 <= y < height):
-            raise FieldError(("at",), f"{x} {y} lies outside of {file}, which is {width} wide and {height} high")
+    photograph = read_image(file, channels=source.pixels.in_channels)
+    seen, size = as_seen(source, photograph, input_size, file), photograph.shape[1:]
+    for point in points:
+        check_inside(point, size, file)
     pictures = [out / f"{file.stem}-x{x}-y{y}.png" for x, y in points]
     check_overwritten([file], pictures)
-    scale = (input_size or source.input_size) / source.side(width, height)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    seen = F.resize(photograph, size, antialias=True)
-    scaled = [(x * size[1] // width, y * size[0] // height) for x, y in points]
-    for point, maps, picture in zip(points, attend(source.network, layer, seen, scaled), pictures, strict=True):
+    found = attend(source.network, layer, seen, points, size, source.pixels)
+    for point, maps, picture in zip(points, found, pictures, strict=True):
         save_picture(draw_attention(photograph, point, maps, name), picture)
     return pictures

@@ -22,7 +22,7 @@ def draw_attention(image: Tensor, point: tuple[int, int], maps: Tensor, block: s
     """A sheet of panels: the photograph with the point marked, and over it the mean of the heads and each head.
 
     Args:
-        image: (3, H, W) uint8.
+        image: (C, H, W), see :func:`~botvision.pictures.picture_of`.
         point: (x, y) in its pixels.
         maps: (heads, h, w), each head's adding up to 1.
         block: name of the attention block, for the title.

@@ -16,6 +16,8 @@ from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.checked import Checked, CheckOptions
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.pixel_config import PixelConfig
+from botvision.tasks.pixels import PixelModel
 from botvision.tasks.prediction import Prediction
 from botvision.training.config import ExperimentConfig
 from botvision.training.schedule import adamw, sgd
@@ -63,13 +65,15 @@ class AttentionSource(NamedTuple):
     side: Callable[[int, int], int]
     """Which side of an image has that size: ``min``, the shorter one, or ``max``."""
     is_trained: bool
+    pixels: PixelConfig = PixelConfig()
+    """Which images it takes."""
 
 
 class Trained(Protocol):
     """A trained model; each task has its own kind, which knows what the outputs stand for."""
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> PixelModel:
         """In test mode."""
 
     @property
@@ -110,7 +114,7 @@ class Task(Trainable):
     """A checkpoint or run folder, and a device -> the model, in test mode, and what its outputs stand for; errors as in
     :func:`~botvision.checkpoint.load_trained`."""
     predict: ClassVar[Callable[..., Sequence[Prediction]]]
-    """What :attr:`load` gave, images (3, H, W) uint8 of any sizes, and options of the task by name -> what the model
+    """What :attr:`load` gave, images of any sizes as they are read, and options of the task by name -> what the model
     says about each image; it sees them at once."""
     result_name: ClassVar[str] = "results"
     """What the entries of :meth:`predict_files` are, in the plural: "objects", "images"."""
@@ -124,8 +128,8 @@ class Task(Trainable):
     """The training split; each task makes it."""
 
     @abstractmethod
-    def __init__(self, experiment: Any) -> None:  # noqa: ANN401 (of config_type)
-        """Find the data."""
+    def __init__(self, experiment: Any, *, is_new: bool = True) -> None:  # noqa: ANN401 (of config_type)
+        """Find the data; fields of a new run that depend on them are filled in where they are not given."""
 
     def loader(self, batches: RunBatches) -> DataLoader:
         """Images and targets of the training split."""
@@ -204,13 +208,13 @@ class Task(Trainable):
         raise UserError(f"{data} is for the task {cls.name}, whose data cannot be checked")
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
-        """The network of a checkpoint, for ``botvision attend``.
+    def attention_source(cls, trained: Any) -> AttentionSource:  # noqa: ANN401 (of load)
+        """The network of a trained model, to look into its attention.
 
         Raises:
             UserError: the task's models have no network of the catalogue (the default).
         """
-        raise UserError(f"{checkpoint} is of the task {cls.name}, whose attention cannot be drawn")
+        raise UserError(f"{trained.path} is of the task {cls.name}, whose attention cannot be drawn")
 
 
 def absolute(data: Path | str | None) -> Any:  # noqa: ANN401 (as given)

@@ -1,16 +1,18 @@
 """What `botvision data check` found in a data set: as tables, as JSON, and as a page."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 from rich.table import Column, Table
 
-from botvision.configuration import Config, CountOrZero
+from botvision.configuration import Config, Count, CountOrZero, FieldError
 from botvision.data.findings import EFFECTS, Findings
-from botvision.errors import short
+from botvision.data.image_survey import ImageSurvey
+from botvision.data.pixel_statistics import common_channels, write_statistics
+from botvision.errors import UserError, short
 from botvision.files import write_text
 from botvision.pages import Cell, bar, figure, grid, jpeg, section, table, text, write_page
 from botvision.pictures import save_picture
@@ -37,6 +39,8 @@ class CheckOptions(Config):
     """Images of each split to draw with their annotations."""
     follow_links: bool = False
     """Read images that are links to files elsewhere."""
+    in_channels: Count | None = None
+    """Read images as they are stored, with so many channels; by default those that are not 8 bits of grey or RGB."""
 
 
 class Picture(NamedTuple):
@@ -192,3 +196,31 @@ def note_missing_classes(findings: Findings, classes: Iterable[dict[str, Any]], 
                 findings.add(
                     "noted", f"class missing from {split}", "", f"{split} has nothing of {short(row['class'])}"
                 )
+
+
+def channels_to_check(files: Sequence[str | Path], options: CheckOptions, findings: Findings) -> int | None:
+    """The channels of images that are read as stored, None of those that are read as RGB; refused where they differ."""
+    wanted = options.in_channels
+    try:
+        found = common_channels(map(Path, files), wanted)
+        return wanted or found
+    except UserError as error:
+        findings.refuse(error, "images of other channels")
+        return wanted or common_channels([Path(files[0])])
+
+
+def keep_statistics(
+    data: str, splits: Sequence[str], survey: ImageSurvey, channels: int | None, findings: Findings
+) -> None:
+    """Keep the statistics of images as stored for training: of the first split, if nothing is refused."""
+    moments = survey.moments.get((splits[0], channels or 0)) if splits else None
+    if moments is None or findings.refused:
+        return
+    try:
+        file = write_statistics(Path(data), splits[0], moments)
+    except FieldError as error:
+        findings.add("refused", "channel with one value", "", f"{splits[0]}: {error}; leave the channel out")
+        return
+    if file:
+        problem = f"keeps the mean and deviation of {splits[0]} for training"
+        findings.add("noted", "images read as stored", file, problem)

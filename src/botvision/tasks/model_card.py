@@ -11,6 +11,7 @@ from botvision.checkpoint import read_checkpoint
 from botvision.models.counting import count_parameters
 from botvision.tasks.base import Trained
 from botvision.tasks.evaluated import METRICS, read_table
+from botvision.tasks.pixel_config import PixelConfig
 from botvision.training.run_folder import read_config
 
 TAGS = ["botvision", "botnet", "bottleneck-transformer"]
@@ -43,8 +44,20 @@ def model_card(trained: Trained, name: str, license: str | None = None) -> str:
         count=len(trained.names),
         classes=classes if len(classes) <= MOST_NAMES else f"{classes[:MOST_NAMES]} ... (the rest is in config.json)",
         name=name,
+        images=images_of(trained.model.config),
         about=written.strip(),
         license=f"Weights: {license}." if license else NO_LICENSE,
+    )
+
+
+def images_of(pixels: PixelConfig) -> str:
+    """What images the model takes, in a sentence."""
+    if pixels.in_channels is None:
+        return "It takes photographs of every common format, in RGB."
+    mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (pixels.mean, pixels.std))
+    return (
+        f"It takes images of {pixels.in_channels} channels as they are stored (TIFF files and arrays, `.npy`), in the "
+        f"unit of its training images: their mean was {mean}, their deviation {std}."
     )
 
 
@@ -133,6 +146,8 @@ CARD = dedent(
     {classes}.
 
     ## Use
+
+    {images}
 
     ```python
     import botvision

@@ -7,21 +7,25 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.models import LoadReport, Network
+from botvision.tasks.pixel_config import PixelConfig
 
 STAGES = {"stem": ("conv1", "bn1"), "c2": ("layer1",), "c3": ("layer2",), "c4": ("layer3",), "c5": ("layer4",)}
 """Parts of a network by the stages of the paper's Table 1, from the image on."""
 
 
 class PixelModel(nn.Module, ABC):
-    """A model of 8-bit pixels, which normalises them itself; some parts of its network may be frozen.
+    """A model that takes pixels as they are read and normalises them itself; parts of its network may be frozen.
+
+    Args:
+        config: which pixels.
 
     Attributes:
-        pixel_mean, pixel_std: ImageNet's, (3, 1, 1).
+        pixel_mean, pixel_std: of the images, (C, 1, 1).
         frozen_stage: the last stage of the trunk that is not trained, or "none".
     """
 
+    config: PixelConfig
     pixel_mean: Tensor
     pixel_std: Tensor
     frozen_stage = "none"
@@ -31,10 +35,10 @@ class PixelModel(nn.Module, ABC):
     def trunk(self) -> Network:
         """The network of the catalogue inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: PixelConfig) -> None:
         super().__init__()
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(config.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.std).view(-1, 1, 1), persistent=False)
 
     def freeze(self, stage: str) -> None:
         """Exclude the trunk up to a stage from training."""
@@ -50,7 +54,7 @@ class PixelModel(nn.Module, ABC):
         return self
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W), 0 to 255, as the network takes them, in float32."""
+        """Pixels (B, C, H, W), RGB from 0 to 255 or as stored, as the network takes them, in float32."""
         return (images.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
 
 

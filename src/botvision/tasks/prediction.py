@@ -19,7 +19,7 @@ class Prediction(ABC):
     """What a model says about one image.
 
     Attributes:
-        image: what it looked at, (3, H, W) uint8.
+        image: what it looked at, (3, H, W) uint8, or as stored (C, H, W) float32.
         names: of the classes, best first.
         scores: of the classes, between 0 and 1, best first, (D,).
     """
@@ -59,17 +59,19 @@ def predict_and_draw(
     out: Path,
     batch_size: int,
     on_image: OnImage,
+    channels: int | None = None,
 ) -> Iterator[tuple[int, Some]]:
     """Predict on image files, and draw each one; photographs are turned as their EXIF data say.
 
     Images that cannot be read are left out, with a warning.
 
     Args:
-        predict: images (3, H, W) uint8 -> what is in each.
+        predict: images as they are read -> what is in each.
         files: images.
         out: folder for the pictures, named after the images.
         batch_size: images that ``predict`` takes at once, fewer where they are large.
         on_image: told how many images are done, of how many.
+        channels: of images that are read as stored, see :func:`~botvision.data.read_image`.
 
     Yields:
         The number of each image that could be read, from 1 on, and its prediction.
@@ -78,7 +80,7 @@ def predict_and_draw(
         UserError: no image can be read, or ``out`` is the folder of one.
     """
     pictures = picture_files(files, out)
-    for batch in read_image_batches(files, batch_size, on_image):
+    for batch in read_image_batches(files, batch_size, on_image, channels):
         for (number, _), prediction in zip(batch, predict([image for _, image in batch]), strict=True):
             save_picture(prediction.draw(), pictures[number - 1])
             yield number, prediction

@@ -71,6 +71,11 @@ class Predictor:
         return self.trained.model
 
     @property
+    def in_channels(self) -> int | None:
+        """Channels of the images as they are stored; None of a model of RGB images."""
+        return self.trained.model.config.in_channels
+
+    @property
     def class_names(self) -> Sequence[str]:
         """The class that each ``class_id`` of a prediction stands for."""
         return self.trained.names
@@ -102,7 +107,7 @@ class Predictor:
         given, is_one = separated(images)
         size, found = self.images_at_once(batch_size), list[Prediction]()
         for start in range(0, len(given), size):
-            pixels = [pixels_of(image) for image in given[start : start + size]]
+            pixels = [pixels_of(image, self.in_channels) for image in given[start : start + size]]
             found += self.task.predict(self.folded, pixels, **options)
         return found[0] if is_one else found
 

@@ -72,7 +72,7 @@ def task_of_run(folder: Path, **changes: Any) -> Task:  # noqa: ANN401 (of RunCo
     """
     record = read_config(folder)
     experiment = experiment_of(record, folder / "config.yaml")
-    return task_named(record.task)(experiment.replace(run=experiment.run.replace(**changes)))
+    return task_named(record.task)(experiment.replace(run=experiment.run.replace(**changes)), is_new=False)
 
 
 def experiment_of(record: RunRecord, file: Path) -> ExperimentConfig:

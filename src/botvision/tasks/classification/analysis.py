@@ -9,6 +9,7 @@ import numpy as np
 
 from botvision.data import read_image
 from botvision.data.images import UnreadableImage
+from botvision.data.stored import stored_channels
 from botvision.errors import printable
 from botvision.pages import jpeg
 from botvision.pictures import SIDE, resized
@@ -68,6 +69,6 @@ def mistake(row: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
     shown = {"file": printable(path.name), "probability": row["probability"]}
     shown |= {name: class_names[row[name]] for name in ("label", "predicted")}
     try:
-        return {**shown, "picture": jpeg(resized(read_image(path)), SIDE)}
-    except UnreadableImage:  # it is inside a shard
+        return {**shown, "picture": jpeg(resized(read_image(path, channels=stored_channels(path))), SIDE)}
+    except (UnreadableImage, OSError):  # it is inside a shard
         return shown

@@ -11,7 +11,14 @@ from botvision.data import ImageClasses, check_same_classes, open_classes
 from botvision.data.findings import Findings, warnings_noted
 from botvision.data.image_survey import ImageSurvey
 from botvision.errors import UserError
-from botvision.tasks.checked import Checked, CheckOptions, Picture, note_missing_classes
+from botvision.tasks.checked import (
+    Checked,
+    CheckOptions,
+    Picture,
+    channels_to_check,
+    keep_statistics,
+    note_missing_classes,
+)
 from botvision.tasks.classification.drawing import draw_ranking
 from botvision.training.skipped_images import too_many
 from botvision.training.trainable import OnImage
@@ -37,8 +44,11 @@ def check_classes(data: str, options: CheckOptions, on_image: OnImage) -> Checke
         datasets = open_splits(data, options, findings)
         first = next(iter(datasets.values()), None)
         survey = ImageSurvey(findings, "left out")
+        every = [dataset.images.name(index) for dataset in datasets.values() for index in range(len(dataset))]
+        channels = channels_to_check(every, options, findings)
         pictures: list[Picture] = []
         for split, dataset in datasets.items():
+            dataset.channels = channels
             names = [dataset.images.name(index) for index in range(len(dataset))]
             unreadable = survey.look(split, names, partial(read, dataset), on_image)
             if split == "train" and too_many(unreadable, len(dataset)):
@@ -53,6 +63,7 @@ def check_classes(data: str, options: CheckOptions, on_image: OnImage) -> Checke
             pictures += sample(split, dataset, options.pictures)
         rows = counts_by_class(datasets)
         note_missing_classes(findings, rows, datasets)
+        keep_statistics(data, list(datasets), survey, channels, findings)
     if first is not None and len(first.classes) < 2:
         findings.add("refused", "one class alone", str(first.source), f"has only the class {first.class_names[0]!r}")
     splits = [

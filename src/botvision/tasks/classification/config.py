@@ -4,9 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from botvision.configuration import Config, Count, FieldError, NotNegative, Positive, ShareBelow1
+from botvision.configuration import Count, FieldError, NotNegative, Positive, ShareBelow1
 from botvision.models import NetworkConfig, model_config
 from botvision.models.config import SpatialLayers
+from botvision.tasks.pixel_config import PixelConfig
 from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 Magnitude = Annotated[int, Field(ge=0, le=30)]
@@ -14,7 +15,7 @@ Magnitude = Annotated[int, Field(ge=0, le=30)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
-class ClassifierConfig(Config):
+class ClassifierConfig(PixelConfig):
     """An image classifier (paper, Sections 4.8 and 4.9)."""
 
     model: str = "botnet50"
@@ -42,7 +43,7 @@ class ClassifierConfig(Config):
         Raises:
             UserError: an unknown model, or fields that do not go together.
         """
-        names = ("depths", "width", "spatial", "input_size", "stochastic_depth", "dropout")
+        names = ("depths", "width", "spatial", "input_size", "in_channels", "stochastic_depth", "dropout")
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return model_config(self.model, norm=self.norm, **given)
 

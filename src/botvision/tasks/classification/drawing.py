@@ -9,7 +9,10 @@ from botvision.pictures import GAP, LINE, SIDE, fitting, font, font_for, resized
 
 
 def draw_ranking(image: Tensor, ranking: Sequence[tuple[str, float]]) -> Image.Image:
-    """A photograph (3, H, W) uint8 with bars beside it for its (class, probability), likeliest first."""
+    """An image with bars beside it for its (class, probability), likeliest first.
+
+    The image is drawn as :func:`~botvision.pictures.picture_of` does.
+    """
     photograph = resized(image)
     height = max(photograph.height, 2 * LINE * len(ranking) + GAP)
     picture = Image.new("RGB", (photograph.width + SIDE + 3 * GAP, height + 2 * GAP), "white")

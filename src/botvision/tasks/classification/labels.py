@@ -39,6 +39,7 @@ def open_labelled(
     labels: Path | None = None,
     limit: int | None = None,
     follow_links: bool = False,
+    channels: int | None = None,
 ) -> tuple[ImageClasses, RightLabels]:
     """Open images to score a classifier on.
 
@@ -46,7 +47,7 @@ def open_labelled(
         root: whatever :func:`~botvision.data.open_classes` opens, or a folder that holds the class folders itself.
             Their names are the model's classes or some of them, or 0 .. K-1 (ImageNet-V2).
         split: "train", "val" or the name of another folder; not looked at where `root` holds the class folders itself.
-        transform: of Pillow images.
+        transform, channels: as of :class:`~botvision.data.ImageClasses`.
         classes, class_names: of the model, output by output.
         labels: a file of labels that count instead, see :func:`read_labels`.
         limit: so many images alone.
@@ -59,8 +60,9 @@ def open_labelled(
         right = read_labels(labels, Path(root), split, classes)
         first = np.array([own[0] for own in right.values()], dtype=np.int64)
         listed = ImageFiles(labels, right, first, classes, class_names)
-        return ImageClasses(listed, transform, limit=limit), lambda target: right[target["path"]]
-    dataset = ImageClasses(own_images(root, split, classes, follow_links), transform, limit=limit)
+        return ImageClasses(listed, transform, limit=limit, channels=channels), lambda target: right[target["path"]]
+    images = own_images(root, split, classes, follow_links)
+    dataset = ImageClasses(images, transform, limit=limit, channels=channels)
     places = class_places(dataset.classes, classes)
     if not places:
         unknown = first_few([repr(name) for name in dataset.classes if name not in classes], CLASSES_SHOWN)

@@ -16,7 +16,7 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def mixing(data: ClassificationData, classes: int) -> Mix:
     """Mixup, cutmix, one of the two at random for each batch, or neither.
 
-    The function takes images (B, 3, H, W) uint8 and labels (B,), and gives images of the same shape with labels (B,)
+    The function takes images (B, C, H, W) and labels (B,), and gives images of the same shape with labels (B,)
     as they were, or (B, classes), shares that add up to 1. It draws from torch's global generator.
     """
     kinds = {MixUp: data.mixup, CutMix: data.cutmix}
@@ -28,16 +28,16 @@ def mixing(data: ClassificationData, classes: int) -> Mix:
 
 
 def classification_losses(
-    model: nn.Module, batch: Batch, mix: Mix, *, label_smoothing: float, image_size: int
+    model: nn.Module, batch: Batch, mix: Mix, *, label_smoothing: float, image_size: int, channels: int = 3
 ) -> dict[str, Tensor]:
     """Cross-entropy, and the share of images whose likeliest class is the label (of two mixed ones, the stronger).
 
     Args:
         model: pixels to logits (B, K).
-        batch: "images" (B, 3, H, W) uint8 and "targets", each with a "label"; B may be 0.
+        batch: "images" (B, C, H, W) and "targets", each with a "label"; B may be 0.
         mix: from :func:`mixing`.
         label_smoothing: share of a label's weight that is spread over all classes.
-        image_size: height and width of the images, in pixels.
+        image_size, channels: height and width of the images, in pixels, and their channels.
 
     Returns:
         "loss" and "top1", one number each.
@@ -45,7 +45,7 @@ def classification_losses(
     device = next(model.parameters()).device
     if not batch["targets"]:
         # Other processes wait for this one's part in the batch norms and gradients: grey images give a gradient of 0.
-        grey = torch.full((2, 3, image_size, image_size), 128, dtype=torch.uint8, device=device)
+        grey = torch.full((2, channels, image_size, image_size), 128, dtype=torch.uint8, device=device)
         loss = 0.0 * model(grey).float().sum()
         return {"loss": loss, "top1": torch.zeros_like(loss)}
     labels = torch.tensor([target["label"] for target in batch["targets"]], device=device)

@@ -16,12 +16,12 @@ class Classifier(PixelModel):
         num_classes: K.
 
     Shape:
-        images (B, 3, H, W), 0 to 255, uint8 or floating point, any H and W -> logits (B, K).
+        images (B, C, H, W), RGB from 0 to 255 or as stored, uint8 or floating point, any H and W -> logits (B, K).
     """
 
     def __init__(self, config: ClassifierConfig, num_classes: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.config: ClassifierConfig = config
         self.num_classes = num_classes
         self.network = Network(config.network(), num_classes)
         self.freeze(config.freeze)

@@ -18,13 +18,15 @@ from botvision.training.trainable import OnImage
 
 @torch.no_grad()
 def classify(classifier: LoadedClassifier, images: Sequence[Tensor], *, top: int = 5) -> list[Classification]:
-    """The ``top`` likeliest classes of each image (3, H, W) uint8, on the centre crop that the classifier is tested on.
+    """The ``top`` likeliest classes of each image, on the centre crop that the classifier is tested on.
+
+    Images are (3, H, W) uint8, of a classifier of images as stored (C, H, W) float32.
 
     Returns:
         For each image its classes, likeliest first; all of them where there are fewer than ``top``.
     """
     model = classifier.model
-    crop = eval_crop(model.config.image_size)
+    crop = eval_crop(model.config.image_size, as_stored=model.config.in_channels is not None)
     crops = torch.stack([crop(image) for image in images]).to(model.pixel_mean.device)
     probabilities = model(crops).cpu().double().softmax(dim=1)
     likeliest = probabilities.topk(min(top, probabilities.shape[1]))
@@ -51,10 +53,10 @@ def classify_files(
         For each image that could be read "path" and "classes", likeliest first, each with "class" (as the data set has
         it), "name" (for people to read) and "probability".
     """
-    predict = partial(classify, classifier, top=top)
+    predict, channels = partial(classify, classifier, top=top), classifier.model.config.in_channels
     return [
         {"path": str(files[number - 1]), "classes": found.to_dicts()}
-        for number, found in predict_and_draw(predict, files, out, batch_size, on_image)
+        for number, found in predict_and_draw(predict, files, out, batch_size, on_image, channels)
     ]
 
 

@@ -16,7 +16,7 @@ class Classification(Prediction):
     """The likeliest classes of one image, likeliest first; ``len()`` is their number.
 
     Attributes:
-        image: (3, H, W) uint8.
+        image: (3, H, W) uint8, or as stored (C, H, W) float32.
         class_ids: (D,) int64, places in ``classes``.
         scores: (D,) float64, probabilities.
         classes: every class, as the training data named it.

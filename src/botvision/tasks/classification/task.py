@@ -1,11 +1,11 @@
 """Classification as a task: a network of the catalogue on folders or shards of images."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from rich.table import Table
 from torch import Tensor, nn
@@ -33,10 +33,13 @@ from botvision.tasks.classification.predict import classify, classify_files, pre
 from botvision.tasks.classification.report import write_report
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.pixel_config import with_pixels_of
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
 from botvision.training.sharing import on_every_process, on_first_process
 from botvision.training.trainable import Evaluation, OnImage
+
+logger = logging.getLogger("botvision")
 
 LAYOUT = "a folder with train/ and val/, in each a folder for every class"
 
@@ -83,9 +86,10 @@ class ClassificationTask(Task):
     columns = ("loss", "top1")
     score_columns = ("val_top1", "val_top5", "val_loss")
 
-    def __init__(self, experiment: ClassificationExperiment) -> None:
+    def __init__(self, experiment: ClassificationExperiment, *, is_new: bool = True) -> None:
         self.experiment = experiment.replace(data=experiment.data.replace(data=absolute(experiment.data.data)))
         self.open_data(self.experiment.data)
+        self.prepare_images(is_new=is_new)
         self.images = len(self.train_set)
         optimizer, run = experiment.optimizer, experiment.run
         self.warmup_steps = math.ceil(optimizer.warmup_epochs * self.images / run.batch_size)
@@ -102,20 +106,9 @@ class ClassificationTask(Task):
         """Open both splits, and compare their classes."""
         if data.data is None:
             raise FieldError(("data", "data"), f"is missing: should be {LAYOUT}")
-        size = self.experiment.model.image_size
-        augmentation = train_augmentation(
-            size,
-            crop_scale=data.crop_scale,
-            crop_ratio=data.crop_ratio,
-            flip=data.flip,
-            randaugment=data.randaugment,
-        )
         self.train_set, self.val_set = (
-            open_classes(data.data, split, transform, limit=limit, follow_links=data.follow_links)
-            for split, transform, limit in (
-                (data.train_split, augmentation, data.train_images),
-                (data.val_split, eval_crop(size), data.val_images),
-            )
+            open_classes(data.data, split, limit=limit, follow_links=data.follow_links)
+            for split, limit in ((data.train_split, data.train_images), (data.val_split, data.val_images))
         )
         check_same_classes(self.train_set, self.val_set)
         if len(self.train_set.classes) < 2:
@@ -123,6 +116,27 @@ class ClassificationTask(Task):
                 f"{data.data}: {data.train_split} has only one class, {self.train_set.class_names[0]!r}; it should be "
                 f"{LAYOUT}"
             )
+
+    def prepare_images(self, *, is_new: bool) -> None:
+        """Choose how the images are read and varied; a new run takes the fields that its data decide from them."""
+        model, data = self.experiment.model, self.experiment.data
+        if is_new and data.data is not None:
+            first = Path(self.train_set.images.name(0))
+            model = with_pixels_of(model, data.data, data.train_split, first)
+            if model.in_channels is not None and data.randaugment is not None:
+                logger.warning("randaugment is left out: it changes colours of 8 bits, and these images have others")
+                data = data.replace(randaugment=None)
+            self.experiment = self.experiment.replace(model=model, data=data)
+        self.train_set.transform = train_augmentation(
+            model.image_size,
+            crop_scale=data.crop_scale,
+            crop_ratio=data.crop_ratio,
+            flip=data.flip,
+            randaugment=data.randaugment,
+            as_stored=model.in_channels is not None,
+        )
+        self.val_set.transform = eval_crop(model.image_size, as_stored=model.in_channels is not None)
+        self.train_set.channels = self.val_set.channels = model.in_channels
 
     def describe(self) -> dict[str, Any]:
         """The classifier as data, and its classes."""
@@ -149,8 +163,9 @@ class ClassificationTask(Task):
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy, and the share of images that are classified correctly."""
         smoothing = self.experiment.optimizer.label_smoothing
-        size = self.experiment.model.image_size
-        return classification_losses(model, batch, self.mix, label_smoothing=smoothing, image_size=size)
+        config = self.experiment.model
+        sizes = {"image_size": config.image_size, "channels": len(config.mean)}
+        return classification_losses(model, batch, self.mix, label_smoothing=smoothing, **sizes)
 
     def compiled_part(self, model: Any) -> nn.Module:  # noqa: ANN401 (of make_model)
         """The network, without the normalisation of the images."""
@@ -230,10 +245,10 @@ class ClassificationTask(Task):
         return check_classes(data, options, on_image)
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+    def attention_source(cls, trained: LoadedClassifier) -> AttentionSource:
         """The network; its images have the input size on the shorter side."""
-        model = load_classifier(checkpoint, device).model
-        return AttentionSource(model.network, model.config.image_size, min, is_trained=True)
+        model = trained.model
+        return AttentionSource(model.network, model.config.image_size, min, is_trained=True, pixels=model.config)
 
 
 def check_frozen(freeze: str, report: LoadReport) -> None:
@@ -258,15 +273,17 @@ def open_for_evaluation(
 ) -> tuple[LoadedClassifier, Dataset, RightLabels, int]:
     """The classifier of a checkpoint, the images to score it on, their right classes, and the side of the crop."""
     classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
-    size = options.input_size or classifier.model.config.image_size
+    config = classifier.model.config
+    size = options.input_size or config.image_size
     dataset, right_labels = open_labelled(
         data,
         options.split,
-        eval_crop(size, options.crop),
+        eval_crop(size, options.crop, as_stored=config.in_channels is not None),
         classifier.classes,
         classifier.class_names,
         labels=options.labels,
         limit=options.images,
         follow_links=options.follow_links,
+        channels=config.in_channels,
     )
     return classifier, dataset, right_labels, size

@@ -1,11 +1,11 @@
 """From a stored image to the square input of a classifier, in training and in evaluation.
 
-Everything runs in Pillow, as in torchvision's recipes: RandAugment takes half the time that it takes on tensors, the
-rest takes the same, and PyTorch's resizing of uint8 tensors is wrong at a width of 1.
+Everything on RGB runs in Pillow, as in torchvision's recipes: RandAugment takes half the time that it takes on tensors,
+the rest takes the same, and PyTorch's resizing of uint8 tensors is wrong at a width of 1. Images as stored are tensors.
 """
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -22,6 +22,7 @@ def train_augmentation(
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
     randaugment: tuple[int, int] | None = None,
+    as_stored: bool = False,
 ) -> v2.Transform:
     """Random resized crop, flip and RandAugment: a Pillow image or uint8 (3, H, W) to uint8 (3, size, size).
 
@@ -31,32 +32,33 @@ def train_augmentation(
         crop_ratio: smallest and largest ratio of the crop's width to its height.
         flip: probability of a horizontal flip.
         randaugment: operations on an image and their magnitude, 10 for full strength; none by default.
+        as_stored: take images as stored, float32 (C, H, W), to float32 (C, size, size); there is no RandAugment then.
     """
     transforms: list[nn.Module] = [
-        v2.ToPILImage(),
         v2.RandomResizedCrop(size, scale=crop_scale, ratio=crop_ratio),
         v2.RandomHorizontalFlip(flip),
     ]
     if randaugment is not None:
         transforms.append(RandAugment(*randaugment))
-    return v2.Compose([*transforms, v2.PILToTensor()])
+    return v2.Compose(transforms if as_stored else [v2.ToPILImage(), *transforms, v2.PILToTensor()])
 
 
-def eval_crop(size: int, crop: float = 0.875) -> v2.Transform:
+def eval_crop(size: int, crop: float = 0.875, *, as_stored: bool = False) -> v2.Transform:
     """The centre of an image: a Pillow image or uint8 (3, H, W) to uint8 (3, size, size).
 
     Args:
         size: side of the square, in pixels.
         crop: its share of the image's shorter side.
+        as_stored: take images as stored, float32 (C, H, W), to float32 (C, size, size).
     """
-    resize = v2.Resize(round(size / crop))
-    return v2.Compose([v2.ToPILImage(), CutLongImages(), resize, v2.CenterCrop(size), v2.PILToTensor()])
+    transforms = [CutLongImages(), v2.Resize(round(size / crop)), v2.CenterCrop(size)]
+    return v2.Compose(transforms if as_stored else [v2.ToPILImage(), *transforms, v2.PILToTensor()])
 
 
 class CutLongImages(v2.Transform):
     """Crop images that are much longer than wide: scaled up, a line of pixels would fill the memory."""
 
-    def forward(self, image: Image.Image) -> Image.Image:
+    def forward(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The centre of the image, its longer side at most `LONGEST_ASPECT` times its shorter side."""
-        longest = LONGEST_ASPECT * min(image.size)
-        return F.center_crop(image, [min(image.height, longest), min(image.width, longest)])
+        sides = F.get_size(image)
+        return F.center_crop(image, [min(side, LONGEST_ASPECT * min(sides)) for side in sides])

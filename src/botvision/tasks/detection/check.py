@@ -14,7 +14,14 @@ from botvision.data.findings import Findings, warnings_noted
 from botvision.data.image_survey import ImageSurvey
 from botvision.data.layouts import CocoSplit, find_split
 from botvision.errors import UserError
-from botvision.tasks.checked import Checked, CheckOptions, Picture, note_missing_classes
+from botvision.tasks.checked import (
+    Checked,
+    CheckOptions,
+    Picture,
+    channels_to_check,
+    keep_statistics,
+    note_missing_classes,
+)
 from botvision.tasks.detection.coco import class_names
 from botvision.tasks.detection.datasets import check_trainable, open_coco, use_categories, warn_of_missing_objects
 from botvision.tasks.detection.detectors import DETECTORS
@@ -41,9 +48,12 @@ def check_objects(folder: Path, options: CheckOptions, on_image: OnImage) -> Che
         datasets = open_splits(folder, options, findings)
         trains = judge(datasets, options, findings)
         survey = ImageSurvey(findings, "refused")
+        every = [image.path for dataset in datasets.values() for image in dataset.images]
+        channels = channels_to_check(every, options, findings)
         splits, pictures = [], []
         classes: dict[str, dict[str, Any]] = {}
         for split, dataset in datasets.items():
+            dataset.channels = channels
             there = [n for n, image in enumerate(dataset.images) if image.path.is_file() and image.path.stat().st_size]
             names = [str(dataset.images[index].path) for index in there]
             survey.look(split, names, partial(read, dataset, there), on_image)
@@ -53,13 +63,14 @@ def check_objects(folder: Path, options: CheckOptions, on_image: OnImage) -> Che
             pictures += sample(split, dataset, there, options.pictures)
         rows = list(classes.values())
         note_missing_classes(findings, rows, [split for split, dataset in datasets.items() if dataset.objects])
+        keep_statistics(str(folder), list(datasets), survey, channels, findings)
     return Checked("detection", str(folder), splits, rows, survey.statistics(), trains, findings, pictures)
 
 
 def read(dataset: CocoDetection, there: Sequence[int], place: int) -> Tensor:
     """An image as stored; raises a UserError where it cannot be read, or is of another size than annotated."""
     record = dataset.images[there[place]]
-    return read_image(record.path, (record.height, record.width))
+    return read_image(record.path, (record.height, record.width), dataset.channels)
 
 
 def open_splits(folder: Path, options: CheckOptions, findings: Findings) -> dict[str, CocoDetection]:

@@ -12,6 +12,7 @@ from botvision.configuration import Config, Count, CountOrZero, FieldError, NotN
 from botvision.errors import short
 from botvision.models import NetworkConfig, model_config
 from botvision.models.config import Attention, SpatialLayers
+from botvision.tasks.pixel_config import PixelConfig
 from botvision.training.config import DataConfig, ExperimentConfig, OptimizerConfig
 
 Kind = Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn", "detr"]
@@ -25,7 +26,7 @@ OWN_EXPERIMENTS: dict[Kind, str] = {
 """By detector, what follows coco/ and small/ in the names of the experiments that train it."""
 
 
-class CommonConfig(Config):
+class CommonConfig(PixelConfig):
     """What every detector has: a backbone of the catalogue, and images of one size."""
 
     kinds: ClassVar[tuple[Kind, ...]]
@@ -74,7 +75,7 @@ class CommonConfig(Config):
         Raises:
             UserError: an unknown model, or fields that do not go together.
         """
-        names = ("depths", "width", "spatial", "attention", "input_size")
+        names = ("depths", "width", "spatial", "attention", "input_size", "in_channels")
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return model_config(self.backbone, norm=self.backbone_norm, **given)
 

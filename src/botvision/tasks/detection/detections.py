@@ -21,7 +21,7 @@ class Detections(Prediction):
     """The objects in one image, best first; ``len()`` is their number.
 
     Attributes:
-        image: (3, H, W) uint8.
+        image: (3, H, W) uint8, or as stored (C, H, W) float32.
         found: "boxes", "labels", "scores" and, of detectors that have them, "masks" and "keypoints", as
             :func:`~botvision.tasks.detection.predict.detect` gives them.
         categories: the classes; label i stands for ``categories[i - 1]``.

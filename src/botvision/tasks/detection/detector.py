@@ -30,8 +30,8 @@ class Detector(PixelModel):
     backbone: nn.Module
 
     def __init__(self, config: CommonConfig, num_classes: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.config: CommonConfig = config
         self.num_classes = num_classes
 
     @abstractmethod
@@ -44,7 +44,7 @@ class Detector(PixelModel):
         """In training what :attr:`loss_names` and :attr:`measures` list, in test the detections of each image.
 
         Args:
-            images: (B, 3, H, W), 8-bit values (uint8, or float in 0..255), padding at the bottom and right.
+            images: (B, C, H, W), RGB from 0 to 255 (uint8 or float) or as stored, padding at the bottom and right.
             content_sizes: (height, width) of each image inside its padding, in pixels; the whole by default.
             targets: for each image "boxes" (N, 4) as x1, y1, x2, y2 in pixels, "labels" (N,) int64 in 1..K, and what
                 the detector learns beside boxes; needed in training.

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from botvision.data import Category
-from botvision.pictures import fitting, font, font_for
+from botvision.pictures import fitting, font, font_for, picture_of
 from botvision.tasks.detection.labels import place_plates, stacks
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#9a6324", "#808000", "#469990")
@@ -37,7 +37,7 @@ def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categor
     their names one below the other.
 
     Args:
-        image: (3, H, W) uint8.
+        image: (3, H, W) uint8, or as stored, see :func:`~botvision.pictures.picture_of`.
         results: of this image in COCO's results format, strongest first; "score", "segmentation" and "keypoints" are
             optional.
         categories: where the names are; a category's place in it decides its colour.
@@ -48,7 +48,7 @@ def draw_detections(image: Tensor, results: Sequence[Mapping[str, Any]], categor
     place = {category.id: index for index, category in enumerate(categories)}
     shown = [categories[place[result["category_id"]]] for result in results]
     colours = [COLOURS[place[category.id] % len(COLOURS)] for category in shown]
-    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    picture = picture_of(image)
     for result, colour in zip(reversed(results), reversed(colours), strict=True):
         if "segmentation" in result:
             blend_mask(picture, result["segmentation"], colour)

@@ -31,14 +31,15 @@ def detect(detector: LoadedDetector, images: Sequence[Tensor]) -> list[dict[str,
 
     Args:
         detector: from :func:`~botvision.tasks.detection.checkpoint.load_detector`.
-        images: (3, H, W) uint8 each.
+        images: as the detector takes them, (3, H, W) uint8, or as stored (C, H, W) float32.
 
     Returns:
         For each image "boxes" (D, 4), "labels" (D,), "scores" (D,), best first, and "masks" (D, 1, 28, 28) of a
         detector with masks, probabilities inside the box; :func:`~botvision.tasks.detection.results.coco_results` makes
         masks of them.
     """
-    transform = eval_transform(detector.model.config.input_size)
+    config = detector.model.config
+    transform = eval_transform(config.input_size, config.padding)
     squares, targets = zip(*(transform(image, {}) for image in images), strict=True)
     sizes = [target["content_size"] for target in targets]
     detected = detector.model(torch.stack(squares).to(detector.model.pixel_mean.device), sizes)
@@ -50,7 +51,7 @@ def detect(detector: LoadedDetector, images: Sequence[Tensor]) -> list[dict[str,
 
 
 def find_objects(detector: LoadedDetector, images: Sequence[Tensor], *, threshold: float = 0.5) -> list[Detections]:
-    """The objects in images (3, H, W) uint8 of any sizes that score at least ``threshold``."""
+    """The objects in images of any sizes, as :func:`detect` takes them, that score at least ``threshold``."""
     found = detect(detector, images)
     return [
         Detections(image, above(own, threshold), detector.categories) for image, own in zip(images, found, strict=True)
@@ -85,7 +86,7 @@ def detect_files(
         UserError: no image can be read, or ``out`` is the folder of one.
     """
     results: list[dict[str, Any]] = []
-    best = 0.0
+    best, channels = 0.0, detector.model.config.in_channels
 
     def find(images: Sequence[Tensor]) -> list[Detections]:
         nonlocal best
@@ -93,7 +94,7 @@ def detect_files(
         best = max([best, *(score for found in every for score in found.scores.tolist())])
         return [found.above(threshold) for found in every]
 
-    for number, found in predict_and_draw(find, files, out, batch_size, on_image):
+    for number, found in predict_and_draw(find, files, out, batch_size, on_image, channels):
         results += [{**row, "file_name": str(files[number - 1])} for row in found.to_coco(number)]
     if not results:
         problem = f"no object scores {threshold} or more; the best score is {best:.3g}, a lower threshold shows it"

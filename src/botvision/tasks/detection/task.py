@@ -39,6 +39,7 @@ from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.pixel_config import with_pixels_of
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.sharing import on_every_process, on_first_process
@@ -88,20 +89,26 @@ class DetectionTask(Task):
     result_name = "objects"
     reference_batch = 64
 
-    def __init__(self, experiment: DetectionExperiment) -> None:
+    def __init__(self, experiment: DetectionExperiment, *, is_new: bool = True) -> None:
         folder = absolute(experiment.data.data)
         if folder is None:
             raise FieldError(
                 ("data", "data"), "is missing: should be a folder in COCO's layout, with annotations/ and the images"
             )
-        self.experiment = experiment.replace(data=experiment.data.replace(data=folder))
-        data, size = self.experiment.data, experiment.model.input_size
-        detector = DETECTORS[experiment.model.detector]
-        train = {"transform": train_transform(size, data.jitter, data.flip, data.objects), "limit": data.train_images}
-        val = {"transform": eval_transform(size), "limit": data.val_images}
-        self.train_set = open_coco(folder, data.train_split, detector, follow_links=data.follow_links, **train)
+        data, detector = experiment.data.replace(data=folder), DETECTORS[experiment.model.detector]
+        opened: dict[str, Any] = {"follow_links": data.follow_links}
+        self.train_set = open_coco(folder, data.train_split, detector, limit=data.train_images, **opened)
         check_trainable(self.train_set)
-        self.val_set = open_coco(folder, data.val_split, detector, follow_links=data.follow_links, **val)
+        model = experiment.model
+        if is_new:
+            model = with_pixels_of(model, folder, data.train_split, self.train_set.images[0].path)
+        self.experiment = experiment.replace(data=data, model=model)
+        self.train_set.transform = train_transform(
+            model.input_size, data.jitter, data.flip, data.objects, model.padding
+        )
+        opened |= {"transform": eval_transform(model.input_size, model.padding), "limit": data.val_images}
+        self.val_set = open_coco(folder, data.val_split, detector, **opened)
+        self.train_set.channels = self.val_set.channels = model.in_channels
         use_categories(self.val_set, self.train_set.categories, self.train_set.annotation_file)
         warn_of_missing_objects(self.val_set)
         self.images = len(self.train_set)
@@ -197,8 +204,10 @@ class DetectionTask(Task):
     ) -> tuple[LoadedDetector, CocoDetection]:
         """The detector of a checkpoint, and the data set that it is to be scored on."""
         detector = load_detector(checkpoint, pick_device(options.device))
-        transform = eval_transform(detector.model.config.input_size)
+        config = detector.model.config
+        transform = eval_transform(config.input_size, config.padding)
         opened = {"transform": transform, "limit": options.images, "follow_links": options.follow_links}
+        opened |= {"channels": config.in_channels}
         dataset = open_coco(Path(data), options.split, type(detector.model), **opened)
         use_categories(dataset, detector.categories, detector.path)
         warn_of_missing_objects(dataset)
@@ -255,10 +264,10 @@ class DetectionTask(Task):
         return check_objects(Path(data), options, on_image)
 
     @classmethod
-    def attention_source(cls, checkpoint: Path, device: torch.device) -> AttentionSource:
+    def attention_source(cls, trained: LoadedDetector) -> AttentionSource:
         """The backbone; its images have the input size on the longer side."""
-        model = load_detector(checkpoint, device).model
-        return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True)
+        model = trained.model
+        return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True, pixels=model.config)
 
 
 def write_evaluation(

@@ -1,5 +1,6 @@
 """From stored images of any size to the square input of a detector, and back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,9 +17,13 @@ Target = dict[str, Any]
 
 
 def train_transform(
-    input_size: int, jitter: tuple[float, float], flip: float = 0.5, objects: int = 100
+    input_size: int,
+    jitter: tuple[float, float],
+    flip: float = 0.5,
+    objects: int = 100,
+    padding: Sequence[float] = PADDING_COLOUR,
 ) -> v2.Transform:
-    """Random flip, scale and crop to `(3, input_size, input_size)`, uint8, padded at the bottom and right.
+    """Random flip, scale and crop to `(C, input_size, input_size)`, padded at the bottom and right.
 
     Instances that the crop leaves with a box under one pixel or an empty mask are removed. The target gains
     `content_size`, the (h, w) in pixels that hold image.
@@ -28,23 +33,24 @@ def train_transform(
         jitter: smallest and largest scale, as multiples of the scale at which the whole image just fits.
         flip: probability of a horizontal flip.
         objects: of the instances that are left, so many stay, the first ones.
+        padding: value of each channel beside the image.
     """
     return v2.Compose(
         [
             RandomFlip(flip),  # first, where the image has the fewest pixels
             ScaleAndCrop(input_size, jitter),
             RemoveInvisible(objects),
-            PadToSquare(input_size),
+            PadToSquare(input_size, padding),
         ]
     )
 
 
-def eval_transform(input_size: int) -> v2.Transform:
-    """Longer side to `input_size` pixels, aspect kept, padded at the bottom and right to a square, uint8.
+def eval_transform(input_size: int, padding: Sequence[float] = PADDING_COLOUR) -> v2.Transform:
+    """Longer side to `input_size` pixels, aspect kept, padded at the bottom and right to a square.
 
     The target, which may be an empty dict, gains `content_size`, the (h, w) in pixels that hold image.
     """
-    return v2.Compose([ScaleAndCrop(input_size, (1.0, 1.0)), PadToSquare(input_size)])
+    return v2.Compose([ScaleAndCrop(input_size, (1.0, 1.0)), PadToSquare(input_size, padding)])
 
 
 def points_to_original(points: Tensor, content_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
@@ -101,7 +107,7 @@ class ScaleAndCrop(v2.Transform):
         self.jitter = jitter
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
-        """Image (3, H, W) to (3, h, w), h and w at most `input_size`; `boxes`, `masks` and `keypoints` alike.
+        """Image (C, H, W) to (C, h, w), h and w at most `input_size`; `boxes`, `masks` and `keypoints` alike.
 
         Keypoints outside the window lose their visibility.
         """
@@ -168,16 +174,17 @@ class RemoveInvisible(v2.Transform):
 class PadToSquare(v2.Transform):
     """Pad at the bottom and right to a square; `content_size` of the target says which part is image."""
 
-    def __init__(self, input_size: int) -> None:
-        """Side of the square in pixels, at least the image's longer side."""
+    def __init__(self, input_size: int, padding: Sequence[float]) -> None:
+        """Side of the square in pixels, at least the image's longer side, and the value of each channel beside it."""
         super().__init__()
         self.input_size = input_size
+        self.padding = list(padding)
 
     def forward(self, image: tv_tensors.Image, target: Target) -> tuple[tv_tensors.Image, Target]:
-        """Image (3, h, w) to (3, S, S), filled with the mean colour; masks (N, h, w) to (N, S, S), filled with 0."""
+        """Image (C, h, w) to (C, S, S), filled with the mean; masks (N, h, w) to (N, S, S), filled with 0."""
         height, width = image.shape[-2:]
         padding = [0, 0, self.input_size - width, self.input_size - height]
         target = dict(target, content_size=(height, width))
         for name in {"boxes", "masks"} & target.keys():
             target[name] = F.pad(target[name], padding)
-        return F.pad(image, padding, fill=list(PADDING_COLOUR)), target
+        return F.pad(image, padding, fill=self.padding), target
