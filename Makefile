@@ -6,7 +6,7 @@ OLDEST := .venv-oldest/bin
 # One process a core; the tests of a file share what they prepare.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-oldest fuzz lint bench gpu clean python-is-new-enough
+.PHONY: demo test test-oldest fuzz lint docs bench gpu clean python-is-new-enough
 
 demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)
@@ -26,6 +26,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/docs; a warning is an error.
+docs: .venv/installed
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
 
 bench: .venv/installed
 	$(BIN)/botvision bench attention --out runs/bench

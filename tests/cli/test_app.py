@@ -1,8 +1,7 @@
-"""The program around the commands: help, version, exit statuses, completion, and the README's commands."""
+"""The program around the commands: help, version, exit statuses and completion."""
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from botvision.cli.app import COMMANDS, main, make_app
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS
 from botvision.version import __version__
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 def test_without_words_the_commands_are_listed(run):
@@ -104,31 +101,3 @@ def test_the_completion_knows_the_commands_and_their_options(shell):
     script = make_app().generate_completion(shell=shell)
     assert all(command in script for command in COMMANDS)
     assert "samples-per-shard" in script
-
-
-def readme_commands() -> list[str]:
-    """The lines of the README's examples that call botvision, without continuations and comments."""
-    text = README.read_text(encoding="utf-8").replace("\\\n", " ")
-    return re.findall(r"^    (botvision .*)$", text, re.MULTILINE)
-
-
-def test_the_readme_has_commands():
-    assert len(readme_commands()) >= 12
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_every_command_of_the_readme_parses(run, tmp_path, monkeypatch, line):
-    """Their data and runs are not there: what is refused is a file or a folder, never a word of the command."""
-    monkeypatch.chdir(tmp_path)
-    words = shlex.split(line, comments=True)[1:]
-    if words[0] == "train" and words[1] != "--resume":
-        status, _, err = run(*words, "--print-config")
-        assert status == 0, err
-    elif words[0] == "paper":
-        assert run(*words)[0] == 0
-    else:
-        status, _, err = run(*words)
-        assert status == 2
-        assert re.search(r"runs/|my-images|photos", err), err
-        assert "--" not in err
-    assert list(tmp_path.iterdir()) == []

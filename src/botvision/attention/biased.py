@@ -20,14 +20,14 @@ def biased_attention(
 
     ``softmax(scale * q k^T + bias_height[i, y_j] + bias_width[i, x_j]) v`` for query i and the key j at row y_j and
     column x_j. ViTDet, SAM and MViTv2 call such biases decomposed relative positions. Exact at every size; large maps
-    are computed without the (N, H'*W') matrix, forward and backward. Takes part in autograd (all five tensors; second
-    derivatives have the whole matrix), autocast, the reverse mode of ``torch.func``, ``torch.compile`` and
+    are computed without the ``(N, H'*W')`` matrix, forward and backward. Takes part in autograd (all five tensors;
+    second derivatives have the whole matrix), autocast, the reverse mode of ``torch.func``, ``torch.compile`` and
     ``torch.export``. The same input gives the same bits.
 
     Args:
         q: (B, heads, N, d), queries of any map, any strides; float64, float32, float16 or bfloat16.
-        k: (B, heads, H'*W', d), keys of an H' x W' map in row-major order.
-        v: (B, heads, H'*W', e).
+        k: ``(B, heads, H'*W', d)``, keys of an H' x W' map in row-major order.
+        v: ``(B, heads, H'*W', e)``.
         bias_height: (B, heads, N, H'), not multiplied by the scale; B and heads may be 1. q's dtype, or float32 beside
             half precision. -inf masks the key row; a query whose keys are all masked gets zeros and has no gradient.
         bias_width: (B, heads, N, W'), likewise for columns.

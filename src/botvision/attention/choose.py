@@ -56,7 +56,7 @@ def backend(name: str) -> Iterator[None]:
 
 
 def choose_backend(q: Tensor, v: Tensor, key_size: tuple[int, int]) -> str:
-    """The name of the backend for q (B, heads, N, d), v (B, heads, H'*W', e) and keys on a map of (H', W').
+    """The name of the backend for q (B, heads, N, d), v ``(B, heads, H'*W', e)`` and keys on a map of (H', W').
 
     Sizes that a compiled or exported program leaves open count as large.
 

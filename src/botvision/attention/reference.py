@@ -24,7 +24,7 @@ def figure_4_attention(
 
     Args:
         q: (B, heads, H*W, d), positions in row-major order.
-        k, v: (B, heads, H'*W', d) and (B, heads, H'*W', e).
+        k, v: ``(B, heads, H'*W', d)`` and ``(B, heads, H'*W', e)``.
         rel_height: (H + H' - 1, d), one vector for each vertical distance -(H-1) .. H'-1 from a query to a key.
         rel_width: (W + W' - 1, d), likewise for horizontal distances.
         size: (H, W), the map of the queries.
@@ -54,7 +54,7 @@ def reference_attention(
 
     Args:
         q: (B, heads, N, d).
-        k, v: (B, heads, H'*W', d) and (B, heads, H'*W', e), positions in row-major order.
+        k, v: ``(B, heads, H'*W', d)`` and ``(B, heads, H'*W', e)``, positions in row-major order.
         bias_height, bias_width: (B, heads, N, H') and (B, heads, N, W').
         scale: multiplies q k^T alone.
     """

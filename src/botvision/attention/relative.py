@@ -42,8 +42,8 @@ def relative_attention(
 
     Args:
         q: (B, heads, H*W, d), positions in row-major order, any strides; float64, float32, float16 or bfloat16.
-        k: (B, heads, H'*W', d), likewise.
-        v: (B, heads, H'*W', e), likewise.
+        k: ``(B, heads, H'*W', d)``, likewise.
+        v: ``(B, heads, H'*W', e)``, likewise.
         rel_height: (2L - 1, d), one vector for each vertical distance from a query to a key, -(L-1) .. L-1. A table
             for a longer map than this one's gives its central rows, one for a shorter map is stretched
             (:func:`~botvision.attention.tables.adapt_relative_table`).

@@ -90,6 +90,7 @@ SPATIAL_LAYERS: dict[str, SpatialLayer] = {
         describe=lambda place: f"lambda, {place.width}, {place.heads} heads, global",
     ),
 }
+"""Every spatial layer by its name."""
 
 
 def find_spatial_layer(name: str) -> SpatialLayer:

@@ -93,6 +93,7 @@ CATALOGUE: dict[str, Entry] = {
     "resnet50_bot_c4": Entry(resnet(R50, insert_in=("c4",))),
     "resnet50_bot_c4c5": Entry(resnet(R50, insert_in=("c4", "c5"))),
 }
+"""Every named model: its configuration, and what is published about it."""
 
 
 TIMM_NAMES = {
