@@ -1,11 +1,13 @@
 """Where a program runs: the device, and how many processes share a training run."""
 
 import os
-
-import torch
+from typing import TYPE_CHECKING
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def first_process() -> bool:
@@ -21,12 +23,14 @@ def started_by_launcher() -> bool:
     return "LOCAL_WORLD_SIZE" in os.environ or {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys()
 
 
-def process_counts(device: torch.device) -> tuple[int, int]:
+def process_counts(device: "torch.device") -> tuple[int, int]:
     """Processes on each machine, and machines: as torchrun or SLURM started them, else one for each GPU here.
 
     Raises:
         UserError: not as many processes on each machine.
     """
+    import torch  # here: messages and settings need this module, and not PyTorch
+
     environ = os.environ
     if not started_by_launcher():
         return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1, 1
@@ -44,12 +48,14 @@ def process_counts(device: torch.device) -> tuple[int, int]:
     return here, machines
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> "torch.device":
     """The device of a name, "cpu", "cuda" or "auto"; "auto" is a GPU where there is one.
 
     Raises:
         FieldError: another name, or "cuda" without a GPU.
     """
+    import torch
+
     if name not in ("auto", "cpu", "cuda"):
         raise FieldError(("device",), f"should be auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import HalvingPool, MHSA2d
+from botvision.layers.costs import shrink
 from botvision.layers.tables import ABSOLUTE, RELATIVE
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
-from botvision.models.network import MODULES, check_classes, check_images, shrink
+from botvision.models.network import MODULES, check_classes, check_images
 
 __all__ = ["TimmNetwork", "convert"]
 

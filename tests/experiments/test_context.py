@@ -17,11 +17,10 @@ from botvision.experiments.context import (
     Cell,
     ContextRecipe,
     Results,
-    draw_batch,
-    train_cell,
 )
 from botvision.experiments.context_report import PREDICTED
 from botvision.experiments.context_runs import cells_of, run_context
+from botvision.experiments.context_training import draw_batch, train_cell
 from botvision.models import Network
 from botvision.models.counting import receptive_field
 from botvision.tasks.detection.rcnn import FasterRCNN

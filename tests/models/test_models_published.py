@@ -131,7 +131,7 @@ def test_summaries_go_to_json_and_to_a_terminal(summaries):
     rows = json.loads(json.dumps([dataclasses.asdict(row) for row in (*summaries, *tree("botnet_t3"))]))
     assert rows[0]["madds"] == summaries[0].madds
     out = StringIO()
-    console = Console(file=out, width=120)
+    console = Console(file=out, width=120, markup=False)
     console.print(render_models(summaries), render_tree(tree("botnet_t3")))
     for text in ("102.99", "102.98", "footnote 10 [2]", "[2] Table 1 prints", "MHSA, 512, 4 heads", "14x14"):
         assert text in out.getvalue()

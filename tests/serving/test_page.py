@@ -15,9 +15,9 @@ from torchvision.transforms.v2 import functional as F
 from botvision.attention.reference import figure_4_attention
 from botvision.attention.tables import adapt_relative_table
 from botvision.data import read_image
-from botvision.data.images import PIXEL_MEAN, PIXEL_STD
 from botvision.models import Network
 from botvision.tasks.attend import attention_block
+from botvision.tasks.pixel_config import PIXEL_MEAN, PIXEL_STD
 from botvision.tasks.predictor import Predictor
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own

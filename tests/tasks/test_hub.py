@@ -97,8 +97,12 @@ def test_the_scores_of_a_card_are_those_of_the_last_evaluation(finished_run, sha
     predictor.save_pretrained(tmp_path / "after")
     card = (tmp_path / "after" / "README.md").read_text()
     assert f"| box ar100 | {json.loads(printed)['box']['ar100']:.4f} |" in card
-    assert "Measured by `botvision eval after --data data --split train`" in card
+    assert "Measured by `botvision eval after --data data --split train`, on 8 images." in card
     assert "licence of the weights was not stated" in card
+    assert run("eval", copied, "--data", shapes, "--split", "train", "--images", 3)[0] == 0
+    predictor.save_pretrained(tmp_path / "few")
+    card = (tmp_path / "few" / "README.md").read_text()
+    assert "Measured by `botvision eval few --data data --split train --images 3`, on 3 images." in card
     (copied / "checkpoints").rename(tmp_path / "alone")
     file = next(path for path in (tmp_path / "alone").iterdir() if path.name == predictor.trained.path.name)
     Predictor(file, device="cpu").save_pretrained(tmp_path / "alone" / "hub")

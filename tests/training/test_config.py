@@ -40,6 +40,19 @@ def test_a_batch_is_divided_over_devices_and_steps_of_gradients():
         assert caught.value.path == ("batch_size",)
 
 
+@pytest.mark.parametrize(("devices", "batch", "at_once"), [(8, 4, None), (6, 64, None), (8, 64, 16), (1, 5, None)])
+def test_a_run_takes_the_most_devices_that_share_a_batch(devices, batch, at_once):
+    run = RunConfig(batch_size=batch, images_per_device=at_once)
+
+    def shares(count):
+        try:
+            return run.images_at_once(count) > 0
+        except FieldError:
+            return False
+
+    assert run.usable_devices(devices) == max(filter(shares, range(1, devices + 1)))
+
+
 @pytest.mark.parametrize(
     "wrong", [{"seed": 2**32}, {"seed": -1}, {"epochs": 0}, {"batch_size": 0}, {"device": "tpu"}, {"clip_norm": -1.0}]
 )

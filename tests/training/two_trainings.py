@@ -24,7 +24,7 @@ from botvision.tasks.detection.config import (
     DetrConfig,
     DetrOptimizer,
 )
-from botvision.tasks.registry import TASKS
+from botvision.tasks.registry import task_named
 from botvision.training import memory
 from botvision.training.config import RunConfig
 from botvision.training.trainer import start
@@ -83,7 +83,7 @@ def train(data: Path, out: Path) -> None:
         config = experiment(case, data, out)
         if config.run.weights:
             write_weights(config.run.weights)
-        task = TASKS["classification" if case.startswith("classifier") else "detection"](config)
+        task = task_named("classification" if case.startswith("classifier") else "detection")(config)
         start(task, case, Console(stderr=True))
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from botvision.benchmarks.names import BATCH
 from botvision.data.class_folders import ClassFolders
 from botvision.data.classification import ImageClasses
 from botvision.data.loading import RunBatches, training_loader
@@ -25,7 +26,6 @@ from botvision.files import whole_file
 from botvision.tasks.classification.rand_augment import GREY
 from botvision.tasks.classification.transforms import train_augmentation
 
-BATCH = 32
 RECIPES: dict[str, tuple[int, int] | None] = {"crop, flip": None, "crop, flip, RandAugment (2, 10)": (2, 10)}
 """The augmentations of the paper's Tables 9 and 10."""
 DRAWN_IMAGES, DRAWN_CLASSES, DRAWN_SIDE = 64, 4, 500

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
+from botvision.benchmarks.names import TORCHVISION
 from botvision.benchmarks.trial import arithmetic, now
 from botvision.data import Category
 from botvision.tasks.detection.config import DetectorConfig
@@ -24,8 +25,6 @@ from botvision.tasks.detection.mask_targets import crop_masks
 from botvision.tasks.detection.results import coco_results
 from botvision.training.schedule import sgd
 
-PEER = "torchvision"
-"""Name of the detector that the others are compared with: ``maskrcnn_resnet50_fpn``."""
 WHAT = ("training", "inference")
 CLASSES, OBJECTS, PROPOSALS, DETECTIONS = 80, 20, 1000, 100
 CATEGORIES = [Category(number, str(number)) for number in range(1, CLASSES + 1)]
@@ -70,7 +69,7 @@ def bench_steps(names: list[str], setting: StepSetting, repeats: int, say: Calla
     """Time each detector, in turns, so that a busy moment of the machine meets all of them.
 
     Args:
-        names: backbones of the catalogue for ours, and ``PEER``.
+        names: backbones of the catalogue for ours, and ``TORCHVISION``.
         setting: images, and where to run.
         repeats: turns after one that warms up; medians are reported.
         say: called with a line about what is being measured.
@@ -91,7 +90,7 @@ def bench_steps(names: list[str], setting: StepSetting, repeats: int, say: Calla
 def detector(name: str, size: tuple[int, int]) -> Any:  # noqa: ANN401 (ours, or torchvision's)
     """A detector with random weights for images of that size; as many detections as there may be."""
     torch.manual_seed(0)
-    if name == PEER:
+    if name == TORCHVISION:
         return maskrcnn_resnet50_fpn(
             weights=None,
             weights_backbone=None,
@@ -112,7 +111,7 @@ def training_step(name: str, setting: StepSetting) -> Callable[[], None]:
     model.rpn.register_forward_hook(partial(propose, proposals))
     optimizer = sgd(model, lr=1e-6, batch_size=1, reference_batch=1, momentum=0.9, weight_decay=1e-4, nesterov=False)
     images: Any = list(pixels.float() / 255)
-    if name != PEER:
+    if name != TORCHVISION:
         targets = [{**own, "masks": crop_masks(own["masks"], own["boxes"])} for own in targets]
         images = pixels
         if setting.compile:
@@ -135,12 +134,12 @@ def prediction(name: str, setting: StepSetting) -> Callable[[], None]:
     model = detector(name, size).to(setting.device).eval()
     pixels, _, proposals = work(size, setting)
     model.rpn.register_forward_hook(partial(propose, proposals))
-    images: Any = pixels if name != PEER else list(pixels.float() / 255)
+    images: Any = pixels if name != TORCHVISION else list(pixels.float() / 255)
 
     def predict() -> None:
         with torch.inference_mode(), arithmetic(setting.device, setting.dtype):
             found = model(images)
-        if name != PEER:
+        if name != TORCHVISION:
             for number, own in enumerate(found):
                 coco_results({key: value.cpu() for key, value in own.items()}, number, CATEGORIES, size)
 

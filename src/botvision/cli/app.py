@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from botvision.errors import UserError, nearest
 from botvision.version import __version__
@@ -132,22 +132,28 @@ def run(words: list[str]) -> int:
     elif words[0] == "--version":
         print(__version__)
     elif words[0] in (*COMMANDS, "--install-completion", "__complete"):
-        return make_app()(words) or 0
+        return make_app(for_completion=words[0] == "--install-completion")(words) or 0
     else:
         raise UserError(f"unknown command {words[0]!r}{nearest(words[0], list(COMMANDS))}")
     return 0
 
 
-def make_app() -> "App":
-    """The commands; each is imported only when it runs."""
+def make_app(for_completion: bool = False) -> "App":
+    """The commands; each is imported only when it runs.
+
+    ``for_completion`` gives train, which otherwise parses its own flags, those of all experiments.
+    """
     from cyclopts import App
 
+    from botvision.cli.examples import examples, has_parts
     from botvision.cli.settings import APP_SETTINGS
 
     app = App(name="botvision", version=__version__, **APP_SETTINGS)
     for name, (function, _, _) in COMMANDS.items():
-        # train answers --help itself, because the help depends on the experiment.
-        own_help = {"help_flags": ()} if name == "train" else {}
-        app.command(f"botvision.cli.{function}", name=name, **own_help)
+        function = "train_completion:train" if for_completion and name == "train" else function
+        settings: dict[str, Any] = {} if has_parts(name) else {"help_epilogue": examples(name)}
+        if name == "train":  # answers --help itself, because the help depends on the experiment
+            settings["help_flags"] = ()
+        app.command(f"botvision.cli.{function}", name=name, **settings)
     app.register_install_completion_command()
     return app

@@ -8,7 +8,6 @@ from pydantic import Field
 from botvision.cli.output import say
 from botvision.configuration import Count
 from botvision.device import pick_device
-from botvision.tasks.attend import attend_file, attention_source
 
 
 def attend(
@@ -34,6 +33,8 @@ def attend(
             model's own.
         device: auto, cpu or cuda.
     """
+    from botvision.tasks.attend import attend_file, attention_source
+
     source = attention_source(model, pick_device(device))
     pictures = attend_file(source, image, list(at), out, block=block, input_size=input_size)
     if not source.is_trained:

@@ -5,45 +5,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from cyclopts import App
 from pydantic import Field
 
-from botvision.benchmarks import (
-    IMPLEMENTATIONS,
-    Setting,
-    about,
-    as_data,
-    attention_table,
-    bench_attention,
-    header,
-    notes,
-    write_report,
-)
-from botvision.benchmarks import scale as scaling
-from botvision.benchmarks.attention_blocks import blocks_table, tune
-from botvision.benchmarks.data import BATCH, bench_data, draw_throughput, drawn_images, throughput_table
-from botvision.benchmarks.detection_data import bench_detection_data, drawn_objects
-from botvision.benchmarks.detector_step import PEER, StepSetting, bench_steps, steps_table, training_step
-from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
-from botvision.benchmarks.operators import profile
+from botvision.benchmarks.names import BATCH, TORCHVISION, WAYS
 from botvision.cli.bench_models import growth, inference, pareto, print_profiles, step
+from botvision.cli.examples import examples
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
 from botvision.device import pick_device
 from botvision.errors import nearest
 from botvision.models import model_config
 
-bench = App(name="bench", help="Time and memory beside other implementations.")
+bench = App(name="bench", help="Time and memory beside other implementations.", help_epilogue=examples("bench"))
 for command in (step, inference, pareto, growth):
-    bench.command(command)
+    bench.command(command, help_epilogue=examples(f"bench {command.__name__}"))
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench attention"))
 def attention(
     *,
     sizes: Annotated[tuple[str, ...], Field(min_length=1)] = ("14x14", "32x32", "40x100", "64x64", "80x80"),
-    ways: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(IMPLEMENTATIONS),
+    ways: Annotated[tuple[str, ...], Field(min_length=1)] = WAYS,
     batch: Count = 1,
     heads: Count = 4,
     head_width: Count = 128,
@@ -69,18 +52,23 @@ def attention(
         out: Folder for attention.json and attention.png.
         json: Print JSON.
     """
+    import torch
+
+    from botvision import benchmarks
+
     for way in ways:
-        if way not in IMPLEMENTATIONS:
-            raise FieldError(("ways",), f"{way!r} is unknown{nearest(way, list(IMPLEMENTATIONS))}")
+        if way not in WAYS:
+            raise FieldError(("ways",), f"{way!r} is unknown{nearest(way, WAYS)}")
     maps = [map_size(text, "sizes") for text in sizes]
-    setting = Setting(batch, heads, head_width, getattr(torch, dtype), pick_device(device))
+    setting = benchmarks.Setting(batch, heads, head_width, getattr(torch, dtype), pick_device(device))
     if threads:
         torch.set_num_threads(threads)
-    facts = about(setting, list(ways))
-    rows = bench_attention(maps, list(ways), setting, repeats, say)
+    facts = benchmarks.about(setting, list(ways))
+    rows = benchmarks.bench_attention(maps, list(ways), setting, repeats, say)
     if out:
-        write_report(out, facts, rows)
-    print_results(as_data(facts, rows), [header(facts), attention_table(facts, rows), *notes(rows)], as_json=json)
+        benchmarks.write_report(out, facts, rows)
+    tables = [benchmarks.header(facts), benchmarks.attention_table(facts, rows), *benchmarks.notes(rows)]
+    print_results(benchmarks.as_data(facts, rows), tables, as_json=json)
     return 0
 
 
@@ -96,10 +84,10 @@ def map_size(text: str, field: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench detector"))
 def detector(
     *,
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = (PEER, "resnet50", "botnet50"),
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = (TORCHVISION, "resnet50", "botnet50"),
     size: str = "1024x1024",
     inference_size: str = "800x1200",
     batch: Count = 1,
@@ -126,8 +114,13 @@ def detector(
         profiled: Print which operators a training step of each spends its time in, instead.
         json: Print the times as JSON.
     """
+    import torch
+
+    from botvision.benchmarks.detector_step import StepSetting, bench_steps, steps_table, training_step
+    from botvision.benchmarks.operators import profile
+
     for model in models:
-        if model != PEER:
+        if model != TORCHVISION:
             model_config(model)  # refuses an unknown name
     images = map_size(size, "size"), map_size(inference_size, "inference_size")
     setting = StepSetting(*images, batch, pick_device(device), getattr(torch, dtype), compile)
@@ -139,7 +132,7 @@ def detector(
     return 0
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench data"))
 def data(
     *,
     task: Literal["classification", "detection"] = "classification",
@@ -163,6 +156,9 @@ def data(
         out: Picture to draw, such as data.png.
         json: Print the throughputs as JSON.
     """
+    from botvision.benchmarks.data import bench_data, draw_throughput, drawn_images, throughput_table
+    from botvision.benchmarks.detection_data import bench_detection_data, drawn_objects
+
     layout, drawn, measure, standard_size, standard_images = (
         ("in COCO's layout", drawn_objects, bench_detection_data, 1024, 128)
         if task == "detection"
@@ -180,7 +176,7 @@ def data(
     return 0
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench evaluation"))
 def evaluation(*, images: Count = 5000, repeats: Count = 1, json: bool = False) -> int:
     """Time COCO's numbers of made-up detections, 100 an image, beside pycocotools and faster-coco-eval.
 
@@ -191,12 +187,14 @@ def evaluation(*, images: Count = 5000, repeats: Count = 1, json: bool = False) 
         repeats: Turns of each implementation; medians are printed.
         json: Print the times and numbers as JSON.
     """
+    from botvision.benchmarks.evaluation import MadeUpData, bench_evaluation, timing_table
+
     found = bench_evaluation(MadeUpData(images), repeats)
     print_results([asdict(one) for one in found], [timing_table(found)], as_json=json)
     return 0
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench blocks"))
 def blocks(
     *,
     sizes: Annotated[tuple[str, ...], Field(min_length=1)] = ("32x32", "64x64"),
@@ -216,6 +214,10 @@ def blocks(
         dtype: Of queries, keys and values.
         json: Print JSON.
     """
+    import torch
+
+    from botvision.benchmarks.attention_blocks import blocks_table, tune
+
     device = pick_device("cuda")
     maps = [map_size(text, "sizes") for text in sizes]
     setting = {"batch": batch, "heads": heads, "dtype": getattr(torch, dtype), "say": say}
@@ -225,7 +227,7 @@ def blocks(
     return 0
 
 
-@bench.command
+@bench.command(help_epilogue=examples("bench scale"))
 def scale(
     *,
     model: str = "botnet50",
@@ -259,6 +261,8 @@ def scale(
         device: auto, cpu or cuda.
         json: Print JSON.
     """
+    from botvision.benchmarks import scale as scaling
+
     model_config(model)  # refuses an unknown name
     work = scaling.Work(model, size, batch)
     if step_ms is None:

@@ -4,27 +4,22 @@ import json as json_format
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from matplotlib.figure import Figure
 from pydantic import Field
 
-from botvision.benchmarks.attention_report import device_name
-from botvision.benchmarks.growth import draw_growth, grow, growth_table
-from botvision.benchmarks.implementations import can_compile
-from botvision.benchmarks.inference import PEERS, bench_inference, inference_table
-from botvision.benchmarks.model_step import ModelSetting, bench_models, profile_models
-from botvision.benchmarks.operators import OperatorTime, profile_table
-from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
-from botvision.benchmarks.step_report import header, notes, read_times, step_table, write_times
-from botvision.benchmarks.timed_models import MODELS, PEER, named, size_of
+from botvision.benchmarks.names import WITH_PEERS
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import print_results, say
 from botvision.configuration import Config, Count, FieldError
 from botvision.device import pick_device
-from botvision.experiments.speed import accuracies, ratios
 from botvision.files import whole_file, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from botvision.benchmarks.model_step import ModelSetting
+    from botvision.benchmarks.operators import OperatorTime
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Sizes = Annotated[tuple[Count, ...], Field(min_length=2)]
@@ -46,12 +41,17 @@ class Measuring(Config):
     device: str = "auto"
     """auto, cpu or cuda."""
 
-    def setting(self) -> ModelSetting:
+    def setting(self) -> "ModelSetting":
         """What every model is given.
 
         Raises:
             FieldError: what this machine cannot do.
         """
+        import torch
+
+        from botvision.benchmarks.implementations import can_compile
+        from botvision.benchmarks.model_step import ModelSetting
+
         device = pick_device(self.device)
         if self.compile and not can_compile(device):
             raise FieldError(("compile",), "there is no compiler here, Triton for a GPU or C++ for a processor")
@@ -78,6 +78,11 @@ def step(
         profiled: Print which operators each model spends its time in, instead.
         json: Print the times as JSON.
     """
+    from botvision.benchmarks.model_step import bench_models, profile_models
+    from botvision.benchmarks.step_report import header, notes, step_table, write_times
+    from botvision.benchmarks.timed_models import named, size_of
+    from botvision.experiments.speed import ratios
+
     measuring = Measuring(**given)
     subjects = [(name, size_of(name, size)) for name in named(models)]
     if profiled:
@@ -107,6 +112,12 @@ def pareto(
         out: Folder for pareto.json and pareto.png.
         json: Print the points as JSON.
     """
+    from botvision.benchmarks.model_step import bench_models
+    from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
+    from botvision.benchmarks.step_report import header, read_times
+    from botvision.benchmarks.timed_models import size_of
+    from botvision.experiments.speed import accuracies, ratios
+
     published = accuracies()
     if times and given:
         raise FieldError((next(iter(given)),), "does not go together with --times, whose models were measured before")
@@ -143,6 +154,9 @@ def growth(
         out: Folder for growth.json and growth.png.
         json: Print the costs as JSON.
     """
+    from botvision.benchmarks.growth import draw_growth, grow, growth_table
+    from botvision.benchmarks.timed_models import named, size_of
+
     measuring = Measuring(**given)
     names = named(models)
     for name in names:
@@ -161,7 +175,7 @@ def growth(
 
 def inference(
     *,
-    models: Names = tuple(PEERS),
+    models: Names = WITH_PEERS,
     size: Count = 224,
     batch: Count = 1,
     repeats: Count = 11,
@@ -178,9 +192,15 @@ def inference(
         device: auto, cpu or cuda.
         json: Print the times as JSON.
     """
+    import torch
+
+    from botvision.benchmarks.attention_report import device_name
+    from botvision.benchmarks.inference import bench_inference, inference_table
+    from botvision.benchmarks.timed_models import MODELS, PEER, size_of
+
     for name in models:
-        if name not in PEERS:
-            raise FieldError(("models",), f"{name!r} is not one of {', '.join(PEERS)}")
+        if name not in WITH_PEERS:
+            raise FieldError(("models",), f"{name!r} is not one of {', '.join(WITH_PEERS)}")
     if not MODELS[PEER].is_installed():
         raise FieldError(("models",), "timm is not installed (pip install 'botvision[bench]')")
     place = pick_device(device)
@@ -190,13 +210,15 @@ def inference(
     return 0
 
 
-def print_profiles(found: dict[str, list[OperatorTime]], as_json: bool) -> None:
+def print_profiles(found: "dict[str, list[OperatorTime]]", as_json: bool) -> None:
     """Print the operators of each model."""
+    from botvision.benchmarks.operators import profile_table
+
     content = {title: [asdict(one) for one in operators] for title, operators in found.items()}
     print_results(content, [profile_table(*one) for one in found.items()], as_json=as_json)
 
 
-def write_both(name: Path, content: dict[str, Any], figure: Figure) -> None:
+def write_both(name: Path, content: dict[str, Any], figure: "Figure") -> None:
     """Write a JSON file and a picture of the same name."""
     write_text(name.with_suffix(".json"), json_format.dumps(content, indent=1) + "\n")
     with whole_file(name.with_suffix(".png")) as temporary:

@@ -11,8 +11,6 @@ from botvision.configuration import Count, FieldError
 from botvision.device import pick_device
 from botvision.errors import nearest
 from botvision.experiments.context import COLUMNS, ROWS, ContextRecipe, Results
-from botvision.experiments.context_report import in_markdown, in_text, plain, write_report
-from botvision.experiments.context_runs import cells_of, run_context
 from botvision.progress import Reporter
 
 
@@ -43,6 +41,9 @@ def context(
         json: Print the table as JSON.
         markdown: Print it as Markdown.
     """
+    from botvision.experiments.context_report import in_markdown, in_text, plain, write_report
+    from botvision.experiments.context_runs import cells_of, run_context
+
     check_known("rows", rows, ROWS)
     check_known("columns", columns, COLUMNS)
     if json and markdown:

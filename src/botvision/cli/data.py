@@ -1,20 +1,22 @@
 """`botvision data`: check, convert and split."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from botvision.cli.app import REFUSED
+from botvision.cli.examples import examples
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
-from botvision.configuration import CountOrZero
-from botvision.data.coco_files import CocoContent, read_coco, read_export, write_coco_folder
-from botvision.data.splitting import split_coco
-from botvision.tasks.checked import CheckOptions, check_tables, write_check
-from botvision.tasks.registry import task_of_data
+from botvision.configuration import CountOrZero, FieldError
+from botvision.errors import UserError
+from botvision.tasks.options import CheckOptions
 
-data = App(name="data", help="Look at data sets, convert and split them.")
+if TYPE_CHECKING:
+    from botvision.data.coco_files import CocoContent
+
+data = App(name="data", help="Look at data sets, convert and split them.", help_epilogue=examples("data"))
 
 
 def check(folder: str, /, *, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of CheckOptions)
@@ -26,6 +28,9 @@ def check(folder: str, /, *, json: bool = False, **given: Any) -> int:  # noqa: 
         folder: A folder that train takes as --data.
         json: Print JSON.
     """
+    from botvision.tasks.checked import check_tables, write_check
+    from botvision.tasks.registry import task_of_data
+
     options = CheckOptions(**given)
     with image_progress("checking") as on_image:
         checked = task_of_data(folder).check_data(folder, options, on_image)
@@ -36,12 +41,12 @@ def check(folder: str, /, *, json: bool = False, **given: Any) -> int:  # noqa: 
     return REFUSED if checked.findings.refused else 0
 
 
-data.command(with_flags(check, flags(CheckOptions, "Check")))
+data.command(with_flags(check, flags(CheckOptions, "Check")), help_epilogue=examples("data check"))
 
 
-@data.command
+@data.command(help_epilogue=examples("data split"))
 def split(
-    file: Path,
+    source: Path,
     /,
     *,
     out: Path,
@@ -51,27 +56,60 @@ def split(
     follow_links: bool = False,
     json: bool = False,
 ) -> int:
-    """Share the images of one COCO file out over train and val, with every class in both in the same share.
+    """Share the images of one COCO file, or of class folders, out over train and val, each class in the same share.
 
     The files of the images are not copied where they can get a second name (a hard link).
 
     Args:
-        file: Annotations in COCO's format.
+        source: Annotations in COCO's format, or a folder that holds a folder of images for each class.
         out: Folder for both splits, which train takes as --data.
         val: Share of the images in val.
         seed: Of what is drawn.
-        images: Folder of the images; by default as train looks for it: beside annotations/, beside the file, images/.
+        images: Folder of the images of a COCO file; by default as train looks for it: beside annotations/, beside the
+            file, images/.
         follow_links: Read images that are links to files elsewhere.
         json: Print what was written as JSON.
     """
-    splits = split_coco(read_coco(file, images, follow_links=follow_links), file, val=val, seed=seed)
+    if source.is_dir():
+        return split_classes(source, out, images, val=val, seed=seed, follow_links=follow_links, as_json=json)
+    from botvision.data.coco_files import read_coco, write_coco_folder
+    from botvision.data.splitting import split_coco
+
+    splits = split_coco(read_coco(source, images, follow_links=follow_links), source, val=val, seed=seed)
     with image_progress("writing") as on_image:
         write_coco_folder(out, splits, on_image)
     print_written(splits, out, as_json=json)
     return 0
 
 
-@data.command
+def split_classes(
+    source: Path, out: Path, images: Path | None, *, val: float, seed: int, follow_links: bool, as_json: bool
+) -> int:
+    """The same for class folders.
+
+    Raises:
+        FieldError: a folder of images beside that of the classes.
+        UserError: annotated images.
+    """
+    from botvision.data.class_splitting import split_class_folders, write_class_folders
+    from botvision.data.layouts import has_annotations
+
+    if images:
+        raise FieldError(("images",), f"goes with a COCO file, and {source} is a folder")
+    if has_annotations(source):
+        raise UserError(
+            f"{source}: holds annotated images; give their COCO file, which botvision data convert makes of others"
+        )
+    splits = split_class_folders(source, val=val, seed=seed, follow_links=follow_links)
+    with image_progress("writing") as on_image:
+        write_class_folders(source, out, splits, on_image)
+    written = {name: {"images": len(files)} for name, files in splits.items()}
+    print_results(written, [f"{name}: {facts['images']} images" for name, facts in written.items()], as_json=as_json)
+    say(f"written to {out}")
+    return 0
+
+
+@data.command(help_epilogue=examples("data convert"))
 def convert(
     source: Path,
     /,
@@ -95,6 +133,8 @@ def convert(
         follow_links: Read images that are links to files elsewhere.
         json: Print what was written as JSON.
     """
+    from botvision.data.coco_files import read_export, write_coco_folder
+
     name, splits = read_export(source, source_format, follow_links=follow_links)
     say(f"{source}: {name} annotations")
     with image_progress("writing") as on_image:
@@ -103,7 +143,7 @@ def convert(
     return 0
 
 
-def print_written(splits: dict[str, CocoContent], out: Path, *, as_json: bool) -> None:
+def print_written(splits: "dict[str, CocoContent]", out: Path, *, as_json: bool) -> None:
     """Say what the splits hold, and where they are."""
     written = {
         name: {"images": len(split.images), "annotations": len(split.content.get("annotations", []))}

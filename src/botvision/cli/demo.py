@@ -6,8 +6,6 @@ from typing import Literal
 from botvision.cli.output import report_run, say, stderr
 from botvision.configuration import Count
 from botvision.experiments.catalogue import DEMO
-from botvision.experiments.demo import run_demo
-from botvision.tasks.detection.task import DetectionTask
 
 
 def demo(
@@ -27,6 +25,9 @@ def demo(
         precision: Arithmetic of the network.
         json: Print the scores as JSON.
     """
+    from botvision.experiments.demo import run_demo
+    from botvision.tasks.detection.task import DetectionTask
+
     outcome, pictures = run_demo(out, stderr(), steps=steps, device=device, precision=precision)
     status = report_run(outcome, DetectionTask.tables, json)
     for picture in pictures:

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from botvision.checkpoint import checkpoint_of
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
-from botvision.tasks.base import EvalOptions
+from botvision.tasks.options import EvalOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
-from botvision.training.connection import connect
-from botvision.training.sharing import on_every_process
 
 
 def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of eval_options)
@@ -24,10 +21,14 @@ def evaluate(checkpoint: Path, /, *, data: str, json: bool = False, **given: Any
             joined by "::", such as shards/train-{000000..000009}.tar::shards/val-000000.tar.
         json: Print the scores as JSON.
     """
+    from botvision.checkpoint import checkpoint_of
+    from botvision.training.connection import connect
+    from botvision.training.sharing import on_every_process
+
     connect(given.get("device", "auto"))
     file = on_every_process(lambda: checkpoint_of(checkpoint))
     task = on_every_process(lambda: task_of_checkpoint(file))
-    options = chosen(task.eval_options, given, task.name)
+    options = chosen(TASKS[task.name].eval_options, given, task.name)
     if options.out is None and checkpoint.is_dir():
         options = options.replace(out=checkpoint / "eval" / options.split)
     with image_progress("evaluating") as on_image:

@@ -1,15 +1,17 @@
 """Fields of configurations as flags of the command line: ``batch_size`` is ``--batch-size``."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from botvision.cli.settings import shown_default
 from botvision.configuration import Config, FieldError
 
 SomeConfig = TypeVar("SomeConfig", bound=Config)
+COMMON = Group("Common", sort_key=1)
+"""The part of a long help that comes first."""
 
 
 def flag_of(name: str) -> str:
@@ -17,16 +19,29 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def flags(fields_of: type[Config], group: str, values: Config | None = None) -> list[inspect.Parameter]:
+def flags(
+    fields_of: type[Config],
+    group: str | Group,
+    values: Config | None = None,
+    *,
+    common: Collection[str] = (),
+    notes: Mapping[str, str] | None = None,
+) -> list[inspect.Parameter]:
     """A flag for each field of a configuration, with the text below the field as its help.
 
-    ``group`` is the title of its part of the help, which shows the defaults of ``values`` if they are given.
+    Args:
+        fields_of: the configuration.
+        group: title of its part of the help.
+        values: whose values the help shows as defaults; by default the fields' own.
+        common: fields that are shown in :data:`COMMON` instead.
+        notes: what the help says of a field beside the text below it.
     """
     found = []
     for name, field in fields_of.model_fields.items():
         default = field.get_default(call_default_factory=True) if values is None else getattr(values, name)
         show = shown_default if default is not None else False
-        shown = Parameter(help=field.description, group=group, show_default=show)
+        text = " ".join(f"{field.description or ''} {(notes or {}).get(name, '')}".split())
+        shown = Parameter(help=text, group=COMMON if name in common else group, show_default=show)
         found.append(
             inspect.Parameter(
                 name,
@@ -38,14 +53,17 @@ def flags(fields_of: type[Config], group: str, values: Config | None = None) -> 
     return found
 
 
-def with_flags(command: Callable[..., int], *more: Iterable[inspect.Parameter]) -> Callable[..., int]:
+def with_flags(
+    command: Callable[..., int], *more: Iterable[inspect.Parameter], own_last: bool = False
+) -> Callable[..., int]:
     """The command with more flags; those that the user gives arrive in its ``**given``, the others do not.
 
-    Of flags of the same name the first one counts.
+    Of flags of the same name the first one counts. The help shows the command's own first, unless ``own_last``.
     """
-    own = inspect.signature(command).parameters.values()
-    named = {parameter.name: parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
-    for parameters in more:
+    signature = inspect.signature(command).parameters.values()
+    own = [parameter for parameter in signature if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    named: dict[str, inspect.Parameter] = {}
+    for parameters in (*more, own) if own_last else (own, *more):
         for parameter in parameters:
             named.setdefault(parameter.name, parameter)
     command.__signature__ = inspect.Signature(list(named.values()))  # type: ignore[attr-defined]

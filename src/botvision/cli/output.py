@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,8 +14,10 @@ from botvision.cli.app import INTERRUPTED, TRY_AGAIN
 from botvision.device import first_process
 from botvision.progress import Reporter
 from botvision.training.signals import FROM_SCHEDULERS
-from botvision.training.trainable import OnImage
-from botvision.training.trainer import Outcome
+
+if TYPE_CHECKING:
+    from botvision.training.trainable import OnImage
+    from botvision.training.trainer import Outcome
 
 
 def stderr() -> Console:
@@ -48,7 +50,7 @@ def leaving_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def image_progress(what: str) -> Iterator[OnImage]:
+def image_progress(what: str) -> Iterator["OnImage"]:
     """Gives a function that shows how many images are done, of how many."""
     with Reporter(stderr()) as reporter:
         yield partial(reporter.show, f"{what}, image")
@@ -68,7 +70,7 @@ def print_results(content: Any, tables: Iterable[Any], *, as_json: bool) -> None
         Console(markup=False, highlight=False).print(table, soft_wrap=isinstance(table, str))
 
 
-def report_run(outcome: Outcome, tables: Callable[[dict[str, Any]], Iterable[Any]], as_json: bool) -> int:
+def report_run(outcome: "Outcome", tables: Callable[[dict[str, Any]], Iterable[Any]], as_json: bool) -> int:
     """Say how a training run ended, with its scores as JSON or as the tables that ``tables`` makes of them.
 
     Returns:

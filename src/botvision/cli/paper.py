@@ -10,6 +10,7 @@ from cyclopts import App
 from rich.table import Table
 
 from botvision.cli.context import context
+from botvision.cli.examples import examples
 from botvision.cli.fields import flag_of
 from botvision.cli.output import print_results
 from botvision.configuration import FieldError
@@ -21,8 +22,8 @@ RUNS = Path("runs")
 """Where `botvision train` puts run folders."""
 
 
-paper = App(name="paper", version_flags=())
-paper.command(context)
+paper = App(name="paper", version_flags=(), help_epilogue=examples("paper"))
+paper.command(context, help_epilogue=examples("paper context"))
 
 
 @paper.default

@@ -6,13 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from botvision.checkpoint import checkpoint_of
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
-from botvision.data import find_images
 from botvision.files import write_text
-from botvision.tasks.base import PredictOptions
-from botvision.tasks.predictor import Predictor
+from botvision.tasks.options import PredictOptions
 from botvision.tasks.registry import TASKS, task_of_checkpoint
 
 
@@ -31,9 +28,13 @@ def predict(
         images: Image files, or folders of them; those that cannot be read are left out, with a warning.
         json: Print the results as JSON instead of a table.
     """
+    from botvision.checkpoint import checkpoint_of
+    from botvision.data import find_images
+    from botvision.tasks.predictor import Predictor
+
     checkpoint = checkpoint_of(checkpoint)
     task = task_of_checkpoint(checkpoint)
-    options = chosen(task.predict_options, given, task.name)
+    options = chosen(TASKS[task.name].predict_options, given, task.name)
     files = find_images(images, follow_links=options.follow_links)
     predictor = Predictor(checkpoint, device=options.device)
     size = predictor.images_at_once(options.batch_size)

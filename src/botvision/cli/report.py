@@ -8,7 +8,6 @@ from pydantic import Field
 from botvision.cli.output import say
 from botvision.configuration import FieldError
 from botvision.errors import UserError
-from botvision.tasks.evaluated import PAGE, read_evaluated
 from botvision.tasks.registry import task_named
 
 
@@ -19,6 +18,8 @@ def report(runs: Annotated[tuple[Path, ...], Field(min_length=1)], /, *, out: Pa
         runs: Run folders that were evaluated, or folders that botvision eval wrote.
         out: The file to write; report.html in the run folder by default, or here where there are several runs.
     """
+    from botvision.tasks.evaluated import PAGE, read_evaluated
+
     found = [read_evaluated(run) for run in runs]
     names = [run.name for run in found]
     found = [

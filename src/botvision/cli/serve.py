@@ -10,8 +10,6 @@ from pydantic import Field
 from botvision.cli.fields import chosen, flags, with_flags
 from botvision.cli.output import say
 from botvision.serving.limits import ServeLimits
-from botvision.serving.server import serve_page
-from botvision.tasks.predictor import Predictor
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
@@ -36,6 +34,9 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         device: Where to run; auto takes a GPU where there is one.
     """
+    from botvision.serving.server import serve_page
+    from botvision.tasks.predictor import Predictor
+
     limits = chosen(ServeLimits, given, "serve")
     predictor = Predictor(model, device=device)
     if host not in LOCAL:

@@ -7,8 +7,6 @@ from pydantic import Field
 
 from botvision.cli.output import image_progress, print_results, say
 from botvision.configuration import Count, CountOrZero
-from botvision.data import write_shards
-from botvision.data.classification import ImageClasses, check_same_classes, open_images
 
 
 def shards(
@@ -39,6 +37,9 @@ def shards(
         follow_links: Read links in class folders that lead to files elsewhere.
         json: Print what was written as JSON.
     """
+    from botvision.data import write_shards
+    from botvision.data.classification import ImageClasses, check_same_classes, open_images
+
     splits = {name: ImageClasses(open_images(data, name, follow_links=follow_links)) for name in split}
     if len(splits) > 1:
         check_same_classes(splits["train"], splits["val"])

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
-from botvision.cli.fields import changed, chosen, flags, with_flags
+from botvision.cli.examples import examples, train_examples
+from botvision.cli.experiment_flags import experiment_flags
+from botvision.cli.fields import COMMON, changed, chosen, flags, with_flags
 from botvision.cli.output import leaving_at_once, report_run, stderr
 from botvision.cli.settings import APP_SETTINGS
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
 from botvision.experiments.paper import TABLES
-from botvision.tasks.registry import TASKS, task_of_run
-from botvision.training import trainer
+from botvision.tasks.registry import task_named, task_of_run
 from botvision.training.config import RunConfig
-from botvision.training.connection import connect
-from botvision.training.processes import connect_processes
 from botvision.training.run_folder import read_config
 from botvision.training.run_name import OtherSettingsError
-from botvision.training.sharing import on_every_process
 
 USAGE = """\
 botvision train EXPERIMENT [--data DIR] [--field VALUE ...] [--print-config] [--json]
@@ -31,6 +29,9 @@ botvision train imagenet/MODEL --data DIR [--recipe NAME] [--smoke] [--field VAL
 botvision train --resume RUN [--steps N | --epochs N] [--json]
 
 experiments (botvision train EXPERIMENT --help lists every field):"""
+COMMON_FLAG = Parameter(group=COMMON)
+LAST = Group("Help", sort_key=9)
+"""The part of a long help that comes last."""
 
 
 def experiment_names(context: object) -> list[str]:
@@ -45,7 +46,7 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
         words: EXPERIMENT [--field VALUE ...], or --resume RUN.
     """
     if any(word.partition("=")[0] == "--resume" for word in words):
-        return run_words("", resume, words)
+        return run_words("", resume, words, epilogue=examples("train"))
     if not words or words[0] in ("-h", "--help"):
         print_experiments()
         return 0
@@ -54,7 +55,12 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
         raise UserError("train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]")
     entry = find_experiment(name)
 
-    def run(*, print_config: bool = False, json: bool = False, **given: Any) -> int:  # noqa: ANN401 (of the fields)
+    def run(
+        *,
+        print_config: Annotated[bool, COMMON_FLAG] = False,
+        json: Annotated[bool, COMMON_FLAG] = False,
+        **given: Any,  # noqa: ANN401 (of the fields)
+    ) -> int:
         """Every field of the experiment is a flag.
 
         Args:
@@ -63,19 +69,22 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
         """
         return train_experiment(name, entry, given, print_config=print_config, as_json=json)
 
-    sections = [flags(type(section), f"Section {title}", section) for title, section in entry.config]
-    return run_words(name, with_flags(run, flags(entry.options, "Start from"), *sections), rest, help_text(entry, rest))
+    flagged = with_flags(run, experiment_flags(entry), own_last=True)
+    return run_words(name, flagged, rest, help_text(entry, rest), train_examples(name, entry.task))
 
 
 def help_text(entry: Experiment, words: Sequence[str]) -> str:
-    """What an experiment is and what to expect of it, where the words ask for help (counting takes a second)."""
-    return f"{entry.description}. {entry.details()}" if {"-h", "--help"} & set(words) else ""
+    """What an experiment is and what to expect of it, where the words ask for help."""
+    if not {"-h", "--help"} & set(words):
+        return ""
+    return f"{entry.description[:1].upper()}{entry.description[1:]}. {entry.details()}"
 
 
-def run_words(name: str, command: Any, words: Any, description: str = "") -> int:  # noqa: ANN401
-    """Parse the words as a command's flags, and run it."""
+def run_words(name: str, command: Any, words: Any, description: str = "", epilogue: str = "") -> int:  # noqa: ANN401
+    """Parse the words as a command's flags, and run it; the texts are for its help."""
     title = f"botvision train {name}".strip()
-    return App(name=title, default_command=command, help=description, version_flags=(), **APP_SETTINGS)(words) or 0
+    texts: dict[str, Any] = {"help": description, "help_epilogue": epilogue, "group_commands": LAST}
+    return App(name=title, default_command=command, version_flags=(), **texts, **APP_SETTINGS)(words) or 0
 
 
 def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, print_config: bool, as_json: bool) -> int:
@@ -93,9 +102,13 @@ def train_experiment(name: str, entry: Experiment, given: dict[str, Any], *, pri
         content = {"experiment": name, "task": entry.task, **config.plain()}
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
+    from botvision.training import trainer
+    from botvision.training.processes import connect_processes
+    from botvision.training.sharing import on_every_process
+
     with leaving_at_once():
         connect_processes(config.run)
-        task = on_every_process(lambda: TASKS[entry.task](config))  # which finds the data
+        task = on_every_process(lambda: task_named(entry.task)(config))  # which finds the data
         try:
             outcome = trainer.start(task, name, stderr())
         except OtherSettingsError as error:
@@ -125,6 +138,10 @@ def resume(*, resume: Path, json: bool = False, **given: Any) -> int:  # noqa: A
         resume: The run folder.
         json: Print the final scores as JSON.
     """
+    from botvision.training import trainer
+    from botvision.training.connection import connect
+    from botvision.training.sharing import on_every_process
+
     with leaving_at_once():
         connect(device_of(resume))
         task = on_every_process(lambda: task_of_run(resume, **run_length(given)))
@@ -153,6 +170,7 @@ def print_experiments() -> None:
     print("\nrecipes:")
     for recipe, (what, _) in RECIPES.items():
         print(f"  {recipe:<24}{what}")
+    print(f"\n{examples('train')}")
 
 
 def grouped() -> Iterator[tuple[str, str, list[str]]]:

@@ -2,13 +2,14 @@
 
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from botvision.data.findings import Findings
-from botvision.data.image_files import ImageFolder
+from botvision.data.image_files import ImageFolder, image_suffixes
 from botvision.data.imagenet import class_name, flat_labels, text_lines
 from botvision.data.images import BYTES_A_PIXEL, UnreadableImage, max_pixels
 from botvision.errors import UserError, short
@@ -138,7 +139,27 @@ def find_split_folder(root: Path, split: str) -> Path:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; {wanted}")
     names = " or ".join(f"{name}/" for name in folder_names(split))
-    raise UserError(f"{root}: holds no {names} (it holds {what_is_in(root)}); {wanted}")
+    raise UserError(f"{root}: holds no {names} (it holds {what_is_in(root)}); {wanted}{split_advice(root)}")
+
+
+def split_advice(root: Path) -> str:
+    """What a message says of a folder that has images of classes and not both splits; nothing for any other folder."""
+    have = [any((root / name).is_dir() for name in names) for names in SPLIT_FOLDERS.values()]
+    source = root / "train" if have == [True, False] else root
+    if all(have) or have == [False, True] or not has_class_folders(source):
+        return ""
+    command = shlex.join(["botvision", "data", "split", str(source), "--out", f"{root}-split"])
+    return f"; or share the images of each class out over both: {command}"
+
+
+def has_class_folders(root: Path) -> bool:
+    """Whether a folder directly inside holds an image."""
+    return any(
+        file.suffix.lower() in image_suffixes()
+        for folder in root.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+        for file in folder.iterdir()
+    )
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:

@@ -1,10 +1,6 @@
 """Data sets written in COCO's layout: an annotation file and the image files of each split."""
 
-import errno
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +10,8 @@ from botvision.data.annotations import ImageRecord, read_annotations
 from botvision.data.formats import FORMATS
 from botvision.data.json_records import load_json
 from botvision.data.layouts import CocoSplit, find_image_files, find_split, image_folder_of, other_format
+from botvision.data.new_folder import link_or_copy, new_folder
 from botvision.errors import UserError
-from botvision.files import room_for
-
-NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
-"""What systems say where a file cannot have a second name."""
 
 
 class CocoContent(NamedTuple):
@@ -106,35 +99,16 @@ def write_coco_folder(
         FieldError: the folder holds something.
         UserError: no space is left.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FieldError(("out",), f"{folder} holds something; choose another folder")
-    part = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
     done, total = 0, sum(len(split.images) for split in splits.values())
-    try:
-        with room_for(folder):
-            for name, split in splits.items():
-                records = []
-                for record, image in zip(split.content["images"], split.images, strict=True):
-                    inside = image.path.relative_to(split.image_folder)
-                    link_or_copy(image.path, part / name / inside)
-                    records.append({**record, "file_name": inside.as_posix()})
-                    done += 1
-                    on_image(done, total)
-                file = part / "annotations" / f"instances_{name}.json"
-                file.parent.mkdir(exist_ok=True)
-                file.write_text(json.dumps({**split.content, "images": records}), encoding="utf-8")
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where it cannot have one; what is copied of a link is the file itself."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    real = Path(os.path.realpath(source))
-    try:
-        target.hardlink_to(real)
-    except OSError as error:
-        if error.errno not in NO_LINK:
-            raise
-        shutil.copyfile(real, target)
+    with new_folder(folder) as part:
+        for name, split in splits.items():
+            records = []
+            for record, image in zip(split.content["images"], split.images, strict=True):
+                inside = image.path.relative_to(split.image_folder)
+                link_or_copy(image.path, part / name / inside)
+                records.append({**record, "file_name": inside.as_posix()})
+                done += 1
+                on_image(done, total)
+            file = part / "annotations" / f"instances_{name}.json"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps({**split.content, "images": records}), encoding="utf-8")

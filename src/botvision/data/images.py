@@ -23,10 +23,6 @@ from botvision.files import read_file
 
 logger = logging.getLogger("botvision")
 
-PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-"""ImageNet's mean and standard deviation of a channel, in 8-bit units."""
-
 MAX_PIXELS = 128_000_000
 """Images with more pixels are refused: a file of a few kilobytes can hold an image that fills the memory."""
 MAX_PIXELS_SETTING = "BOTVISION_MAX_PIXELS"

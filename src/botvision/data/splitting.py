@@ -29,8 +29,7 @@ def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dic
         FieldError: the share is out of range.
         UserError: fewer than two images.
     """
-    if not 0 < val < 1:
-        raise FieldError(("val",), f"should be above 0 and below 1, got {val:g}")
+    check_share(val)
     images = source.content["images"]
     if len(images) < 2:
         raise UserError(f"{file}: has {len(images)} image, and two splits need at least 2")
@@ -42,6 +41,12 @@ def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dic
     in_val = stratified(classes, val, seed)
     _warn_of_rare(source, file, classes)
     return {name: _part(source, in_val == is_val, number) for name, is_val in (("train", False), ("val", True))}
+
+
+def check_share(val: float) -> None:
+    """Raise a FieldError for a share of images that leaves a split without any."""
+    if not 0 < val < 1:
+        raise FieldError(("val",), f"should be above 0 and below 1, got {val:g}")
 
 
 def _part(source: CocoContent, chosen: np.ndarray, number: Mapping[object, int]) -> CocoContent:

@@ -39,7 +39,7 @@ SMALL = DetectionExperiment(
     ),
     data=DetectionData(workers=1),
     optimizer=DetectionOptimizer(lr=1.28, warmup_lr=0.0067, warmup_steps=100, decay_at=(0.8, 0.95)),
-    run=RunConfig(batch_size=4, steps=500, precision="float32", device="cpu", threads=1, save_every=100, clip_norm=10),
+    run=RunConfig(batch_size=4, steps=500, precision="float32", threads=1, save_every=100, clip_norm=10),
 )
 
 DEMO = SMALL.replace(
@@ -68,7 +68,7 @@ CONTEXT = DEMO.replace(
     ),
     data=DEMO.data.replace(jitter=(1.0, 1.0), workers=0),
     optimizer=DEMO.optimizer.replace(optimizer="adamw", lr=2e-3, warmup_lr=0.0),
-    run=DEMO.run.replace(batch_size=16, steps=400, eval_every=400, log_every=50),
+    run=DEMO.run.replace(batch_size=16, steps=400, eval_every=400, log_every=50, device="cpu"),
 )
 
 FINETUNE = DetectionExperiment(

@@ -13,7 +13,8 @@ from rich.console import Console
 from botvision.data.context_scenes import write_context_coco
 from botvision.errors import UserError
 from botvision.experiments.catalogue import EXPERIMENTS
-from botvision.experiments.context import DETECT, ROWS, Cell, ContextRecipe, Results, train_cell
+from botvision.experiments.context import DETECT, ROWS, Cell, ContextRecipe, Results
+from botvision.experiments.context_training import train_cell
 from botvision.tasks.detection.config import DetectionExperiment
 from botvision.tasks.detection.task import DetectionTask
 from botvision.training import trainer

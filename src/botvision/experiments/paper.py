@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from botvision.experiments.experiment import Experiment
 from botvision.experiments.recipes import classifier
-from botvision.models import CATALOGUE, Network, NetworkConfig
+from botvision.models import CATALOGUE, NetworkConfig
 from botvision.models.catalogue import LONGER
 from botvision.models.config import Attention
-from botvision.models.counting import count_multiply_adds, count_parameters
+from botvision.models.stages import network_cost
 from botvision.tasks.detection.config import DetectionExperiment
 
 FULL = DetectionExperiment()
@@ -83,10 +81,8 @@ class Row:
 
     def count(self) -> dict[str, int]:
         """Parameters of the network with 1000 classes, and multiply-adds of an image, by the names of :data:`COSTS`."""
-        with torch.device("meta"):
-            network = Network(self.network)
-        madds = count_multiply_adds(network, self.input_size, self.input_size)
-        return {"params": count_parameters(network), "madds": madds}
+        cost = network_cost(self.network, self.input_size, self.input_size)
+        return {"params": cost.parameters, "madds": cost.multiply_adds}
 
     @property
     def steps(self) -> int:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from botvision.configuration import FieldError
+from botvision.layers.conv import convolution
 from botvision.layers.mhsa import MHSA2d
-from botvision.layers.spatial import MakeNorm, Place, convolution, find_spatial_layer
+from botvision.layers.shapes import BottleneckShape
+from botvision.layers.spatial import MakeNorm
 from botvision.symbolic import always_true
-
-EXPANSION = 4
-"""Output channels of a block over its inner width (He et al. 2016)."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,12 @@ class Bottleneck(nn.Module):
         super().__init__()
         if stride not in (1, 2):
             raise FieldError(("stride",), f"should be 1 or 2, got {stride!r}")
-        layer, outputs = find_spatial_layer(spatial), EXPANSION * width
-        place = Place(width, size, stride, dilation, heads, style.norm)
-        squeeze = max(1, round(outputs * style.se_ratio)) if style.se_ratio and layer.has_squeeze else 0
-        # One line for each layer, in the notation of Table 1.
-        self.description: tuple[str, ...] = (f"1x1, {width}", layer.describe(place), f"1x1, {outputs}")
-        if squeeze:
-            self.description += (f"SE, {squeeze}",)
+        shape = BottleneckShape(in_channels, width, stride, spatial, size, heads, dilation, style.se_ratio)
+        layer, outputs, squeeze = shape.layer, shape.outputs, shape.squeeze
         self.spatial_name, self.masks_padding = layer.name, layer.masks_padding
         self.conv1 = convolution(in_channels, width, 1)
         self.bn1 = style.norm(width)
-        self.add_module(layer.name, layer.make(place))
+        self.add_module(layer.name, layer.make(shape.place(style.norm)))
         self.pool = HalvingPool() if stride == 2 and not layer.has_stride else nn.Identity()
         self.bn2 = style.norm(width)
         self.conv3 = convolution(width, outputs, 1)
@@ -87,7 +81,7 @@ class Bottleneck(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
         self.relu = style.activation(inplace=True)
         self.downsample = None
-        if stride != 1 or in_channels != outputs:
+        if shape.has_projection:
             self.downsample = nn.Sequential(convolution(in_channels, outputs, 1, stride), style.norm(outputs))
 
     def norm_pairs(self) -> list[tuple[str, str]]:
@@ -137,7 +131,6 @@ class NonLocalBlock(nn.Module):
 
     def __init__(self, channels: int, norm: MakeNorm = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.description = (f"non-local, {channels // 2}", f"1x1, {channels}")
         self.mhsa = MHSA2d(channels, None, heads=1, kind="qk", out_channels=channels // 2)
         self.conv = convolution(channels // 2, channels, 1)
         self.bn = start_at_zero(norm(channels))

@@ -8,12 +8,8 @@ from torch import Tensor, nn
 
 from botvision.attention import adapt_relative_table
 from botvision.configuration import FieldError
+from botvision.layers.costs import KEY_WIDTH, WINDOW, lambda_products
 from botvision.layers.tables import PositionTables
-
-KEY_WIDTH = 16
-"""|k|, length of queries and keys, of the paper's ResNet-50."""
-WINDOW = 23
-"""Side of the local context of the paper's ResNet-50, in positions."""
 
 
 class LambdaLayer(PositionTables):
@@ -105,8 +101,7 @@ class LambdaLayer(PositionTables):
 
     def multiply_adds(self, height: int, width: int) -> int:
         """Multiply-adds on one map without the two convolutions inside, which are counted as such."""
-        tables = 0 if self.positions else height * (2 * height - 1) + width * (2 * width - 1)
-        return KEY_WIDTH * self.widths[2] * (height * width * (1 + self.heads) + tables)
+        return lambda_products(self.heads, self.widths[2], (height, width), is_global=self.positions is None)
 
     def extra_repr(self) -> str:
         """What ``print(layer)`` shows beside its parts."""

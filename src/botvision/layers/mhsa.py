@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from botvision.attention import absolute_attention, content_attention, position_attention, relative_attention
 from botvision.configuration import FieldError
 from botvision.errors import UserError
+from botvision.layers.costs import ABSOLUTE_KIND, ATTENTION_KINDS, attention_products
 from botvision.layers.tables import PositionTables
 
 WITH_POSITIONS: dict[str, Callable[..., Tensor]] = {
@@ -14,8 +15,6 @@ WITH_POSITIONS: dict[str, Callable[..., Tensor]] = {
     "qk+qr_relative": relative_attention,
     "qk+qr_absolute": absolute_attention,
 }
-ATTENTION_KINDS = ("qk", *WITH_POSITIONS)
-"""Rows of Table 4: the terms of the logits. The fifth row, no attention, is a convolution."""
 
 
 class MHSA2d(PositionTables):
@@ -29,7 +28,7 @@ class MHSA2d(PositionTables):
         channels: C, of the input.
         size: (H, W) of the map that the tables are made for; None for ``kind="qk"``, which has no tables.
         heads: number of heads (paper: 4).
-        kind: one of :data:`ATTENTION_KINDS`.
+        kind: one of :data:`~botvision.layers.costs.ATTENTION_KINDS`.
         out_channels: C', heads times the width of the values; C by default.
         head_width: d, width of the queries, keys and position vectors of one head; C' / heads by default.
         bias: whether the projections have a bias.
@@ -74,7 +73,7 @@ class MHSA2d(PositionTables):
         if kind != "qk":
             if size is None:
                 raise FieldError(("size",), f"is missing: attention {kind!r} has position tables for a map size")
-            self.add_tables(size, self.head_width, is_relative=kind != "qk+qr_absolute")
+            self.add_tables(size, self.head_width, is_relative=kind != ABSOLUTE_KIND)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -114,17 +113,11 @@ class MHSA2d(PositionTables):
         return WITH_POSITIONS[self.kind](*parts, *tables, size=size, valid_size=valid_size)
 
     def multiply_adds(self, height: int, width: int) -> int:
-        """Multiply-adds on one map without the projections, which are counted as a convolution.
-
-        Positions count as q times the full (2H - 1) + (2W - 1) relative tables, as in Table 1 (102.98 G).
-        """
-        positions = height * width
-        content = 0 if self.kind == "qr_relative" else positions
-        vectors = {"qk": 0, "qk+qr_absolute": height + width}.get(self.kind, 2 * height - 1 + 2 * width - 1)
-        return positions * (self.heads * self.head_width * (content + vectors) + self.widths[-1] * positions)
+        """Multiply-adds on one map without the projections, which are counted as a convolution."""
+        return attention_products(self.kind, self.heads, self.head_width, self.widths[-1], (height, width))
 
     def extra_repr(self) -> str:
         """What ``print(layer)`` shows beside the convolution."""
         rows = [len(table) for table in self.tables()]
-        lengths = rows if self.kind == "qk+qr_absolute" else [(count + 1) // 2 for count in rows]
+        lengths = rows if self.kind == ABSOLUTE_KIND else [(count + 1) // 2 for count in rows]
         return f"kind={self.kind}, heads={self.heads}" + (f", tables for {lengths[0]}x{lengths[1]}" if rows else "")

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError, nearest
-from botvision.models.config import NetworkConfig
-from botvision.models.network import C2_TO_C5, Network
+from botvision.models.config import C2_TO_C5, NetworkConfig
+
+if TYPE_CHECKING:
+    from botvision.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def create_model(
     features_only: bool = False,
     out_indices: Sequence[int] = C2_TO_C5,
     **overrides: Any,  # noqa: ANN401
-) -> Network:
+) -> "Network":
     """Build a named model with random weights.
 
     Args:
@@ -140,6 +142,8 @@ def create_model(
             "should be False: there are no published weights of BoTNets; load_weights takes those of torchvision's "
             "ResNets, and leaves the attention layers at random",
         )
+    from botvision.models.network import Network  # here, as it imports PyTorch
+
     return Network(model_config(name, **overrides), num_classes, features_only, out_indices)
 
 

@@ -3,26 +3,13 @@
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from torch import nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from botvision.configuration import Config, Count, FieldError, ShareBelow1
 from botvision.errors import nearest
-from botvision.layers import EXPANSION, SPATIAL_LAYERS, MakeNorm
+from botvision.layers import EXPANSION, SPATIAL_LAYERS
 
-NORM_GROUPS = 32
-"""Groups of a group norm (Wu and He 2018)."""
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm; raises a FieldError for channels that the groups do not divide."""
-    if channels % NORM_GROUPS:
-        raise FieldError(("norm",), f"group norm needs widths divisible by {NORM_GROUPS}, got {channels}")
-    return nn.GroupNorm(NORM_GROUPS, channels)
-
-
-NORMS: dict[str, MakeNorm] = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": group_norm}
-ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+C2_TO_C5 = (1, 2, 3, 4)
+"""The maps that a network of features gives, counted as timm does: 0 is the stem's, 1 to 4 are c2 to c5."""
 
 
 def one_or_more(value: Any) -> Any:  # noqa: ANN401 (checked by the field)

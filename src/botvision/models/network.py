@@ -6,17 +6,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+from torchvision.ops import FrozenBatchNorm2d
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
-from botvision.layers import Bottleneck, NonLocalBlock, Style, convolution
-from botvision.models.config import ACTIVATIONS, NORMS, STAGES, NetworkConfig
+from botvision.layers import Bottleneck, MakeNorm, NonLocalBlock, Style, convolution
+from botvision.layers.shapes import NonLocalShape
+from botvision.models.config import C2_TO_C5, NetworkConfig
+from botvision.models.stages import NamedBlock, stage_blocks
 from botvision.symbolic import always_true
 
 MODULES = ("relu", "layer1", "layer2", "layer3", "layer4")
 """That give the maps of stride 2 and those of c2 to c5."""
-C2_TO_C5 = (1, 2, 3, 4)
-"""Of these."""
+NORM_GROUPS = 32
+"""Groups of a group norm (Wu and He 2018)."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm; raises a FieldError for channels that the groups do not divide."""
+    if channels % NORM_GROUPS:
+        raise FieldError(("norm",), f"group norm needs widths divisible by {NORM_GROUPS}, got {channels}")
+    return nn.GroupNorm(NORM_GROUPS, channels)
+
+
+NORMS: dict[str, MakeNorm] = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": group_norm}
+ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class FeatureInfo(NamedTuple):
@@ -194,43 +208,28 @@ def check_classes(num_classes: int) -> None:
 
 
 def build_stages(config: NetworkConfig) -> Iterator[nn.Sequential]:
-    """The stages c2 to c5.
-
-    Blocks have torchvision's numbers as names. The one that ``insert_in`` adds is named "inserted", so that its
-    neighbours keep their numbers.
-    """
+    """The stages c2 to c5."""
     style = Style(NORMS[config.norm], ACTIVATIONS[config.activation], config.se_ratio)
-    last = sum(config.depths) + len(set(config.insert_in)) - 1
-    channels, size, count = config.width, shrink(config.image_size, 4), 0  # the stem halves twice
-    for index, stage in enumerate(STAGES):
-        names = [str(number) for number in range(config.depths[index])]
-        if stage in config.insert_in:
-            names.insert(-1, "inserted")
+    for stage in stage_blocks(config):
         blocks = nn.Sequential()
-        for name in names:
-            is_first, inserted = name == "0", name == "inserted"
-            stride = config.strides[index] if is_first else 1
-            block: nn.Module
-            if inserted and config.insert == "nonlocal":
-                block = NonLocalBlock(channels, style.norm)
-            else:
-                block = Bottleneck(
-                    channels,
-                    config.widths[index],
-                    stride,
-                    config.spatial_of(stage, inserted),
-                    size=size,
-                    heads=config.heads,
-                    # As torchvision and timm do: the block that lost its stride has the dilation of the stage before.
-                    dilation=config.dilations[max(index - 1, 0) if is_first else index],
-                    drop_path=config.stochastic_depth * count / max(last, 1),
-                    style=style,
-                )
-            blocks.add_module(name, block)
-            channels, size, count = config.channels[index], shrink(size, stride), count + 1
+        for entry in stage:
+            blocks.add_module(entry.name, build_block(entry, style))
         yield blocks
 
 
-def shrink(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """(H, W) over a stride, rounded up."""
-    return -(-size[0] // stride), -(-size[1] // stride)
+def build_block(entry: NamedBlock, style: Style) -> nn.Module:
+    """The module of a block."""
+    shape = entry.shape
+    if isinstance(shape, NonLocalShape):
+        return NonLocalBlock(shape.channels, style.norm)
+    return Bottleneck(
+        shape.in_channels,
+        shape.width,
+        shape.stride,
+        shape.spatial,
+        size=shape.size,
+        heads=shape.heads,
+        dilation=shape.dilation,
+        drop_path=entry.drop_path,
+        style=style,
+    )

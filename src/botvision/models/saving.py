@@ -9,8 +9,8 @@ from torch import nn
 
 from botvision.errors import UserError
 from botvision.files import whole_file
-from botvision.models.config import NetworkConfig
-from botvision.models.network import C2_TO_C5, Network
+from botvision.models.config import C2_TO_C5, NetworkConfig
+from botvision.models.network import Network
 
 METADATA_KEY = "botvision"
 

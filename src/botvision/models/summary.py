@@ -1,17 +1,19 @@
-"""The cost of every model beside the published one, and the stages of a model as in Table 1."""
+"""The cost of every model beside the published one, and the stages of a model as in Table 1; without PyTorch."""
 
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Any
 
-import torch
+from rich import box
 from rich.table import Table
 
 from botvision.errors import UserError, nearest
-from botvision.models.catalogue import CATALOGUE, Published, create_model, list_models
+from botvision.layers.costs import shrink
+from botvision.models.catalogue import CATALOGUE, Published, list_models, model_config
 from botvision.models.config import STAGES
-from botvision.models.counting import count_multiply_adds, count_parameters
-from botvision.models.network import Network, shrink
+from botvision.models.stages import network_cost, stage_blocks
+
+CLASSES = 1000
+"""Of the classifier that is counted."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,11 @@ def summarize(pattern: str | None = None) -> list[ModelSummary]:
         raise UserError(f"no model matches {pattern!r}{nearest(pattern or '', list(CATALOGUE))}")
     rows = []
     for name in names:
-        model, entry = meta_model(name), CATALOGUE[name]
-        params, unpublished = count_parameters(model), Published(entry.input_size, None, None, source="")
-        for paper in entry.published or (unpublished,):
-            madds = count_multiply_adds(model, paper.input_size, paper.input_size)
+        entry = CATALOGUE[name]
+        for paper in entry.published or (Published(entry.input_size, None, None, source=""),):
+            cost = network_cost(entry.config, paper.input_size, paper.input_size, CLASSES)
             published = (paper.params, paper.madds, paper.source, paper.why)
-            rows.append(ModelSummary(name, paper.input_size, params, madds, *published))
+            rows.append(ModelSummary(name, paper.input_size, cost.parameters, cost.multiply_adds, *published))
     return rows
 
 
@@ -82,42 +83,38 @@ def tree(name: str, input_size: int | None = None) -> list[StageSummary]:
     Raises:
         UserError: unknown name.
     """
-    model = meta_model(name)
-    config = model.config
+    config = model_config(name)
     side = input_size or CATALOGUE[name].input_size
-    stages = [StageSummary("c1", *shrink((side, side), 2), config.width, (f"7x7, {config.width}, stride 2",), 1)]
-    with torch.no_grad():
-        maps = model.forward_maps(torch.empty(1, config.in_channels, side, side, device="meta"))
-    blocks: tuple[Any, ...] = model.stages()
-    for stage, layer, output in zip(STAGES, blocks, maps, strict=True):
-        _, channels, height, width = output.shape
-        if stage == "c2":
-            stages.append(StageSummary(stage, height, width, config.width, ("3x3 max pool, stride 2",), 1))
-        for layers, group in groupby(block.description for block in layer):
-            stages.append(StageSummary(stage, height, width, channels, layers, len(list(group))))
-    head = ("global average pool", f"fully connected, {model.num_classes}")
-    return [*stages, StageSummary("head", 1, 1, model.num_classes, head, 1)]
-
-
-def meta_model(name: str) -> Network:
-    """A model on the meta device, which takes no memory."""
-    with torch.device("meta"):
-        return create_model(name)
+    size = shrink((side, side), 2)
+    stages = [StageSummary("c1", *size, config.width, (f"7x7, {config.width}, stride 2",), 1)]
+    size = shrink(size, 2)
+    stages.append(StageSummary("c2", *size, config.width, ("3x3 max pool, stride 2",), 1))
+    for stage, channels, stride, blocks in zip(
+        STAGES, config.channels, config.strides, stage_blocks(config), strict=True
+    ):
+        size = shrink(size, stride)
+        for layers, group in groupby(block.shape.description for block in blocks):
+            stages.append(StageSummary(stage, *size, channels, layers, len(list(group))))
+    head = ("global average pool", f"fully connected, {CLASSES}")
+    return [*stages, StageSummary("head", 1, 1, CLASSES, head, 1)]
 
 
 def render_models(summaries: list[ModelSummary]) -> Table:
     """The models as a table for a terminal: ours beside the paper's, and the reasons as its caption."""
-    table = Table(title="Models: parameters (million) and multiply-adds (billion)", caption_justify="left")
-    for heading in ("model", "input", "params", "published", "madds", "published", "source"):
-        table.add_column(heading, justify="left" if heading in ("model", "source") else "right")
+    title = "Models: parameters (million) and multiply-adds (billion), each with the paper's"
+    table = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for heading in ("model", "input", "params", "paper", "madds", "paper", "source"):
+        is_text = heading in ("model", "source")
+        # Of a table that is too wide for the terminal, the source alone is broken into lines.
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading != "source")
     reasons = list(dict.fromkeys(row.why for row in summaries if row.why))
     for row in summaries:
         mark = f" [{reasons.index(row.why) + 1}]" if row.why else ""
         counts = (f"{row.params / 1e6:.2f}", f"{row.madds / 1e9:.2f}")
         paper = ("" if figure is None else f"{figure:g}" for figure in (row.published_params, row.published_madds))
         pairs = chain(*zip(counts, paper, strict=True))
-        table.add_row(row.name, str(row.input_size), *pairs, (row.source + mark).replace("[", r"\["))
-    table.caption = "\n".join(rf"\[{number}] {reason}" for number, reason in enumerate(reasons, start=1))
+        table.add_row(row.name, str(row.input_size), *pairs, row.source + mark)
+    table.caption = "\n".join(f"[{number}] {reason}" for number, reason in enumerate(reasons, start=1))
     return table
 
 

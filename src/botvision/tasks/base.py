@@ -1,59 +1,29 @@
 """The interface of a task: what can be trained, and what the command line can do with the result."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from botvision.configuration import Config, Count, CountOrZero
 from botvision.data.loading import RunBatches, training_loader
 from botvision.errors import UserError
 from botvision.models import Network
-from botvision.tasks.checked import Checked, CheckOptions
+from botvision.tasks.checked import Checked
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixel_config import PixelConfig
 from botvision.tasks.pixels import PixelModel
 from botvision.tasks.prediction import Prediction
-from botvision.training.config import ExperimentConfig
 from botvision.training.schedule import adamw, sgd
 from botvision.training.trainable import Evaluation, OnImage, Trainable
 
-
-class EvalOptions(Config):
-    """Options of every evaluation of a checkpoint."""
-
-    out: Path | None = None
-    """Folder for the results; eval/<split> in the run folder by default, beside what the training wrote."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to run; auto takes a GPU where there is one."""
-    split: str = "val"
-    """Split to evaluate on; also test, where there is such a folder."""
-    images: Count | None = None
-    """Evaluate on so many images alone."""
-    batch_size: Count | None = None
-    """Images at once."""
-    follow_links: bool = False
-    """Read images that are links to files elsewhere, as caches and DVC make them."""
-    workers: CountOrZero = 1
-    """Processes that read images; 0 reads them in the evaluating process."""
-
-
-class PredictOptions(Config):
-    """Options of every prediction on image files."""
-
-    out: Path
-    """Folder for predictions.json and the pictures, another one than that of the images."""
-    follow_links: bool = False
-    """Read links in these folders that lead to files elsewhere."""
-    batch_size: Count | None = None
-    """Images at once, fewer where they are large; by default 1 on a processor and 8 on a GPU."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to run; auto takes a GPU where there is one."""
+logger = logging.getLogger("botvision")
 
 
 class AttentionSource(NamedTuple):
@@ -102,12 +72,6 @@ class Task(Trainable):
 
     name: ClassVar[str]
     """Stands in ``config.yaml`` and in checkpoints."""
-    config_type: ClassVar[type[ExperimentConfig]]
-    """Everything that an experiment of this task is made of."""
-    eval_options: ClassVar[type[EvalOptions]] = EvalOptions
-    """Options of ``botvision eval`` for this task."""
-    predict_options: ClassVar[type[PredictOptions]] = PredictOptions
-    """Options of ``botvision predict`` for this task."""
     build: ClassVar[Callable[..., tuple[nn.Module, Any]]]
     """What :meth:`describe` gave -> the model with random weights, and what its outputs stand for."""
     load: ClassVar[Callable[..., Trained]]
@@ -119,17 +83,21 @@ class Task(Trainable):
     result_name: ClassVar[str] = "results"
     """What the entries of :meth:`predict_files` are, in the plural: "objects", "images"."""
 
-    reference_batch: ClassVar[int]
-    """Images in a batch for which learning rates are written down."""
     nesterov: ClassVar[bool] = False
     """Whether SGD has Nesterov's momentum."""
-    experiment: Any  # of config_type
+    experiment: Any  # of the registry's config_type
     train_set: Dataset
     """The training split; each task makes it."""
 
     @abstractmethod
-    def __init__(self, experiment: Any, *, is_new: bool = True) -> None:  # noqa: ANN401 (of config_type)
+    def __init__(self, experiment: Any, *, is_new: bool = True) -> None:  # noqa: ANN401 (of the registry's config_type)
         """Find the data; fields of a new run that depend on them are filled in where they are not given."""
+
+    def announce(self, folder: Path) -> None:
+        """Say how large the learning rate is, and where the run is."""
+        rate = self.experiment.optimizer.about_lr(self.experiment.run.batch_size)
+        logger.info("largest learning rate: %s", rate)
+        logger.info("run folder: %s", folder)
 
     def loader(self, batches: RunBatches) -> DataLoader:
         """Images and targets of the training split."""
@@ -144,7 +112,7 @@ class Task(Trainable):
             model,
             lr=config.lr,
             batch_size=self.experiment.run.batch_size,
-            reference_batch=self.reference_batch,
+            reference_batch=config.reference_batch,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             nesterov=self.nesterov,

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 from rich.table import Column, Table
 
-from botvision.configuration import Config, Count, CountOrZero, FieldError
+from botvision.configuration import FieldError
 from botvision.data.findings import EFFECTS, Findings
 from botvision.data.image_survey import ImageSurvey
 from botvision.data.pixel_statistics import common_channels, write_statistics
@@ -16,6 +16,7 @@ from botvision.errors import UserError, short
 from botvision.files import write_text
 from botvision.pages import Cell, bar, figure, grid, jpeg, section, table, text, write_page
 from botvision.pictures import save_picture
+from botvision.tasks.options import CheckOptions
 from botvision.tasks.page_parts import numbers
 
 SHOWN = 3
@@ -24,23 +25,6 @@ LONGEST_PROBLEM = 300
 """Characters of a finding in a terminal."""
 PICTURE_SIDE = 900
 """Pixels of a picture's longer side on the page."""
-
-
-class CheckOptions(Config):
-    """Options of checking a data set."""
-
-    out: Path | None = None
-    """Folder for check.html (one page), check.json and pictures/."""
-    splits: tuple[str, ...] | None = None
-    """Splits to check; by default train, val, and test where it is there."""
-    detector: Literal["mask_rcnn", "faster_rcnn", "keypoint_rcnn", "detr"] | None = None
-    """Check for this detector; by default for any that the data can train."""
-    pictures: CountOrZero = 8
-    """Images of each split to draw with their annotations."""
-    follow_links: bool = False
-    """Read images that are links to files elsewhere."""
-    in_channels: Count | None = None
-    """Read images as they are stored, with so many channels; by default those that are not 8 bits of grey or RGB."""
 
 
 class Picture(NamedTuple):

@@ -94,8 +94,10 @@ def measured(run: Path, checkpoint: Path, step: int, name: str) -> tuple[dict[st
         content = json.loads(file.read_text(encoding="utf-8"))
         is_same = Path(str(content.get("checkpoint"))).name == checkpoint.name
         if is_same and file.stat().st_mtime >= checkpoint.stat().st_mtime:
+            limit, images = content.get("limit"), content.get("images")
             command = f"botvision eval {name} --data {shared(content['data'])} --split {content['split']}"
-            return numbers(content), f"Measured by `{command}`."
+            command += f" --images {limit}" if limit else ""
+            return numbers(content), f"Measured by `{command}`{f', on {images} images' if images else ''}."
     history = read_table(run / "evaluations.csv")
     scores = {column: value for column, points in history.items() for at, value in points if at == step}
     if not scores:

@@ -1,24 +1,51 @@
-"""The list of tasks, and which of them a checkpoint or a run belongs to."""
+"""The list of tasks, and which of them a checkpoint or a run belongs to.
 
+Settings and options are here without PyTorch; the tasks themselves, which need it, are imported when they are used.
+"""
+
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.files import what_is_in
-from botvision.tasks.base import Task
-from botvision.tasks.classification.task import ClassificationTask
-from botvision.tasks.detection.task import DetectionTask
+from botvision.tasks.classification.config import ClassificationExperiment
+from botvision.tasks.classification.options import ClassificationEvalOptions, ClassificationPredictOptions
+from botvision.tasks.detection.config import DetectionExperiment
+from botvision.tasks.detection.options import DetectionEvalOptions, DetectionPredictOptions
+from botvision.tasks.options import EvalOptions, PredictOptions
 from botvision.training.config import ExperimentConfig
 from botvision.training.run_folder import RunRecord, read_config
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (DetectionTask, ClassificationTask)}
+if TYPE_CHECKING:
+    from botvision.tasks.base import Task
+
+
+class TaskEntry(NamedTuple):
+    """One entry of the list."""
+
+    class_name: str
+    """Of the task, in the module ``task`` of its folder, which has the task's name."""
+    config_type: type[ExperimentConfig]
+    """Everything that an experiment of this task is made of."""
+    eval_options: type[EvalOptions] = EvalOptions
+    """Options of ``botvision eval`` for this task."""
+    predict_options: type[PredictOptions] = PredictOptions
+    """Options of ``botvision predict`` for this task."""
+
+
+TASKS = {
+    "detection": TaskEntry("DetectionTask", DetectionExperiment, DetectionEvalOptions, DetectionPredictOptions),
+    "classification": TaskEntry(
+        "ClassificationTask", ClassificationExperiment, ClassificationEvalOptions, ClassificationPredictOptions
+    ),
+}
 """Every task by its name."""
 
 
-def task_named(name: str) -> type[Task]:
-    """The task of a name.
+def entry_named(name: str) -> TaskEntry:
+    """The entry of a name.
 
     Raises:
         FieldError: there is none; the known ones are named.
@@ -28,29 +55,39 @@ def task_named(name: str) -> type[Task]:
     return TASKS[name]
 
 
-def task_of_data(data: str) -> type[Task]:
+def task_named(name: str) -> "type[Task]":
+    """The task of a name; errors as :func:`entry_named`."""
+    entry = entry_named(name)
+    return getattr(import_module(f"botvision.tasks.{name}.task"), entry.class_name)
+
+
+def task_of_data(data: str) -> "type[Task]":
     """The first task that a data set is laid out for.
 
     Raises:
         UserError: none; what is there is named.
     """
-    found = next((task for task in TASKS.values() if task.has_data(data)), None)
+    found = next((task for task in map(task_named, TASKS) if task.has_data(data)), None)
     if found is None:
         if not Path(data).is_dir():
             raise UserError(f"{data}: no such folder")
+        from botvision.data.class_folders import split_advice  # here, as it imports PyTorch
+
         raise UserError(
             f"{data}: holds neither annotated images in a known layout nor train/ and val/ with a folder for each "
-            f"class (it holds {what_is_in(Path(data))})"
+            f"class (it holds {what_is_in(Path(data))}){split_advice(Path(data))}"
         )
     return found
 
 
-def task_of_checkpoint(path: Path) -> type[Task]:
+def task_of_checkpoint(path: Path) -> "type[Task]":
     """The task of a checkpoint, or of a run folder's best checkpoint.
 
     Raises:
         UserError: missing, damaged, of another program, or of an unknown task.
     """
+    from botvision.checkpoint import checkpoint_of, read_checkpoint  # here, as it imports PyTorch
+
     path = checkpoint_of(path)
     try:
         return task_named(read_checkpoint(path)["botvision"]["task"])
@@ -58,7 +95,7 @@ def task_of_checkpoint(path: Path) -> type[Task]:
         raise UserError(f"{path}: {error}") from error
 
 
-def task_of_run(folder: Path, **changes: Any) -> Task:  # noqa: ANN401 (of RunConfig)
+def task_of_run(folder: Path, **changes: Any) -> "Task":  # noqa: ANN401 (of RunConfig)
     """The task of a run, made from its ``config.yaml``.
 
     Args:
@@ -82,6 +119,6 @@ def experiment_of(record: RunRecord, file: Path) -> ExperimentConfig:
         UserError: settings that are wrong; the message names the file and the field.
     """
     try:
-        return task_named(record.task).config_type(**{str(name): value for name, value in record.settings.items()})
+        return entry_named(record.task).config_type(**{str(name): value for name, value in record.settings.items()})
     except FieldError as error:
         raise UserError(f"{file}: {error}") from error

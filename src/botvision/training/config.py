@@ -79,6 +79,11 @@ class RunConfig(Config):
         """Steps between two evaluations: ``eval_every``, else an epoch, but at least a twentieth of the run."""
         return self.eval_every or math.ceil(max(images / self.batch_size, self.total_steps(images) / 20))
 
+    def usable_devices(self, devices: int) -> int:
+        """The most of so many devices that can share the images of a step equally; all where not even one can."""
+        images = self.images_per_device or 1
+        return next((some for some in range(devices, 0, -1) if self.batch_size % (images * some) == 0), devices)
+
     def images_at_once(self, devices: int) -> int:
         """Images that each of so many devices takes at once.
 
@@ -93,6 +98,11 @@ class RunConfig(Config):
                 f"got {self.batch_size}",
             )
         return images
+
+
+def scaled_lr(lr: float, batch_size: int, reference_batch: int) -> float:
+    """A learning rate for a reference batch, grown linearly with the batch (Goyal et al. 2017)."""
+    return lr * batch_size / reference_batch
 
 
 class DataConfig(Config):
@@ -130,6 +140,8 @@ class DataConfig(Config):
 class OptimizerConfig(Config):
     """SGD, or AdamW (Loshchilov and Hutter 2019)."""
 
+    reference_batch: ClassVar[int]
+    """Images in a step for which learning rates are written down."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD, as in the paper; AdamW takes other learning rates, such as 0.001, and they do not follow the batch size."""
     lr: Positive
@@ -138,6 +150,17 @@ class OptimizerConfig(Config):
     """Momentum of SGD."""
     weight_decay: NotNegative = 1e-4
     """On the weights of convolutions and linear layers alone, not on norms, biases and relative tables."""
+
+    def used_lr(self, batch_size: int) -> float:
+        """The largest learning rate of a run with so many images in a step."""
+        return self.lr if self.optimizer == "adamw" else scaled_lr(self.lr, batch_size, self.reference_batch)
+
+    def about_lr(self, batch_size: int) -> str:
+        """That learning rate for people to read, and why it is another number than ``lr``."""
+        if self.optimizer == "adamw":
+            return f"{self.lr:g} (with AdamW it does not follow the batch size)"
+        used = f"{self.used_lr(batch_size):g} with {batch_size} images a step"
+        return f"{used} (lr {self.lr:g} is for {self.reference_batch})"
 
 
 class ExperimentConfig(Config):

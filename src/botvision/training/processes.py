@@ -9,13 +9,15 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from botvision.device import process_counts, started_by_launcher
+from botvision.device import first_process, process_counts, started_by_launcher
 from botvision.errors import UserError
 from botvision.training.config import RunConfig
 from botvision.training.connection import connect
 from botvision.training.sharding import shard_losses
 from botvision.training.sharing import gather_or_raise
 from botvision.version import __version__
+
+logger = logging.getLogger("botvision")
 
 
 def launch(run: RunConfig) -> Fabric:
@@ -30,6 +32,8 @@ def launch(run: RunConfig) -> Fabric:
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
     device = connect_processes(run)
     here, machines = process_counts(device)
+    if not started_by_launcher():
+        here = usable(run, here)
     world = here * machines
     run.images_at_once(world)  # an error comes before Fabric starts any process
     fabric = Fabric(
@@ -44,6 +48,14 @@ def launch(run: RunConfig) -> Fabric:
     if run.threads:
         torch.set_num_threads(run.threads)
     return fabric
+
+
+def usable(run: RunConfig, gpus: int) -> int:
+    """How many of the GPUs here a run takes, said where it is not all: those that share a step's images equally."""
+    count = run.usable_devices(gpus)
+    if count < gpus and first_process():
+        logger.info("on %d of %d GPUs: more cannot share the %d images of a step equally", count, gpus, run.batch_size)
+    return count
 
 
 def check_versions() -> None:

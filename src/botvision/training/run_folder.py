@@ -8,9 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning_fabric
-import torch
-import torchvision
 import yaml
 from yaml.composer import ComposerError
 from yaml.nodes import Node
@@ -82,6 +79,10 @@ def read_config(folder: Path) -> RunRecord:
 
 def environment() -> dict[str, Any]:
     """What the run ran on."""
+    import lightning_fabric  # here, as other commands read run folders without PyTorch
+    import torch
+    import torchvision
+
     return {
         "botvision": __version__,
         "torch": torch.__version__,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from botvision.training.config import scaled_lr
+
 
 def step_schedule(step: int, steps: int, *, warmup_steps: int, warmup_start: float, decay_at: Sequence[float]) -> float:
     """Factor on the learning rate: a linear warm-up, then divided by 10 at each of ``decay_at``.
@@ -64,7 +66,7 @@ def sgd(
     weight_decay: float,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """SGD whose learning rate grows linearly with the batch (Goyal et al. 2017).
+    """SGD whose learning rate grows linearly with the batch.
 
     Args:
         model: its trainable parameters are optimised.
@@ -72,5 +74,5 @@ def sgd(
         batch_size: images in one optimiser step.
         weight_decay: of the weights of convolutions and linear layers; norms, biases and relative tables have none.
     """
-    groups = parameter_groups(model, weight_decay)
-    return torch.optim.SGD(groups, lr=lr * batch_size / reference_batch, momentum=momentum, nesterov=nesterov)
+    groups, rate = parameter_groups(model, weight_decay), scaled_lr(lr, batch_size, reference_batch)
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov)

@@ -16,6 +16,7 @@ from botvision.configuration import FieldError
 from botvision.data import Category
 from botvision.errors import UserError
 from botvision.tasks.detection.datasets import check_trainable, use_categories
+from botvision.tasks.detection.options import DetectionEvalOptions
 from botvision.tasks.detection.task import DetectionTask
 from botvision.training.trainer import start
 
@@ -83,7 +84,7 @@ def test_validation_boxes_as_shares_of_the_image_are_warned_of(task_of, tmp_path
     """In a training run, and in the evaluation of its checkpoint."""
     shares = square(0, bbox=[0.2, 0.2, 0.5, 0.3], **NO_MASK)
     outcome = start(task_of([square(0)], [shares], detector="faster_rcnn"), "tiny", Console(stderr=True))
-    options = DetectionTask.eval_options(workers=0, device="cpu")
+    options = DetectionEvalOptions(workers=0, device="cpu")
     DetectionTask.evaluate_checkpoint(
         outcome.folder / "checkpoints" / "last.ckpt", str(tmp_path), options, lambda *_: None
     )
@@ -100,7 +101,7 @@ def test_a_run_says_what_it_trains_on_what_is_left_out_and_where_it_is(task_of, 
     task = task_of([square(0), square(50, iscrowd=1), square(100, **NO_MASK)], [square(0)])
     with caplog.at_level(logging.INFO, "botvision"):
         start(task, "tiny", Console(stderr=True))
-    first, second, third = (record.getMessage() for record in caplog.records)
+    first, second, _, third = (record.getMessage() for record in caplog.records)
     for part in ("1 images, 2 objects, 1 classes", "1 images, 1 objects, 1 classes", "instances_train.json"):
         assert part in first
     assert "1 crowd" in second

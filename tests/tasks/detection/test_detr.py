@@ -14,6 +14,7 @@ from botvision.data.loading import collate
 from botvision.experiments import find_experiment
 from botvision.tasks.detection import Detr, DetrConfig, DetrOptimizer
 from botvision.tasks.detection.evaluate import evaluate_detector
+from botvision.tasks.detection.options import DetectionPredictOptions
 from botvision.tasks.detection.task import DetectionTask
 from botvision.tasks.detection.transformer import DecoderLayer, EncoderLayer, sine_positions
 from botvision.tasks.detection.transforms import eval_transform
@@ -164,7 +165,7 @@ def test_a_run_is_interrupted_resumed_scored_and_used(shapes, tmp_path):
     columns = (outcome.folder / "metrics.csv").read_text().splitlines()[0].split(",")
     assert columns[-4:] == ["loss", *Detr.loss_names]
     image = next((shapes / "val2017").iterdir())
-    options = DetectionTask.predict_options(threshold=0, out=tmp_path / "out", device="cpu")
+    options = DetectionPredictOptions(threshold=0, out=tmp_path / "out", device="cpu")
     trained = Predictor(outcome.folder, device="cpu").trained
     found = DetectionTask.predict_files(trained, [image], options, 1, lambda *_: None)
     assert len(found) == TINY.queries

@@ -9,6 +9,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from botvision.data import write_generated_coco
 from botvision.experiments import find_experiment
 from botvision.tasks.detection import DetectorConfig, FasterRCNN
+from botvision.tasks.detection.options import DetectionPredictOptions
 from botvision.tasks.detection.task import DetectionTask
 from botvision.tasks.predictor import Predictor
 from botvision.training.trainer import start
@@ -56,7 +57,7 @@ def test_a_run_on_boxes_alone_is_scored_by_boxes(tiny, tmp_path):
     found = DetectionTask.predict_files(
         Predictor(outcome.folder, device="cpu").trained,
         [image],
-        DetectionTask.predict_options(threshold=0, out=tmp_path / "out", device="cpu"),
+        DetectionPredictOptions(threshold=0, out=tmp_path / "out", device="cpu"),
         1,
         lambda done, total: None,
     )

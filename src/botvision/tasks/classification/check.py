@@ -13,13 +13,13 @@ from botvision.data.image_survey import ImageSurvey
 from botvision.errors import UserError
 from botvision.tasks.checked import (
     Checked,
-    CheckOptions,
     Picture,
     channels_to_check,
     keep_statistics,
     note_missing_classes,
 )
 from botvision.tasks.classification.drawing import draw_ranking
+from botvision.tasks.options import CheckOptions
 from botvision.training.skipped_images import too_many
 from botvision.training.trainable import OnImage
 

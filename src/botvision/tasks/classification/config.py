@@ -75,6 +75,7 @@ class ClassificationData(DataConfig):
 class ClassificationOptimizer(OptimizerConfig):
     """SGD with Nesterov's momentum, or AdamW, with a learning rate that warms up and falls as a cosine to 0."""
 
+    reference_batch: ClassVar[int] = 256
     lr: Positive = 0.1
     """Learning rate for a batch of 256 images; another batch size scales it linearly."""
     warmup_epochs: NotNegative = 5

@@ -4,14 +4,13 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from botvision.configuration import Count, FieldError
+from botvision.configuration import FieldError
 from botvision.data import ImageClasses, check_same_classes, open_classes
 from botvision.data.idx_files import has_idx
 from botvision.data.loading import Batch
@@ -19,8 +18,8 @@ from botvision.data.shard_index import has_shards
 from botvision.device import pick_device
 from botvision.errors import UserError
 from botvision.models import LoadReport, load_weights
-from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.checked import Checked, CheckOptions
+from botvision.tasks.base import AttentionSource, Task, absolute
+from botvision.tasks.checked import Checked
 from botvision.tasks.classification.check import check_classes
 from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, build, describe, load_classifier
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
@@ -29,11 +28,13 @@ from botvision.tasks.classification.evaluate import RightLabels, evaluate_classi
 from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
+from botvision.tasks.classification.options import ClassificationEvalOptions, ClassificationPredictOptions
 from botvision.tasks.classification.predict import classify, classify_files, predictions_table
 from botvision.tasks.classification.report import write_report
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
+from botvision.tasks.data_pixels import with_pixels_of
 from botvision.tasks.evaluated import Evaluated
-from botvision.tasks.pixel_config import with_pixels_of
+from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
 from botvision.training.sharing import on_every_process, on_first_process
@@ -42,26 +43,6 @@ from botvision.training.trainable import Evaluation, OnImage
 logger = logging.getLogger("botvision")
 
 LAYOUT = "a folder with train/ and val/, in each a folder for every class"
-
-
-class ClassificationEvalOptions(EvalOptions):
-    """Options of the evaluation of a classifier."""
-
-    input_size: Count | None = None
-    """Height and width of the crop in pixels; what the model was trained for by default."""
-    crop: Annotated[float, Field(gt=0, le=1)] = 0.875
-    """Side of the centre crop, as a share of the image's shorter side (Tables 9 and 10)."""
-    ema: bool = True
-    """Take the average of the weights, where the run keeps one, and not those of the last step."""
-    labels: Path | None = None
-    """Labels that count instead: ImageNet-ReaL's JSON, or lines of a path and a label."""
-
-
-class ClassificationPredictOptions(PredictOptions):
-    """Options of classifying image files."""
-
-    top: Count = 5
-    """How many of the likeliest classes are named."""
 
 
 class ClassificationTask(Task):
@@ -75,14 +56,11 @@ class ClassificationTask(Task):
     experiment: ClassificationExperiment
     train_set: ImageClasses
     name = TASK
-    config_type = ClassificationExperiment
-    eval_options = ClassificationEvalOptions
-    predict_options = ClassificationPredictOptions
     build = staticmethod(build)
     load = staticmethod(load_classifier)
     predict = staticmethod(classify)
     result_name = "images"
-    reference_batch, nesterov = 256, True
+    nesterov = True
     columns = ("loss", "top1")
     score_columns = ("val_top1", "val_top5", "val_loss")
 
@@ -202,6 +180,7 @@ class ClassificationTask(Task):
         )
         if out := options.out:
             about: dict[str, Any] = {"checkpoint": str(classifier.path), "data": data, "split": options.split}
+            about |= {"limit": options.images}
             about |= {"labels": str(options.labels) if options.labels else None}
             about |= {"input_size": size, "crop": options.crop, "ema": options.ema}
             on_first_process(lambda: write_results(out, evaluation, classifier.class_names, **about))

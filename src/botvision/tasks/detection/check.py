@@ -16,7 +16,6 @@ from botvision.data.layouts import CocoSplit, find_split
 from botvision.errors import UserError
 from botvision.tasks.checked import (
     Checked,
-    CheckOptions,
     Picture,
     channels_to_check,
     keep_statistics,
@@ -28,6 +27,7 @@ from botvision.tasks.detection.detectors import DETECTORS
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.results import coco_results
 from botvision.tasks.detection.truth import CocoTruth
+from botvision.tasks.options import CheckOptions
 from botvision.training.trainable import OnImage
 
 SPLITS, OPTIONAL = ("train", "val", "test"), "test"

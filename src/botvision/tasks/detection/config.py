@@ -200,6 +200,7 @@ class DetectionData(DataConfig):
 class DetectionOptimizer(OptimizerConfig):
     """SGD or AdamW for detection, and a learning rate that warms up and falls in steps."""
 
+    reference_batch: ClassVar[int] = 64
     lr: Positive = 0.08
     """Learning rate for a batch of 64 images; another batch size scales it linearly."""
     warmup_lr: NotNegative = 0.0067
@@ -225,6 +226,10 @@ class DetrOptimizer(Config):
     """Steps over which the learning rate rises linearly."""
     decay_at: tuple[Share, ...] = (2 / 3,)
     """Shares of the run after which the learning rates are divided by 10."""
+
+    def about_lr(self, batch_size: int) -> str:
+        """As for the other detectors."""
+        return f"{self.lr:g} (DETR's does not follow the batch size), of the backbone {self.backbone_lr:g}"
 
 
 OPTIMIZERS: dict[type[CommonConfig], type[Config]] = {DetectorConfig: DetectionOptimizer, DetrConfig: DetrOptimizer}

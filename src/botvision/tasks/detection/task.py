@@ -10,15 +10,16 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from botvision.configuration import CountOrZero, FieldError, Share
+from botvision.configuration import FieldError
 from botvision.data import CocoDetection, keypoint_names
 from botvision.data.layouts import has_annotations
 from botvision.data.loading import Batch, RunBatches, training_loader
 from botvision.data.shard_index import has_shards
 from botvision.device import pick_device
 from botvision.models import load_weights
-from botvision.tasks.base import AttentionSource, EvalOptions, PredictOptions, Task, absolute
-from botvision.tasks.checked import Checked, CheckOptions
+from botvision.tasks.base import AttentionSource, Task, absolute
+from botvision.tasks.checked import Checked
+from botvision.tasks.data_pixels import with_pixels_of
 from botvision.tasks.detection.check import check_objects
 from botvision.tasks.detection.checkpoint import TASK, LoadedDetector, build, describe, load_detector
 from botvision.tasks.detection.coco import class_table, scores_table
@@ -34,12 +35,13 @@ from botvision.tasks.detection.datasets import (
 from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
+from botvision.tasks.detection.options import DetectionEvalOptions, DetectionPredictOptions
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth, find_objects
 from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.evaluated import Evaluated
-from botvision.tasks.pixel_config import with_pixels_of
+from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
 from botvision.training.sharing import on_every_process, on_first_process
@@ -49,24 +51,6 @@ logger = logging.getLogger("botvision")
 
 DRAWN_IMAGES, DRAWN_SIDE = 4, 1600
 """Validation images that are drawn after each evaluation of a run, and the most pixels a side of these pictures."""
-
-
-class DetectionEvalOptions(EvalOptions):
-    """Options of the evaluation of a detector."""
-
-    classes: bool = False
-    """Print AP class by class too."""
-    pictures: CountOrZero = 0
-    """Draw the first so many images, what was found beside the truth."""
-    threshold: Share = 0.5
-    """Detections that score less are not drawn; the scores count them all."""
-
-
-class DetectionPredictOptions(PredictOptions):
-    """Options of detection on image files."""
-
-    threshold: Share = 0.5
-    """Detections that score less are left out."""
 
 
 class DetectionTask(Task):
@@ -80,14 +64,10 @@ class DetectionTask(Task):
     experiment: DetectionExperiment
     train_set: CocoDetection
     name = TASK
-    config_type = DetectionExperiment
-    eval_options = DetectionEvalOptions
-    predict_options = DetectionPredictOptions
     build = staticmethod(build)
     load = staticmethod(load_detector)
     predict = staticmethod(find_objects)
     result_name = "objects"
-    reference_batch = 64
 
     def __init__(self, experiment: DetectionExperiment, *, is_new: bool = True) -> None:
         folder = absolute(experiment.data.data)
@@ -123,7 +103,7 @@ class DetectionTask(Task):
         """Say what the run trains on, what of it was changed or left out, and where the run is."""
         logger.info("training on %s; evaluating on %s", contents(self.train_set), contents(self.val_set))
         logger.info("in training %s; in evaluation %s", changes(self.train_set), changes(self.val_set))
-        logger.info("run folder: %s", folder)
+        super().announce(folder)
 
     def make_model(self) -> Detector:
         """The detector with random weights."""
@@ -194,7 +174,8 @@ class DetectionTask(Task):
             detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
         )
         if out := options.out:
-            about = {"checkpoint": str(detector.path), "data": data, "split": options.split}
+            about: dict[str, Any] = {"checkpoint": str(detector.path), "data": data, "split": options.split}
+            about |= {"limit": options.images, "images": len(dataset)}
             on_first_process(lambda: cls.write_evaluation(out, dataset, evaluation, options, about))
         return evaluation
 
@@ -268,16 +249,3 @@ class DetectionTask(Task):
         """The backbone; its images have the input size on the longer side."""
         model = trained.model
         return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True, pixels=model.config)
-
-
-def write_evaluation(
-    dataset: CocoDetection,
-    evaluation: Evaluation,
-    options: DetectionEvalOptions,
-    **about: Any,  # noqa: ANN401 (what was evaluated)
-) -> None:
-    """The files of an evaluation, and pictures of the first images, in ``options.out``."""
-    assert options.out is not None
-    write_results(options.out, dataset, evaluation, **about)
-    drawn, folder = range(min(options.pictures, len(dataset))), options.out / "pictures"
-    draw_beside_truth(evaluation.results, dataset, drawn, folder, threshold=options.threshold)
