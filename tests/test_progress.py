@@ -50,3 +50,14 @@ def test_the_same_task_can_be_done_again(reporter, clock):
             clock[0] += 20
             reporter.show("evaluating, image", done, 2)
     assert [line.split()[2] for line in lines(reporter)] == ["1/2", "2/2"] * 2
+
+
+def test_colours_that_are_forced_make_no_terminal_of_a_pipe(monkeypatch, clock):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter does
+    console = Console(file=StringIO(), width=80)
+    assert console.is_terminal
+    with Reporter(console) as reporter:
+        reporter.show("training, step", 1, 2)
+        reporter.show("training, step", 2, 2)
+    assert [line.split(",")[0] for line in lines(reporter)] == ["training", "training"]
+    assert "\x1b" not in console.file.getvalue()

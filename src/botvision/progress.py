@@ -16,6 +16,8 @@ class Reporter(Progress):
     """
 
     def __init__(self, console: Console) -> None:
+        # FORCE_COLOR, which Jupyter sets, makes a terminal of a pipe for rich; a bar would be thousands of lines there.
+        self.has_bar = console.is_terminal and console.file.isatty()
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -24,7 +26,7 @@ class Reporter(Progress):
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,  # it counts all the same, for the lines
+            disable=not self.has_bar,  # it counts all the same, for the lines
             speed_estimate_period=600,
         )
         self.printed: dict[str, float] = {}
@@ -41,7 +43,7 @@ class Reporter(Progress):
         identity = task.id if task else self.add_task(what, total=total, completed=done - 1, text=text)
         self.update(identity, completed=done, text=text)
         is_line_due = self.get_time() - self.printed.get(what, float("-inf")) >= LINE_EVERY_SECONDS
-        if not self.console.is_terminal and (is_line_due or done >= total):
+        if not self.has_bar and (is_line_due or done >= total):
             seconds = task.time_remaining if task and done < total else None
             left = f", {timedelta(seconds=seconds)} left" if seconds is not None else ""
             suffix = f", {text}" if text else ""
