@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report": ("botvision report runs/coco-botnet50", "botvision report runs/coco-botnet50 runs/coco-resnet50"),
     "shards": ("botvision shards my-images --out my-shards", "botvision shards my-images --out my-shards --split val"),
     "bench": ("botvision bench attention --sizes 32x32", "botvision bench step --models botnet50 --batch 4"),
-    "bench attention": ("botvision bench attention --sizes 14x14 64x64 --ways botvision timm --out found",),
+    "bench attention": ("botvision bench attention --sizes 64x64 --ways botvision timm --out found",),
     "bench step": ("botvision bench step --models 'botnet_t*' --batch 8 --dtype bfloat16 --out step.json",),
     "bench inference": ("botvision bench inference --size 256 --batch 8",),
     "bench pareto": ("botvision bench pareto --times step.json --out found",),

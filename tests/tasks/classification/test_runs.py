@@ -158,7 +158,8 @@ def test_a_run_of_relative_data_resumes_from_any_folder(run_of, colours, monkeyp
     assert task_of_run(folder).experiment.data.data == str(colours)
 
 
-def test_data_at_an_address_is_left_as_it_is(run_of, tmp_path):
+def test_data_at_an_address_is_left_as_it_is(run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("botvision.data.remote.time.sleep", lambda seconds: None)  # the pauses before it tries again
     address = "http://127.0.0.1:9/shards"  # nothing listens there
     with pytest.raises((UserError, OSError), match=re.escape(address)):
         run_of(data={"data": address})
