@@ -192,3 +192,12 @@ def test_shards_are_checked_as_classes(run, check, animals, tmp_path):
     status, found = check(tmp_path / "shards")
     assert (status, found["task"]) == (0, "classification")
     assert {row["class"]: row["counts"]["train"]["all"] for row in found["classes"]} == {"ant": 3, "cat": 5}
+
+
+def test_every_count_is_shown_on_a_terminal_80_wide(run, shapes, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    found = json.loads(run("data", "check", shapes, "--json")[1])["classes"]
+    lines = run("data", "check", shapes)[1].splitlines()
+    for row in found:
+        counts = [str(count) for sizes in row["counts"].values() for count in sizes.values()]
+        assert any(line.split()[1:] == counts for line in lines if line.startswith(f" {row['class'][:4]}"))

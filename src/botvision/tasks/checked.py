@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from rich import box
 from rich.table import Column, Table
 
 from botvision.configuration import FieldError
@@ -77,7 +78,10 @@ def check_tables(checked: Checked) -> Iterator[Table | str]:
     yield about
     columns = count_columns(checked)
     classes = Table(
-        Column("class", overflow="fold", min_width=16), *(Column(name, justify="right") for name, *_ in columns)
+        Column("class", overflow="fold", min_width=8),
+        *(Column(name, justify="right") for name, *_ in columns),
+        box=box.SIMPLE_HEAD,  # which leaves room for all columns of two splits on a terminal 80 wide
+        padding=0,
     )
     for row in checked.classes:
         classes.add_row(row["class"], *(str(count_of(row, *place)) for _, *place in columns))
