@@ -5,7 +5,7 @@ All have random weights, channels-last memory and the same kind of input, so tha
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 
 import torch
@@ -117,12 +117,15 @@ class Candidate:
     trial: Trial
     model: nn.Module = field(default_factory=nn.Identity)
 
+    @cached_property
+    def multiply_adds(self) -> int | None:
+        """Of one image; None where the package is missing. Counting builds the model."""
+        return multiply_adds(self.name, self.size) if MODELS[self.name].is_installed() else None
+
     def row(self, setting: ModelSetting, peak: float) -> ModelTime:
         """What was found."""
         ms, spread, mib = self.trial.ms(), self.trial.spread_ms() or (None, None), self.trial.mib()
-        installed = MODELS[self.name].is_installed()
-        madds = multiply_adds(self.name, self.size) if installed else None
-        passes = 1 if setting.inference else PASSES
+        madds, passes = self.multiply_adds, 1 if setting.inference else PASSES
         weights = sum(map(bytes_of, self.model.parameters())) / 2**20
         return ModelTime(
             model=self.name,
@@ -143,7 +146,7 @@ def bench_models(
     setting: ModelSetting,
     repeats: int,
     say: Callable[[str], None],
-    keep: Callable[[StepReport], None] = lambda report: None,
+    keep: Callable[[StepReport], object] = lambda report: None,
 ) -> StepReport:
     """Time models in turns, so that a busy moment of the machine meets all of them.
 

@@ -1,4 +1,4 @@
-"""`botvision bench step`, `pareto` and `growth`: whole models."""
+"""`botvision bench step`, `inference`, `pareto` and `growth`: whole models."""
 
 import json as json_format
 from dataclasses import asdict
@@ -109,28 +109,33 @@ def pareto(
 
     Args:
         times: Files that bench step --out wrote, of the same machine; of a model in two of them the last one counts.
-        out: Folder for pareto.json and pareto.png.
+        out: Folder for pareto.json and pareto.png, which are written anew after each turn.
         json: Print the points as JSON.
     """
     from botvision.benchmarks.model_step import bench_models
-    from botvision.benchmarks.pareto import draw_pareto, missing, pareto_table, points
-    from botvision.benchmarks.step_report import header, read_times
+    from botvision.benchmarks.pareto import Point, draw_pareto, missing, pareto_table, points
+    from botvision.benchmarks.step_report import StepReport, header, read_times
     from botvision.benchmarks.timed_models import size_of
     from botvision.experiments.speed import accuracies, ratios
 
     published = accuracies()
     if times and given:
         raise FieldError((next(iter(given)),), "does not go together with --times, whose models were measured before")
+
+    def keep(report: StepReport) -> tuple[list[Point], dict[str, Any]]:
+        found = points(published, report)
+        content = {"conditions": report.conditions.plain(), "points": [asdict(point) for point in found]}
+        if out:
+            write_both(out / "pareto", content, draw_pareto(found, report))
+        return found, content
+
     if times:
         report = read_times(times)
     else:
         measuring = Measuring(**given)
         subjects = [(name, size_of(name, None)) for name in published]
-        report = bench_models(subjects, measuring.setting(), measuring.repeats, say)
-    found = points(published, report)
-    content = {"conditions": report.conditions.plain(), "points": [asdict(point) for point in found]}
-    if out:
-        write_both(out / "pareto", content, draw_pareto(found, report))
+        report = bench_models(subjects, measuring.setting(), measuring.repeats, say, keep)
+    found, content = keep(report)
     lines = [*missing(found), *(ratio.line(report) for ratio in ratios())]
     print_results(content, [header(report), pareto_table(found), *lines], as_json=json)
     return 0
