@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from botvision.benchmarks import inference, model_step
+from botvision.benchmarks import IMPLEMENTATIONS, inference, model_step, names
 from botvision.experiments.speed import accuracies
 
 SMALL = ("--batch", 2, "--repeats", 1, "--device", "cpu")
@@ -110,6 +110,10 @@ def test_ways_to_predict_are_timed_beside_timms_and_give_the_same(run, monkeypat
     assert rows["botnet50", "timm"]["of_peer"] == 1
     assert 0 < rows["botnet50", "folded"]["difference"] < 1e-4
     assert rows["botnet50", "ours"]["difference"] == 0
+
+
+def test_the_names_of_the_command_line_are_those_of_the_benchmarks():
+    assert (tuple(IMPLEMENTATIONS), tuple(inference.PEERS)) == (names.WAYS, names.WITH_PEERS)
 
 
 def test_predicting_at_a_size_or_by_a_model_that_timm_has_not_is_refused(refusal):

@@ -36,12 +36,20 @@ def end_of(folder, rows_of):
 
 
 @pytest.fixture
+def not_by_nohup():
+    """SIGHUP is not ignored, as it is where nohup started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def uninterrupted(make_task, tmp_path, rows_of):
     return end_of(start(make_task(log_every=2, out=tmp_path / "whole"), "linear", CONSOLE).folder, rows_of)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_the_run_after_its_step(make_task, in_batch, rows_of, uninterrupted, number):
+def test_a_signal_ends_the_run_after_its_step(make_task, in_batch, rows_of, uninterrupted, number, not_by_nohup):
     task = make_task(log_every=2)
     in_batch(task, 3, send(number))
     outcome = start(task, "linear", CONSOLE)

@@ -5,7 +5,7 @@ and activations run inside the convolutions. Compiling takes a minute or two.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -53,7 +53,7 @@ class Way:
     model: str
     name: str
     trial: Trial
-    out: list[Tensor] = field(default_factory=list)
+    out: list[Tensor]
     """The logits, once they were computed; other weights give others."""
 
 

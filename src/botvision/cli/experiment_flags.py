@@ -8,7 +8,6 @@ from botvision.cli.fields import COMMON, flags
 from botvision.experiments import Experiment
 
 COMMON_FIELDS = (
-    *("recipe", "smoke"),  # options of experiments, which choose where to start from
     *("data", "out", "recipe", "smoke", "epochs", "steps", "batch_size", "images_per_device", "lr", "weights"),
     *("input_size", "device", "precision", "workers", "seed"),
 )

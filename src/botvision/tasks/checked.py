@@ -201,8 +201,10 @@ def keep_statistics(
     data: str, splits: Sequence[str], survey: ImageSurvey, channels: int | None, findings: Findings
 ) -> None:
     """Keep the statistics of images as stored for training: of the first split, if nothing is refused."""
-    moments = survey.moments.get((splits[0], channels or 0)) if splits else None
-    if moments is None or findings.refused:
+    if channels is None or not splits or findings.refused:
+        return
+    moments = survey.moments.get((splits[0], channels))
+    if moments is None:  # not one image of it could be read
         return
     try:
         file = write_statistics(Path(data), splits[0], moments)
