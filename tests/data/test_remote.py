@@ -112,6 +112,16 @@ def said(caplog):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
+@pytest.fixture
+def told():
+    """Set as soon as something is logged for the user."""
+    event, handler = threading.Event(), logging.Handler()
+    handler.emit = lambda record: event.set()
+    logging.getLogger("botvision").addHandler(handler)
+    yield event
+    logging.getLogger("botvision").removeHandler(handler)
+
+
 def test_a_file_is_copied_whole(tmp_path, serve, said):
     content = bytes(range(256)) * 9000
     (tmp_path / "a b").write_bytes(content)
@@ -236,6 +246,22 @@ def test_a_server_that_stalls_is_told_and_asked_again(tmp_path, serve, stalled, 
     assert fetched(f"{url}/a", patience=IMPATIENT) == b"found"
     [line] = said()
     assert "timed out" in line
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_server_that_takes_long_to_answer_is_told_once(tmp_path, serve, said, told, has_begun):
+    """It answers when the user has been told, and not before."""
+
+    def late(handler: SimpleHTTPRequestHandler) -> None:
+        if has_begun:
+            sending(b"", 5)(handler)
+        assert told.wait(20)
+        handler.wfile.write(b"found") if has_begun else sending(b"found", 5)(handler)
+
+    url, _ = serve(tmp_path, answering(late))
+    assert fetched(f"{url}/a", patience=Patience(silence=0.05)) == b"found"
+    [line] = said()
+    assert "no answer" in line and f"{url}/a" in line
 
 
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up(tmp_path, serve):

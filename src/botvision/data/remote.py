@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import InvalidURL
 from socket import EAI_NONAME, gaierror
+from threading import Timer
 from typing import IO, Any, BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
@@ -43,6 +44,8 @@ class Patience:
     """For a connection, and for each piece of the answer."""
     pauses: tuple[float, ...] = (1, 4, 16, 60)
     """Before the second attempt and every other, after an error that may pass; then it is given up."""
+    silence: float = 5
+    """Until the first bytes; then the user is told that there are none yet."""
 
 
 PATIENT = Patience()
@@ -98,7 +101,8 @@ def copy_url(
     _check_scheme(url)
     for attempt, pause in enumerate((*patience.pauses, 0)):
         try:
-            _copy_once(url, target, size, sha256, patience.timeout)
+            with _told_when_silent(url, patience, attempt) as answered:
+                _copy_once(url, target, size, sha256, patience.timeout, answered)
             return
         except _Problem as problem:
             left = len(patience.pauses) - attempt
@@ -109,11 +113,35 @@ def copy_url(
         time.sleep(pause)
 
 
-def _copy_once(url: str, target: BinaryIO, size: int | None, sha256: str | None, timeout: float) -> None:
+@contextmanager
+def _told_when_silent(url: str, patience: Patience, attempt: int) -> Iterator[Callable[[], None]]:
+    """Logs in the first attempt that a server does not answer; gives the function to call when it does.
+
+    Google's library tries again by itself for half a minute before an error of it is seen here.
+    """
+    timer = Timer(patience.silence, logger.warning, ("%s: no answer after %g s; still waiting", url, patience.silence))
+    timer.daemon = True
+    if not attempt:
+        timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
+
+
+def _copy_once(
+    url: str,
+    target: BinaryIO,
+    size: int | None,
+    sha256: str | None,
+    timeout: float,
+    answered: Callable[[], None],
+) -> None:
     target.seek(0)
     target.truncate()
     found = hashlib.sha256()
     for piece in _pieces(url, size, timeout):
+        answered()
         target.write(piece)
         found.update(piece)
     if sha256 is not None and found.hexdigest() != sha256:
