@@ -16,6 +16,7 @@ from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.checked import Checked
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.exportable import Exportable
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixel_config import PixelConfig
 from botvision.tasks.pixels import PixelModel
@@ -183,6 +184,15 @@ class Task(Trainable):
             UserError: the task's models have no network of the catalogue (the default).
         """
         raise UserError(f"{trained.path} is of the task {cls.name}, whose attention cannot be drawn")
+
+    @classmethod
+    def exportable(cls, trained: Any) -> Exportable:  # noqa: ANN401 (of load)
+        """A trained model, for ``botvision export``.
+
+        Raises:
+            UserError: models of the task cannot be exported (the default).
+        """
+        raise UserError(f"{trained.path} is of the task {cls.name}, whose models cannot be exported")
 
 
 def absolute(data: Path | str | None) -> Any:  # noqa: ANN401 (as given)

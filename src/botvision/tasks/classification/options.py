@@ -8,13 +8,16 @@ from pydantic import Field
 from botvision.configuration import Count
 from botvision.tasks.options import EvalOptions, PredictOptions
 
+CROP = 0.875
+"""Side of the centre crop in evaluation, as a share of the image's shorter side (Tables 9 and 10)."""
+
 
 class ClassificationEvalOptions(EvalOptions):
     """Options of the evaluation of a classifier."""
 
     input_size: Count | None = None
     """Height and width of the crop in pixels; what the model was trained for by default."""
-    crop: Annotated[float, Field(gt=0, le=1)] = 0.875
+    crop: Annotated[float, Field(gt=0, le=1)] = CROP
     """Side of the centre crop, as a share of the image's shorter side (Tables 9 and 10)."""
     ema: bool = True
     """Take the average of the weights, where the run keeps one, and not those of the last step."""

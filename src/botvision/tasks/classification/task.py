@@ -25,6 +25,7 @@ from botvision.tasks.classification.checkpoint import TASK, LoadedClassifier, bu
 from botvision.tasks.classification.config import ClassificationData, ClassificationExperiment
 from botvision.tasks.classification.confusion import confused_table
 from botvision.tasks.classification.evaluate import RightLabels, evaluate_classifier, scores_table, write_results
+from botvision.tasks.classification.export import exportable
 from botvision.tasks.classification.labels import open_labelled
 from botvision.tasks.classification.losses import classification_losses, mixing
 from botvision.tasks.classification.model import Classifier
@@ -34,6 +35,7 @@ from botvision.tasks.classification.report import write_report
 from botvision.tasks.classification.transforms import eval_crop, train_augmentation
 from botvision.tasks.data_pixels import with_pixels_of
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.exportable import Exportable
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.training.schedule import cosine_schedule
@@ -228,6 +230,11 @@ class ClassificationTask(Task):
         """The network; its images have the input size on the shorter side."""
         model = trained.model
         return AttentionSource(model.network, model.config.image_size, min, is_trained=True, pixels=model.config)
+
+    @classmethod
+    def exportable(cls, trained: LoadedClassifier) -> Exportable:
+        """Pixels in, logits out."""
+        return exportable(trained)
 
 
 def check_frozen(freeze: str, report: LoadReport) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from botvision.tasks.classification.options import CROP
 from botvision.tasks.classification.rand_augment import RandAugment
 
 LONGEST_ASPECT = 4
@@ -43,7 +44,7 @@ def train_augmentation(
     return v2.Compose(transforms if as_stored else [v2.ToPILImage(), *transforms, v2.PILToTensor()])
 
 
-def eval_crop(size: int, crop: float = 0.875, *, as_stored: bool = False) -> v2.Transform:
+def eval_crop(size: int, crop: float = CROP, *, as_stored: bool = False) -> v2.Transform:
     """The centre of an image: a Pillow image or uint8 (3, H, W) to uint8 (3, size, size).
 
     Args:

@@ -49,11 +49,7 @@ class Detr(Detector):
             raise ValueError("targets are needed in training")
         sizes = content_sizes or [(images.shape[-2], images.shape[-1])] * len(images)
         content = torch.tensor(sizes, device=images.device)
-        features = self.backbone(self.normalised(images), content)
-        decoded = self.transformer(features, over(content, self.trunk.config.reductions[-1]))
-        with without_autocast(decoded):  # boxes in bfloat16 would be off by pixels
-            decoded = decoded.to(self.classify.weight.dtype)
-            logits, boxes = self.classify(decoded), self.locate(decoded).sigmoid()
+        logits, boxes = self.answers(images, content)
         scale = content.flip(1).repeat(1, 2)  # width, height, width, height
         if not self.training:
             return self.detections(logits[-1], boxes[-1] * scale[:, None])
@@ -63,6 +59,23 @@ class Detr(Detector):
         ]
         return set_losses(logits, boxes, objects)
 
+    def answers(self, images: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
+        """What each query finds, after each layer of the decoder.
+
+        Args:
+            images: (B, 3, H, W), as for :meth:`forward`.
+            content: (B, 2), the content sizes.
+
+        Returns:
+            Logits (layers, B, queries, K + 1), of "no object" first, and boxes (layers, B, queries, 4), centre and
+            size in shares of the content.
+        """
+        features = self.backbone(self.normalised(images), content)
+        decoded = self.transformer(features, over(content, self.trunk.config.reductions[-1]))
+        with without_autocast(decoded):  # boxes in bfloat16 would be off by pixels
+            decoded = decoded.to(self.classify.weight.dtype)
+            return self.classify(decoded), self.locate(decoded).sigmoid()
+
     def detections(self, logits: Tensor, boxes: Tensor) -> list[dict[str, Tensor]]:
         """The best queries of each image: the probability of the likeliest class is the score of a query.
 
@@ -70,12 +83,17 @@ class Detr(Detector):
             logits: (B, queries, K + 1), of "no object" first.
             boxes: (B, queries, 4), centre and size, in pixels.
         """
+        corners, labels, scores = self.best(logits, boxes)
+        rows = zip(corners, labels, scores, strict=True)
+        return [{"boxes": box, "labels": label, "scores": score} for box, label, score in rows]
+
+    def best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The best queries of each image: boxes (B, D, 4) as corners, labels (B, D) and scores (B, D), best first."""
         scores, labels = logits.softmax(dim=-1)[..., 1:].max(dim=-1)
         scores, best = scores.topk(min(self.config.detections, scores.shape[1]))
-        image = torch.arange(len(best), device=best.device)[:, None]
+        image = torch.arange(best.shape[0], device=best.device)[:, None]
         corners = box_convert(boxes[image, best], "cxcywh", "xyxy")
-        rows = zip(corners, labels[image, best] + 1, scores, strict=True)
-        return [{"boxes": box, "labels": label, "scores": score} for box, label, score in rows]
+        return corners, labels[image, best] + 1, scores
 
     def optimizer(self, config: DetrOptimizer) -> torch.optim.AdamW:
         """AdamW with a smaller learning rate for the backbone; all weights decay, as in the authors' code."""

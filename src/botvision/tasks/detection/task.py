@@ -35,12 +35,14 @@ from botvision.tasks.detection.datasets import (
 from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.detectors import DETECTORS, make_detector
 from botvision.tasks.detection.evaluate import evaluate_detector, write_results
+from botvision.tasks.detection.export import exportable
 from botvision.tasks.detection.options import DetectionEvalOptions, DetectionPredictOptions
 from botvision.tasks.detection.predict import detect_files, draw_beside_truth, find_objects
 from botvision.tasks.detection.report import write_report
 from botvision.tasks.detection.training_images import TrainingImages
 from botvision.tasks.detection.transforms import eval_transform, train_transform
 from botvision.tasks.evaluated import Evaluated
+from botvision.tasks.exportable import Exportable
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.training.schedule import step_schedule
@@ -249,3 +251,8 @@ class DetectionTask(Task):
         """The backbone; its images have the input size on the longer side."""
         model = trained.model
         return AttentionSource(model.trunk, model.config.input_size, max, is_trained=True, pixels=model.config)
+
+    @classmethod
+    def exportable(cls, trained: LoadedDetector) -> Exportable:
+        """Pixels and their size in, detections out."""
+        return exportable(trained)

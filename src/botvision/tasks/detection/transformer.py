@@ -48,7 +48,7 @@ class Transformer(nn.Module):
         biases = padding_biases(valid_size, size, queries=memory.shape[1], dtype=dtype)
         for layer in self.encoder:
             memory = layer(memory, positions, biases)
-        queries = self.queries.weight.expand(len(memory), -1, -1)
+        queries = self.queries.weight.expand(memory.shape[0], -1, -1)
         biases = padding_biases(valid_size, size, queries=queries.shape[1], dtype=dtype)
         x, outputs = torch.zeros_like(queries), []
         for layer in self.decoder:
