@@ -12,6 +12,7 @@ ROOMS = (
     "serving",
     "experiments",
     "benchmarks",
+    "export",
     "tasks",
     "training",
     "data",

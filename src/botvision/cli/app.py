@@ -36,6 +36,7 @@ COMMANDS = {
     "predict": ("predict:predict", "RUN-or-CHECKPOINT IMAGE... --out DIR", "results as JSON, and pictures"),
     "attend": ("attend:attend", "RUN-or-CHECKPOINT-or-MODEL IMAGE --at X Y --out DIR", "where points attend"),
     "serve": ("serve:serve", "RUN-or-CHECKPOINT [--port N]", "a page to try a model and look into its attention"),
+    "export": ("export:export", "RUN-or-CHECKPOINT --format {onnx,torch}", "a file that runs without botvision"),
     "paper": ("paper:paper", "[TABLE] [--runs DIR]", "the paper's tables: published, measured here, not run, commands"),
     "report": ("report:report", "RUN... [--out FILE]", "one page about an evaluation, or about several"),
     "shards": ("shards:shards", "FOLDER --out DIR", "images of classes as WebDataset shards"),

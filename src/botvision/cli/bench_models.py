@@ -187,7 +187,7 @@ def inference(
     device: str = "auto",
     json: bool = False,
 ) -> int:
-    """Time prediction by ResNet-50 and BoTNet-50 as they are, folded, and compiled, beside timm's networks.
+    """Time prediction by ResNet-50 and BoTNet-50 as they are, folded, compiled and exported, beside timm's networks.
 
     Args:
         models: resnet50, botnet50, or both.

@@ -35,6 +35,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "botvision attend botnet50 photo.jpg --at 320 240 100 80 --out seen --block layer4.0",
     ),
     "serve": ("botvision serve runs/finetune-botnet50", "botvision serve runs/finetune-botnet50 --port 0 --device cpu"),
+    "export": (
+        "botvision export runs/finetune-botnet50 --format onnx --images photos/",
+        "botvision export runs/finetune-botnet50 --format torch --out model.pt2",
+    ),
     "paper": ("botvision paper table4", "botvision paper figure5 --markdown", "botvision paper --runs runs --json"),
     "paper context": (
         "botvision paper context",
