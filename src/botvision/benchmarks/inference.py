@@ -1,12 +1,15 @@
 """Ways to run a trained backbone on images, beside timm's eager network, in interleaved runs.
 
 The compiled one has its weights as constants ("freezing"), so that convolutions take them in the library's own layout,
-and activations run inside the convolutions. Compiling takes a minute or two.
+and activations run inside the convolutions. Compiling takes a minute or two. The exported one is an ONNX file, folded
+too, which onnxruntime computes on the processor.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from rich import box
@@ -16,9 +19,12 @@ from torch import Tensor, nn
 from botvision.benchmarks.implementations import can_compile
 from botvision.benchmarks.timed_models import from_timm, timm_attention
 from botvision.benchmarks.trial import Trial
-from botvision.models import create_model, fold
+from botvision.errors import UserError
+from botvision.export import FORMATS, export_model
+from botvision.export.sources import exportable_network, photographs
+from botvision.models import Network, create_model, fold
 
-Network = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], Tensor]
 """From images to logits."""
 PEERS: dict[str, Callable[[int], nn.Module]] = {
     "resnet50": partial(from_timm, "resnet50"),
@@ -26,8 +32,8 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
 }
 """For each model that can be timed, the network of timm's parts that it is compared with, by the image's size."""
 
-WAYS = ("timm", "ours", "folded", "folded, compiled")
-"""timm's network as it comes, and ours: as it is in channels-last memory, folded, and folded and compiled."""
+WAYS = ("timm", "ours", "folded", "folded, compiled", "onnxruntime")
+"""timm's network as it comes, and ours: as it is in channels-last memory, folded, folded and compiled, and exported."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def bench_inference(
         repeats: turns after one that warms up (and compiles); medians are reported.
         say: called with a line about what is being measured.
     """
-    found = [one for model in models for one in ways(model, size, batch, device)]
+    found = []
+    for model in models:
+        say(f"making and exporting {model}")
+        found += ways(model, size, batch, device)
     with torch.no_grad():
         for way in found:
             say(f"first run, {way.model}, {way.name}")
@@ -89,17 +98,35 @@ def ways(name: str, size: int, batch: int, device: torch.device) -> list[Way]:
     last = images.contiguous(memory_format=torch.channels_last)
     own = create_model(name, input_size=size).eval().to(device).to(memory_format=torch.channels_last)
     folded = fold(own)
-    compiled: Network = torch.compile(folded, options={"freezing": True}, dynamic=False)
-    networks: list[Network] = [PEERS[name](size).eval().to(device), own, folded, compiled]
-    found = [
-        way(name, title, run, images if run is networks[0] else last) for title, run in zip(WAYS, networks, strict=True)
-    ]
+    compiled: Run = torch.compile(folded, options={"freezing": True}, dynamic=False)
+    runs: list[Run] = [PEERS[name](size).eval().to(device), own, folded, compiled]
+    found = [way(name, title, run, images if run is runs[0] else last) for title, run in zip(WAYS, runs, strict=False)]
     if not can_compile(device):
         found[-1].trial.note = "there is no compiler here"
+    try:
+        found.append(way(name, WAYS[-1], in_onnxruntime(own, device), images))
+    except UserError as error:
+        found.append(way(name, WAYS[-1], own, images))
+        found[-1].trial.note = str(error)
     return found
 
 
-def way(model: str, name: str, network: Network, images: Tensor) -> Way:
+def in_onnxruntime(network: Network, device: torch.device) -> Run:
+    """The network as an ONNX file that was compared with it, on the processor.
+
+    Raises:
+        UserError: the extra "onnx" is not installed, or another device.
+    """
+    if device.type != "cpu":
+        raise UserError("onnxruntime is timed on a processor alone")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_model(exportable_network(network), "onnx", path, photographs([], None))
+        run = FORMATS["onnx"].open(path)
+    return lambda images: run(images)["logits"]
+
+
+def way(model: str, name: str, network: Run, images: Tensor) -> Way:
     """A way whose logits are kept."""
     out: list[Tensor] = []
 
