@@ -86,6 +86,12 @@ def test_run_lengths_mean_what_their_description_says_or_are_refused(size, data,
     assert_read_or_refused(text, expected, height, width)
 
 
+def test_run_lengths_that_end_inside_a_number_are_refused():
+    """Without its mark that the number goes on, this is the 7 pixels of the image."""
+    assert_read_or_refused("W", None, 1, 7)
+    assert_read_or_refused("", None, 1, 7)
+
+
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=12))
 @example(text="o" * 1000)

@@ -14,6 +14,8 @@ from torch import Tensor
 FARTHEST_COORDINATE = 100_000.0
 LONGEST_OUTLINE = 5_000_000.0
 NUMBERS = {int, float}
+MORE = 32
+"""Bit of a letter of compressed run lengths: the number goes on in the next one."""
 
 
 def usable_segmentation(segmentation: object, height: int, width: int) -> list | dict | None:
@@ -71,7 +73,7 @@ def _usable_runs(segmentation: dict, height: int, width: int) -> dict | None:
     try:
         if isinstance(counts, str):
             runs = coco_mask.rle_from_string(counts, height, width)
-            ends_early = fits(counts, height * width - 1)
+            ends_early = fits(counts, height * width - 1) or (ord(counts[-1]) - 48) & MORE
         else:
             ends_early = set(map(type, counts)) != {int} or sum(counts) != height * width
             runs = run_lengths({"size": [height, width], "counts": counts}, height, width)
