@@ -103,3 +103,12 @@ def test_weights_are_the_average_where_there_is_one_and_it_is_wanted():
     assert weights_of(GOOD) is GOOD["state_dict"]
     assert weights_of({**GOOD, "ema_state_dict": average}) is average
     assert weights_of({**GOOD, "ema_state_dict": average}, ema=False) is GOOD["state_dict"]
+
+
+def test_the_folder_around_a_run_names_it(tmp_path):
+    """As `botvision demo --out FOLDER` leaves one, with the data beside the run."""
+    last = tmp_path / "demo" / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    torch.save(GOOD, last)
+    with pytest.raises(UserError, match=r"demo is neither .*; .*demo/run is one"):
+        checkpoint_of(tmp_path / "demo")

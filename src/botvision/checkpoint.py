@@ -53,7 +53,9 @@ def checkpoint_of(path: Path) -> Path:
     best, *others = (path / "checkpoints" / "best.ckpt", *kept_checkpoints(path / "checkpoints"))
     file, content = first_whole([best, *others])
     if file is None or content is None:
-        raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt")
+        runs = [last.parents[1] for last in sorted(path.glob("*/checkpoints/last.ckpt"))]
+        hint = f"; {runs[0]} is one" if runs else ""
+        raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt{hint}")
     step, score = content["step"], content.get("best", 0.0)
     if file == best and score < LEAST_BEST:
         last, content = first_whole(others)
