@@ -56,9 +56,10 @@ def detectors(tiny, make_lively, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("detectors")
     categories = [Category(10 * number, name) for number, name in enumerate(NAMES, start=1)]
     models: list[Detector] = []
-    for kind, make in (("mask_rcnn", MaskRCNN), ("faster_rcnn", FasterRCNN)):
+    kinds = (("mask_rcnn", MaskRCNN, "authors"), ("faster_rcnn", FasterRCNN, "torchvision"))
+    for kind, make, variant in kinds:
         torch.manual_seed(0)
-        config = tiny.replace(detector=kind, input_size=SIDE, score_threshold=0.05)
+        config = tiny.replace(detector=kind, variant=variant, input_size=SIDE, score_threshold=0.05)
         models.append(make_lively(make(config, len(NAMES)), class_strength=3.0))
     torch.manual_seed(0)
     models.append(Detr(DETR, len(NAMES)))
