@@ -39,7 +39,7 @@ def test_a_classifier_says_the_same_without_botvision(
     mode = {"onnx": "RGBA", "torch": "I;16"}[format_name]  # which Pillow's own conversion would change
     Image.new(mode, (80, 70)).save(tmp_path / "picture.png")
     *_, line = run_example(file, tmp_path / "picture.png", status=1)  # after what PyTorch warns of
-    assert "picture.png" in line and mode in line
+    assert "picture.png" in line and "RGB" in line
 
 
 @pytest.mark.pools_open_sizes
