@@ -179,6 +179,8 @@ def measure_two(rank: int, meeting: str, work: Work, repeats: int, found: torch.
     if rank == 0:
         medians = [statistics.median(times) for times in (alone, together, sums[1:])]
         found.copy_(torch.tensor(medians))
+    del connected  # its threads end before the connection does
+    dist.barrier()  # neither process leaves while the other one still listens
     dist.destroy_process_group()
 
 
