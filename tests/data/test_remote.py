@@ -113,13 +113,14 @@ def said(caplog):
 
 
 @pytest.fixture
-def told():
-    """Set as soon as something is logged for the user."""
+def told(said):
+    """Set as soon as something was logged for the user, and `said` gives it."""
     event, handler = threading.Event(), logging.Handler()
+    handler.addFilter(logging.Filter("botvision"))
     handler.emit = lambda record: event.set()
-    logging.getLogger("botvision").addHandler(handler)
+    logging.getLogger().addHandler(handler)  # behind caplog's, which has the record by then
     yield event
-    logging.getLogger("botvision").removeHandler(handler)
+    logging.getLogger().removeHandler(handler)
 
 
 def test_a_file_is_copied_whole(tmp_path, serve, said):
