@@ -49,6 +49,16 @@ def test_a_detector_finds_the_same_without_botvision(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("kind", "format_name"), [("mask_rcnn", "onnx"), ("faster_rcnn", "torch")])
+def test_a_file_holds_no_paths_of_the_machine_and_no_photograph(kind, format_name, exported):
+    file = exported(kind, format_name)
+    assert b"tensor_programs.py" not in file.read_bytes()
+    if format_name == "torch":
+        images, _ = torch.export.load(file).example_inputs[0]
+        assert images.unique().numel() <= 4  # zeros, and the colour of the padding
+
+
+@pytest.mark.slow
 @pytest.mark.pools_open_sizes
 def test_a_batch_of_a_mask_rcnn_gives_what_its_images_give_alone(exported, detectors, session):
     """In onnxruntime, beside the model's own detections, at another size; what is no detection is zeros."""

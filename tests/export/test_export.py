@@ -138,6 +138,17 @@ def test_bad_input_is_refused(words, names, classifier, refusal, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_pytorch_cannot_write_is_one_line_with_the_versions(classifier, run, monkeypatch, tmp_path):
+    def export(*given, **named):
+        raise torch.onnx.OnnxExporterError("a long report")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    status, _, err = run("export", classifier, "--format", "onnx", "--out", tmp_path / "made.onnx")
+    line = err.splitlines()[-1]  # after what is being done
+    assert status == 2 and torch.__version__ in line and "onnxscript" in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_the_place_of_the_file_is_refused(classifier, refusal, tmp_path):
     (tmp_path / "made.pt2").mkdir()
     line = refusal("export", classifier, "--format", "torch", "--out", tmp_path / "made.pt2")

@@ -89,6 +89,8 @@ class OnnxFormat(Format):
                 raise UserError(f"{versions} cannot write this model as ONNX; newer ones may") from error
         assert found is not None  # as it always is with dynamo=True
         name_dimensions(found.model, exportable.axes)
+        for node in found.model.graph.all_nodes():
+            node.metadata_props.clear()  # where PyTorch had each node from, with paths of this machine
         found.model.metadata_props[METADATA_KEY] = json.dumps(exportable.metadata)
         found.save(path, external_data=False)
 
@@ -124,8 +126,6 @@ class TorchFormat(Format):
 
     def write(self, program: ExportedProgram, exportable: Exportable, path: Path) -> None:
         """One file, weights included."""
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # paths of this machine
         content = BytesIO()  # PyTorch's own writing to a file ends the process where the disk is full
         with quiet("torch.export"):
             torch.export.save(program, content, extra_files={f"{METADATA_KEY}.json": json.dumps(exportable.metadata)})

@@ -5,6 +5,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from botvision.tasks.exportable import Exportable
 
@@ -30,7 +31,8 @@ def traced(exportable: Exportable, program: nn.Module, image: Tensor) -> Exporte
     Args:
         exportable: the model.
         program: what is traced, with the inputs of ``exportable.program``.
-        image: (3, H, W) uint8; its size is that of the program's images where :func:`why_fixed` gives a reason.
+        image: as photographs are; its size is that of the program's images where :func:`why_fixed` gives a reason. Its
+            pixels stay out of the program, which keeps what it was traced with.
     """
     dims = {"batch": Dim("batch", min=1, max=MOST_IMAGES)}
     if why_fixed(exportable) is None:
@@ -38,6 +40,10 @@ def traced(exportable: Exportable, program: nn.Module, image: Tensor) -> Exporte
     shapes = tuple(
         {axis: dims[name] for axis, name in axes.items() if name in dims} for axes in exportable.axes.values()
     )
-    inputs = tuple(torch.cat([tensor, tensor]) for tensor in exportable.inputs(image))
+    inputs = tuple(torch.cat([tensor, tensor]) for tensor in exportable.inputs(torch.zeros_like(image)))
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-        return torch.export.export(program, inputs, dynamic_shapes=shapes, strict=False)
+        found = torch.export.export(program, inputs, dynamic_shapes=shapes, strict=False)
+    for module in found.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # it has paths of this machine
+    return found
