@@ -116,6 +116,8 @@ def understand(words: list[str], run) -> None:
             "optional-dependencies"
         ]
         assert set(re.findall(r"\[(\w+)\]", " ".join(rest))) <= set(extras)
+    elif program == "python" and rest[0] == "-c":
+        compile(rest[1], "-c", "exec")
     elif program == "python":
         assert (ROOT / rest[0]).is_file(), f"{rest[0]} is not there"
     else:
