@@ -1,7 +1,10 @@
 """Detectors that botvision export writes, run without botvision, beside the models that they were made of."""
 
 import json
+import re
+import shutil
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +49,23 @@ def test_a_detector_finds_the_same_without_botvision(
     assert len(found) > 2
     assert [score for score, _ in rows] == pytest.approx(found.scores.tolist(), abs=2e-3)
     assert sorted(name for _, name in rows) == sorted(found.names)
+
+
+@pytest.mark.slow
+def test_the_program_of_the_documentation_finds_what_the_example_finds(
+    exported, pictures, run_example, tmp_path, monkeypatch, capsys
+):
+    """On a picture that has to be resized."""
+    file, picture = exported("mask_rcnn", "onnx"), pictures[2]
+    shutil.copy(file, tmp_path / "model.onnx")
+    shutil.copy(picture, tmp_path / "photo.jpg")  # Pillow looks at the content, not at the name
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(program, "docs/export.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) > 2
+    assert printed == run_example(file, picture)
 
 
 @pytest.mark.slow
