@@ -122,6 +122,27 @@ def test_a_program_finds_what_its_detector_does_in_images_of_five_channels(make,
     assert source.difference(wanted, found) is None
 
 
+@pytest.mark.parametrize("kind", ["mask_rcnn", "faster_rcnn", "detr"])
+def test_anchors_of_equal_scores_are_taken_in_their_order(kind, detectors):
+    """In a flat image all cells of a level have the same scores, and of more than 500 the best 500 are taken."""
+    source = exportable(detectors[kind])
+    image = torch.full((3, 96, 96), 90, dtype=torch.uint8)
+    image[:, 20:50, 30:70] = 200
+    with torch.no_grad():
+        wanted, found = source.eager(*source.inputs(image)), source.program(*source.inputs(image))
+    assert source.is_telling(wanted)
+    assert source.difference(wanted, found) is None
+
+
+def test_what_noise_changes_is_undecided(detectors, pictures):
+    """Boxes of equal scores in a flat image, not those of a picture."""
+    source = exportable(detectors["mask_rcnn"])
+    ((_, picture), *_) = photographs(pictures, None)
+    with torch.no_grad():
+        assert source.is_undecided(*source.inputs(torch.full((3, 96, 96), 90, dtype=torch.uint8)))
+        assert not source.is_undecided(*source.inputs(picture))
+
+
 def test_metadata_say_what_goes_in_and_what_comes_out(detectors):
     about = exportable(detectors["mask_rcnn"]).metadata
     assert about["class_names"][1] == "bee" and about["category_ids"][1] == 20

@@ -11,6 +11,7 @@ from torch.export import Dim
 
 from botvision.attention import backend, biased_attention
 from botvision.attention.reference import reference_attention
+from botvision.tasks.detection.ranking import best_first
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
@@ -81,3 +82,24 @@ def test_a_map_of_64_x_64_needs_less_memory_than_one_matrix(file):
     done = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
     matrix = 4 * 2 * (64 * 64) ** 2  # float32, two heads
     assert int(done.stdout) < 0.6 * matrix
+
+
+class Best(nn.Module):
+    def forward(self, scores):
+        return best_first(scores, 7)
+
+
+def test_equal_scores_are_sorted_in_their_order(tmp_path):
+    """As PyTorch's stable sort does, for any batch and number."""
+    from botvision.export.onnx_operators import sorted_stably
+
+    shapes = ({0: Dim("batch", max=64), 1: Dim("n", min=8, max=2**12)},)
+    program = torch.export.export(Best(), (torch.zeros(2, 9),), dynamic_shapes=shapes)
+    table = {torch.ops.aten.sort.stable: sorted_stably}
+    torch.onnx.export(program, (), dynamo=True, verbose=False, custom_translation_table=table).save(tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
+    scores = torch.randint(0, 5, (3, 1000), generator=torch.Generator().manual_seed(0)).float()
+    values, places = session.run(None, {session.get_inputs()[0].name: scores.numpy()})
+    expected = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :7]
+    assert places.tolist() == expected.tolist()
+    assert values.tolist() == np.take_along_axis(scores.numpy(), expected, axis=1).tolist()

@@ -69,10 +69,14 @@ class OnnxFormat(Format):
 
     def write(self, program: ExportedProgram, exportable: Exportable, path: Path) -> None:
         """One file, weights included."""
-        from botvision.export.onnx_operators import attention, suppressed
+        from botvision.export.onnx_operators import attention, sorted_stably, suppressed
 
         ours = torch.ops.botvision
-        translations: dict[Any, Any] = {ours.attention.default: attention, ours.suppressed.default: suppressed}
+        translations: dict[Any, Any] = {
+            ours.attention.default: attention,
+            ours.suppressed.default: suppressed,
+            torch.ops.aten.sort.stable: sorted_stably,
+        }
         with quiet("onnxscript", "onnx_ir", "torch.onnx"):
             try:
                 found = torch.onnx.export(

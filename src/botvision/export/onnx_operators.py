@@ -69,3 +69,14 @@ def suppressed(
     chosen = op.NonMaxSuppression(boxes, of_groups, most, iou, least)
     places = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)  # image and box
     return op.ScatterND(absent, places, op.GatherND(scores, places))
+
+
+@script()
+def sorted_stably(
+    scores: FLOAT[...], stable: bool = True, dim: int = -1, descending: bool = False
+) -> tuple[FLOAT[...], INT64[...]]:
+    """``torch.sort`` that keeps the order of equal numbers, as TopK does; the exporter knows the other kind alone."""
+    one = op.Constant(value_ints=[1])
+    length = op.Reshape(op.Gather(op.Shape(scores), op.Constant(value_int=dim)), one)
+    values, places = op.TopK(scores, length, axis=dim, largest=descending)
+    return values, places

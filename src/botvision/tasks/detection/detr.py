@@ -12,6 +12,7 @@ from botvision.models.network import over
 from botvision.tasks.detection.config import DetrConfig, DetrOptimizer
 from botvision.tasks.detection.detector import Detector
 from botvision.tasks.detection.matching import Objects, set_losses
+from botvision.tasks.detection.ranking import best_first
 from botvision.tasks.detection.transformer import Transformer
 
 
@@ -90,7 +91,7 @@ class Detr(Detector):
     def best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best queries of each image: boxes (B, D, 4) as corners, labels (B, D) and scores (B, D), best first."""
         scores, labels = logits.softmax(dim=-1)[..., 1:].max(dim=-1)
-        scores, best = scores.topk(min(self.config.detections, scores.shape[1]))
+        scores, best = best_first(scores, self.config.detections)
         image = torch.arange(best.shape[0], device=best.device)[:, None]
         corners = box_convert(boxes[image, best], "cxcywh", "xyxy")
         return corners, labels[image, best] + 1, scores

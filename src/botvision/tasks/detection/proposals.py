@@ -9,6 +9,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, con
 from torchvision.ops import box_iou
 
 from botvision.tasks.detection.config import DetectorConfig
+from botvision.tasks.detection.ranking import best_first
 from botvision.training.sharing import mean_of_batch
 
 
@@ -17,7 +18,8 @@ class ProposalNetwork(RegionProposalNetwork):
 
     Matching, sampling, decoding and NMS are torchvision's. It has a forward pass of ours for two reasons: the box
     loss averages a Huber loss over the foreground coordinates of each level and adds the levels up, and boxes are
-    decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4.
+    decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4. Of anchors with equal
+    scores the first ones are taken (:mod:`~botvision.tasks.detection.ranking`).
     """
 
     def __init__(self, config: DetectorConfig, strides: tuple[int, ...]) -> None:
@@ -75,6 +77,14 @@ class ProposalNetwork(RegionProposalNetwork):
         """All anchors of each image, (A, 4) in pixels, in float32 also where the maps are in bfloat16."""
         # The generator takes its precision from the maps; a view of one number in float32 says it without a copy.
         return self.anchor_generator(images, [map.new_zeros((), dtype=torch.float32).expand(map.shape) for map in maps])
+
+    def _get_top_n_idx(self, objectness: Tensor, num_anchors_per_level: list[int]) -> Tensor:
+        """Places of each level's best anchors among all (B, A) scores, which torchvision's NMS then chooses from."""
+        chosen, start = [], 0
+        for scores in objectness.split(num_anchors_per_level, dim=1):
+            chosen.append(best_first(scores, self.pre_nms_top_n())[1] + start)
+            start += scores.shape[1]
+        return torch.cat(chosen, dim=1)
 
     def losses(
         self,

@@ -15,6 +15,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from botvision.tasks.detection.detr import Detr
+from botvision.tasks.detection.ranking import best_first
 from botvision.tasks.detection.rcnn import RCNN
 from botvision.tasks.detection.suppression import ABSENT, suppressed
 
@@ -88,7 +89,7 @@ class RCNNProgram(nn.Module):
         scores = logits.sigmoid().masked_fill((logits == ABSENT) | ~has_sides(boxes, rpn.min_size), ABSENT)
         levels = (torch.arange(scores.shape[1], device=boxes.device) // rpn.pre_nms_top_n()).expand_as(scores)
         scores = suppressed(boxes, scores, levels, len(sizes), rpn.nms_thresh)
-        scores, chosen = scores.topk(min(rpn.post_nms_top_n(), scores.shape[1]), dim=1)
+        scores, chosen = best_first(scores, rpn.post_nms_top_n())
         return rows_of(boxes, chosen), scores
 
     def classify(
@@ -108,10 +109,10 @@ class RCNNProgram(nn.Module):
         scores = logits.softmax(dim=-1)[:, 1:].reshape(batch, count, classes)
         scores = scores.masked_fill(~is_proposal[..., None] | (scores <= heads.score_thresh), ABSENT).flatten(1)
         scores = scores.masked_fill(~has_sides(boxes, LEAST_SIDE), ABSENT)
-        scores, best = scores.topk(min(MOST_CANDIDATES, scores.shape[1]), dim=1)
+        scores, best = best_first(scores, MOST_CANDIDATES)
         boxes, labels = rows_of(boxes, best), best % classes
         scores = suppressed(boxes, scores, labels, classes, heads.nms_thresh)
-        scores, chosen = scores.topk(min(heads.detections_per_img, scores.shape[1]), dim=1)
+        scores, chosen = best_first(scores, heads.detections_per_img)
         return rows_of(boxes, chosen), labels.gather(1, chosen) + 1, scores
 
     def segment(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
@@ -139,7 +140,7 @@ def best_of_levels(scores: Tensor, sizes: Sequence[int], most: int) -> tuple[Ten
     best, start = [], 0
     for size in sizes:
         padded = nn.functional.pad(scores[:, start : start + size], (0, most), value=ABSENT)
-        values, indices = padded.topk(most, dim=1)
+        values, indices = best_first(padded, most)
         best.append((values, indices.where(values > ABSENT, 0) + start))
         start += size
     return torch.cat([values for values, _ in best], dim=1), torch.cat([indices for _, indices in best], dim=1)
