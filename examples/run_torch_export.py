@@ -20,10 +20,16 @@ if photo.mode not in ("RGB", "L", "CMYK", "P") or "transparency" in photo.info:
     sys.exit(f"{sys.argv[2]}: pixels of the kind {photo.mode}, or transparent ones, have to be made RGB first")
 photo = original = photo.convert("RGB")
 is_detector = about["task"] == "detection"
-scale = about["longer_side"] / max(photo.size) if is_detector else about["shorter_side"] / min(photo.size)
-photo = photo.resize([max(1, round(length * scale)) for length in photo.size], Image.Resampling.BILINEAR)
+if is_detector:
+    scale = about["longer_side"] / max(photo.size)
+    size = [max(1, round(length * scale)) for length in photo.size]
+    corner = (0, 0)
+else:  # the centre of the photograph
+    size = [about["shorter_side"] * length // min(photo.size) for length in photo.size]
+    corner = tuple(-round((length - side) / 2) for length in size)
+photo = photo.resize(size, Image.Resampling.BILINEAR)
 frame = Image.new("RGB", (side, side), tuple(map(int, about.get("padding_colour", (0, 0, 0)))))
-frame.paste(photo, (0, 0) if is_detector else ((side - photo.width) // 2, (side - photo.height) // 2))
+frame.paste(photo, corner)
 pixels = (np.asarray(frame, np.float32) - about["mean"]) / about["std"]
 inputs = [torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))]
 if is_detector:  # it is told where the padding begins, at the bottom and right

@@ -32,10 +32,13 @@ def test_a_classifier_says_the_same_without_botvision(
     done = json.loads(out)
     assert done["images"] == len(pictures)
     assert done["size"] == file.stat().st_size
-    found = botvision.Predictor(classifier, device="cpu")(pictures[0])
-    rows = scored(run_example(file, pictures[0]))
-    assert [name for _, name in rows] == found.names
-    assert [score for score, _ in rows] == pytest.approx(found.scores.tolist(), abs=0.02)  # Pillow resizes otherwise
+    predictor = botvision.Predictor(classifier, device="cpu")
+    for picture in pictures if format_name == "onnx" else pictures[1:2]:
+        found, rows = predictor(picture), scored(run_example(file, picture))
+        assert [name for _, name in rows] == found.names
+        assert [score for score, _ in rows] == pytest.approx(
+            found.scores.tolist(), abs=6e-4
+        )  # three digits are printed
     mode = {"onnx": "RGBA", "torch": "I;16"}[format_name]  # which Pillow's own conversion would change
     Image.new(mode, (80, 70)).save(tmp_path / "picture.png")
     *_, line = run_example(file, tmp_path / "picture.png", status=1)  # after what PyTorch warns of
