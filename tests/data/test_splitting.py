@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from botvision.data import CocoDetection
@@ -30,6 +32,31 @@ def test_every_class_has_its_share_in_both_splits(val, seed):
         own = in_val[[category in one for one in classes]]
         assert 0 < own.sum() < len(own)
         assert abs(own.sum() - val * len(own)) <= max(2, 0.1 * val * len(own)), category
+
+
+@given(st.lists(st.sets(st.integers(0, 8), max_size=4), min_size=2, max_size=20), st.integers(0, 3))
+def test_train_has_every_class_whatever_the_images_have(classes, seed):
+    in_val = stratified(classes, 0.3, seed)
+    of_train = [one for one, is_val in zip(classes, in_val, strict=True) if not is_val]
+    assert set().union(*of_train) == set().union(*classes)
+
+
+def test_classes_that_val_has_nothing_of_are_named(run, refusal, write_coco, content, tmp_path, caplog):
+    """Class 7 is in one image, which class 9 wants in val: it has two."""
+    content["categories"] = [{"id": 7, "name": "alone"}, {"id": 9, "name": "pair"}]
+    content["annotations"] = [
+        {"id": number, "image_id": image, "category_id": category, "bbox": [1, 1, 5, 4]}
+        for number, (image, category) in enumerate([(5, 7), (5, 9), (7, 9)], start=1)
+    ]
+    file = write_coco("train2017") / "annotations" / "instances_train2017.json"
+    assert run("data", "split", file, "--out", tmp_path / "out")[0] == 0
+    assert "'alone'" in caplog.text
+    assert "'pair'" not in caplog.text
+    content["annotations"][2]["category_id"] = 7
+    content["annotations"][0]["category_id"] = 9
+    content["annotations"] = content["annotations"][1:]
+    write_coco("train2017")
+    assert "val" in refusal("data", "split", file, "--out", tmp_path / "none")
 
 
 def test_the_same_seed_gives_the_same_splits_and_another_seed_others():

@@ -1,7 +1,7 @@
 """Images shared out over a training and a validation split, so that both have each class in its share."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dic
 
     Raises:
         FieldError: the share is out of range.
-        UserError: fewer than two images.
+        UserError: fewer than two images, or every image has a class that no other image has.
     """
     check_share(val)
     images = source.content["images"]
@@ -39,7 +39,9 @@ def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dic
     for record in annotations:
         classes[number[record["image_id"]]].add(record["category_id"])
     in_val = stratified(classes, val, seed)
-    _warn_of_rare(source, file, classes)
+    if not in_val.any():
+        raise UserError(f"{file}: no image can be in val, as each has a class that no other has, which train needs")
+    _warn_of_rare(source, file, classes, in_val)
     return {name: _part(source, in_val == is_val, number) for name, is_val in (("train", False), ("val", True))}
 
 
@@ -60,17 +62,19 @@ def _part(source: CocoContent, chosen: np.ndarray, number: Mapping[object, int])
     return CocoContent(content, images, source.image_folder)
 
 
-def _warn_of_rare(source: CocoContent, file: Path, classes: Sequence[set]) -> None:
-    count = Counter(category for own in classes for category in own)
-    rare = [short(record["name"]) for record in source.content["categories"] if count[record["id"]] == 1]
-    if rare:
-        logger.warning("%s: classes in one image alone, which train gets: %s", file, first_few(rare, NAMED))
+def _warn_of_rare(source: CocoContent, file: Path, classes: Sequence[set], in_val: np.ndarray) -> None:
+    validated = set().union(*(own for own, is_val in zip(classes, in_val, strict=True) if is_val))
+    rare = set().union(*classes) - validated
+    names = [short(record["name"]) for record in source.content["categories"] if record["id"] in rare]
+    if names:
+        logger.warning("%s: classes with too few images, which are all in train: %s", file, first_few(names, NAMED))
 
 
 def stratified(classes: Sequence[set], val: float, seed: int) -> np.ndarray:
     """Which images are validated on: iterative stratification (Sechidis et al. 2011), rarest class first.
 
-    A class that two or more images have is in both splits. So classes of few images can make val larger than asked for.
+    Every class is in train, and in val too where its images are not needed for other classes in train. So classes of
+    few images can make val larger than asked for.
 
     Args:
         classes: of each image.
@@ -110,6 +114,9 @@ def stratified(classes: Sequence[set], val: float, seed: int) -> np.ndarray:
         left = {category: count for category, count in left.items() if count}
     for image in [image for image in order if image in free]:
         assign(image, lacks_in_all)
+    for own in images_of.values():  # another class of theirs may have sent all of them to val
+        if in_val[own].all():
+            in_val[own[0]] = False
     return in_val
 
 
