@@ -115,6 +115,11 @@ def read_file(path: Path, largest: int) -> bytes:
     return path.read_bytes()
 
 
+def no_folder(path: Path) -> str:
+    """What messages say of a path that should be a folder; YOLO's users are used to name a file in it."""
+    return "is a file; give the folder that it is in" if path.is_file() else "no such folder"
+
+
 def what_is_in(folder: Path) -> str:
     """The first entries of a folder, for a message; hidden ones are left out."""
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())

@@ -304,6 +304,31 @@ def test_what_is_wrong_is_one_line_with_the_file_and_the_field(written, refusal,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("left", ["nothing", "no images", "no labels"])
+def test_a_test_split_of_yolo_that_is_not_there_is_left_out(written, run, tmp_path, caplog, left):
+    """Roboflow's data.yaml names one whether it was exported or not."""
+    folder = written("yolo")
+    with (folder / "data.yaml").open("a") as file:
+        file.write("test: ../test/images\n")
+    if left == "no images":
+        (folder / "test" / "images").mkdir(parents=True)
+        (folder / "test" / "labels").mkdir()
+    if left == "no labels":
+        picture(folder / "test" / "images" / "a.jpg")
+    assert run("data", "convert", folder, "--out", tmp_path / "coco")[0] == 0
+    assert "test" in caplog.text
+    assert objects(tmp_path / "coco", "train") == objects(folder, "train")
+    assert run("data", "check", folder, "--pictures", 1)[0] == 0
+
+
+@pytest.mark.parametrize("words", [("data", "convert"), ("data", "check"), ("train", "small/botnet50", "--data")])
+def test_a_file_in_the_place_of_the_folder_is_refused(written, refusal, tmp_path, words):
+    """As YOLO's users are used to."""
+    out = ["--out", tmp_path / "out"] if words[1] == "convert" else []
+    line = refusal(*words, written("yolo") / "data.yaml", *out)
+    assert "data.yaml" in line and "folder" in line
+
+
 def test_a_format_that_is_not_there_is_refused_with_the_one_that_is(written, refusal, tmp_path):
     line = refusal("data", "convert", written("yolo"), "--from", "voc", "--out", tmp_path / "out")
     assert "--from" in line and "yolo" in line

@@ -12,6 +12,7 @@ from botvision.data.json_records import load_json
 from botvision.data.layouts import CocoSplit, find_image_files, find_split, image_folder_of, other_format
 from botvision.data.new_folder import link_or_copy, new_folder
 from botvision.errors import UserError
+from botvision.files import no_folder
 
 
 class CocoContent(NamedTuple):
@@ -54,7 +55,7 @@ def read_export(
         UserError: what is wrong; names the file and the field.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give that of the unpacked export")
+        raise UserError(f"{folder}: {no_folder(folder)}; it should hold the unpacked export")
     known = other_format(folder)
     if wanted in FORMATS and wanted != known and wanted != "cvat":  # which exports COCO's format too
         raise FieldError(("from",), f"{folder} is no export in this format; it looks like {known or 'coco'}")

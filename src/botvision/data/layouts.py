@@ -14,6 +14,7 @@ from botvision.data.findings import Findings
 from botvision.data.formats import FORMATS, FormatSplit, find_format
 from botvision.data.image_files import check_inside
 from botvision.errors import UserError, first_few
+from botvision.files import no_folder
 
 logger = logging.getLogger("botvision")
 
@@ -54,7 +55,7 @@ def find_annotations(folder: Path, split: str, *, keypoints: bool = False) -> tu
         UserError: the folder, the annotations or the images are missing, or there are several; names what is there.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the one that holds annotations/ and {split}2017/")
+        raise UserError(f"{folder}: {no_folder(folder)}; it should hold annotations/ and {split}2017/")
     if format_name := other_format(folder):
         return _of_format(folder, format_name, split)
     for name in OTHER_NAMES.get(split, (split,)):

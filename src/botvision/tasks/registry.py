@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
-from botvision.files import what_is_in
+from botvision.files import no_folder, what_is_in
 from botvision.tasks.classification.config import ClassificationExperiment
 from botvision.tasks.classification.options import ClassificationEvalOptions, ClassificationPredictOptions
 from botvision.tasks.detection.config import DetectionExperiment
@@ -70,7 +70,7 @@ def task_of_data(data: str) -> "type[Task]":
     found = next((task for task in map(task_named, TASKS) if task.has_data(data)), None)
     if found is None:
         if not Path(data).is_dir():
-            raise UserError(f"{data}: no such folder")
+            raise UserError(f"{data}: {no_folder(Path(data))}")
         from botvision.data.class_folders import split_advice  # here, as it imports PyTorch
 
         raise UserError(

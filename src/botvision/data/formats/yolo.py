@@ -32,6 +32,8 @@ DARKNET = "obj.names"
 LARGEST_SHARE = 2.0
 """Of an image's side: outlines may reach out of the image, but not so far."""
 SPLITS = ("train", "val", "valid", "test")
+OPTIONAL = "test"
+"""A split that Roboflow's YAML file names whether it is there or not, and that training does not need."""
 
 
 def is_here(folder: Path) -> bool:
@@ -64,6 +66,10 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         places = darknet_folders(folder) if source.name == DARKNET else {"train": folder / "images"}
     if not places:
         raise UserError(f"{source}: found no folders of images for it in {folder}; give 'train' and 'val' there")
+    test = places.get(OPTIONAL)
+    if len(places) > 1 and test and not (image_files(test) and labels_folder(test).is_dir()):
+        logger.warning("%s: has no images with labels; left out", test)
+        del places[OPTIONAL]
     splits = {split: (labels_folder(images), labelled(images, names)) for split, images in places.items()}
     return in_coco_form(NAME, folder, splits, names)
 
@@ -96,8 +102,14 @@ def settings(file: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
         logger.warning("%s: has keypoints ('kpt_shape'), of which boxes alone are read", file)
     places = {}
     for name in SPLITS:
-        if content.get(name):
+        if not content.get(name):
+            continue
+        try:
             places[SPLIT_NAMES.get(name, name)] = image_folder(file, folder, content, name)
+        except UserError as error:
+            if name != OPTIONAL:
+                raise
+            logger.warning("%s; left out", error)
     return class_names(file, content.get("names")), places or usual_folders(folder)
 
 

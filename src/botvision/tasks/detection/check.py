@@ -83,7 +83,7 @@ def open_splits(folder: Path, options: CheckOptions, findings: Findings) -> dict
             place = find_split(folder, split, keypoints="keypoint" in detector.predicts)
         except UserError as error:
             if options.splits or split != OPTIONAL:
-                findings.refuse(error, f"{split} is not found")
+                findings.refuse(error, f"{split} cannot be read")
             continue
         first = places.setdefault(place, split)
         if first != split:
