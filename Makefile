@@ -6,7 +6,10 @@ OLDEST := .venv-oldest/bin
 # One process a core; the tests of a file share what they prepare.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-oldest fuzz lint docs bench gpu clean python-is-new-enough
+.PHONY: help demo test test-oldest fuzz lint docs bench gpu clean python-is-new-enough
+
+help:
+	@echo "make demo, test, test-oldest, fuzz, lint, docs, bench, gpu or clean: README.md and CONTRIBUTING.md say more"
 
 demo: .venv/installed
 	$(BIN)/botvision demo --out $(OUT)

@@ -48,6 +48,8 @@ def checkpoint_of(path: Path) -> Path:
         path = hub_folder(str(path).removeprefix(HUB))
     if path.is_file():
         return path
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a checkpoint or the folder of a run")
     if all((path / name).is_file() for name in (WEIGHTS, DESCRIPTION)):
         return path / WEIGHTS
     best, *others = (path / "checkpoints" / "best.ckpt", *kept_checkpoints(path / "checkpoints"))

@@ -38,6 +38,8 @@ def test_eval_writes_a_page_beside_its_scores(run, evaluated, shapes, open_page)
     for kind in ("box", "mask"):
         assert f"{kind} AP (%) {100 * scores[kind]['ap']:.1f}" in page.words
     assert f"AR100 {100 * scores['box']['ar100']:.1f} {100 * scores['mask']['ar100']:.1f}" in page.words
+    _, _, err = run("report", evaluated)  # which is about the training's evaluation
+    assert str(folder) in err
 
 
 def test_several_runs_stand_beside_each_other(run, evaluated, finished_run, tmp_path, open_page):

@@ -159,6 +159,10 @@ def test_what_is_wrong_is_said(detector, classifier, files, monkeypatch, tmp_pat
         botvision.Predictor(detector, device="cpu")([files[0], tmp_path / "absent.png"])
     with pytest.raises(TypeError, match="threshold"):
         botvision.Predictor(classifier, device="cpu")(files[0], threshold=0.5)
+    with pytest.raises(UserError, match="threshold"):
+        botvision.Predictor(detector, device="cpu")(files[0], threshold=50)
+    with pytest.raises(UserError, match="top"):
+        botvision.Predictor(classifier, device="cpu")(files[0], top=0)
     with pytest.raises(UserError, match="absent"):
         botvision.Predictor(tmp_path / "absent")
     with pytest.raises(UserError, match="device"):

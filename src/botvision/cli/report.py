@@ -18,7 +18,7 @@ def report(runs: Annotated[tuple[Path, ...], Field(min_length=1)], /, *, out: Pa
         runs: Run folders that were evaluated, or folders that botvision eval wrote.
         out: The file to write; report.html in the run folder by default, or here where there are several runs.
     """
-    from botvision.tasks.evaluated import PAGE, read_evaluated
+    from botvision.tasks.evaluated import METRICS, PAGE, read_evaluated
 
     found = [read_evaluated(run) for run in runs]
     names = [run.name for run in found]
@@ -38,4 +38,6 @@ def report(runs: Annotated[tuple[Path, ...], Field(min_length=1)], /, *, out: Pa
             "evaluate again: botvision eval"
         ) from error
     say(f"written to {path}")
+    for file in (file for run in runs for file in sorted(run.glob(f"eval/*/{METRICS}"))):
+        say(f"{file.parent} has an evaluation of its own, which is not on the page: botvision report {file.parent}")
     return 0

@@ -9,6 +9,7 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor
 
+from botvision.configuration import FieldError
 from botvision.tasks.classification.checkpoint import LoadedClassifier
 from botvision.tasks.classification.prediction import Classification
 from botvision.tasks.classification.transforms import eval_crop
@@ -24,7 +25,12 @@ def classify(classifier: LoadedClassifier, images: Sequence[Tensor], *, top: int
 
     Returns:
         For each image its classes, likeliest first; all of them where there are fewer than ``top``.
+
+    Raises:
+        FieldError: ``top`` is below 1.
     """
+    if top < 1:
+        raise FieldError(("top",), f"should be at least 1, got {top}")
     model = classifier.model
     crop = eval_crop(model.config.image_size, as_stored=model.config.in_channels is not None)
     crops = torch.stack([crop(image) for image in images]).to(model.pixel_mean.device)

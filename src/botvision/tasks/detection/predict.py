@@ -51,7 +51,13 @@ def detect(detector: LoadedDetector, images: Sequence[Tensor]) -> list[dict[str,
 
 
 def find_objects(detector: LoadedDetector, images: Sequence[Tensor], *, threshold: float = 0.5) -> list[Detections]:
-    """The objects in images of any sizes, as :func:`detect` takes them, that score at least ``threshold``."""
+    """The objects in images of any sizes, as :func:`detect` takes them, that score at least ``threshold``.
+
+    Raises:
+        FieldError: a threshold that is no score.
+    """
+    if not 0 <= threshold <= 1:
+        raise FieldError(("threshold",), f"should be from 0 to 1, got {threshold:g}")
     found = detect(detector, images)
     return [
         Detections(image, above(own, threshold), detector.categories) for image, own in zip(images, found, strict=True)
