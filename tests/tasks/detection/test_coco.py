@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -216,3 +217,31 @@ def test_results_name_images_and_classes_by_the_ids_of_the_file(write_squares, v
     dataset = write_squares([square(0, 0, 40, image_id=value, category_id=value)], ids=value)
     found = detection(square(0, 0, 40, image_id=value, category_id=value))
     assert coco_scores(dataset, [found], list(KINDS))["mask"]["ap"] == 1.0
+
+
+def test_equal_scores_count_in_the_order_of_image_ids(tmp_path):
+    """Not in the order of the file: of the two detections that of image 1 is right, and pycocotools has it first."""
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.png", "width": 100, "height": 100} for number in (2, 1)],
+        "categories": [{"id": 1, "name": "square"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50], "area": 2500}],
+    }
+    content["annotations"][0]["iscrowd"] = 0
+    for image in content["images"]:
+        (tmp_path / "val").mkdir(exist_ok=True)
+        Image.new("RGB", (100, 100)).save(tmp_path / "val" / image["file_name"])
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    results = [
+        {"image_id": number, "category_id": 1, "bbox": [10.0, 10.0, 50.0, 50.0], "score": 0.5} for number in (1, 2)
+    ]
+    oracle = COCO(tmp_path / "annotations" / "instances_val.json")
+    evaluation = COCOeval(oracle, oracle.loadRes([dict(one) for one in results]), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert (
+        coco_scores(CocoDetection(tmp_path, "val"), results, ["box"])["box"]["ap"]
+        == pytest.approx(evaluation.stats[0])
+        == 1
+    )

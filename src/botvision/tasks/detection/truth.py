@@ -34,24 +34,25 @@ class CocoTruth:
     are neither found nor missed.
 
     Attributes:
-        numbers: the metric's number of each image, from 1 on, by COCO's id.
+        numbers: the metric's number of each image, from 1 on, by COCO's id, in the order of the ids.
         labels: the label of each class, from 1 on, by COCO's id.
         objects: of each object what the metric needs; under the names of the kinds, 1 where it is neither found nor
             missed.
     """
 
     def __init__(self, dataset: CocoDetection) -> None:
-        self.numbers = {image.id: number for number, image in enumerate(dataset.images, start=1)}
+        # In the order of their ids, as pycocotools has them: it decides between detections of equal scores.
+        ids = sorted((image.id for image in dataset.images), key=lambda one: (isinstance(one, str), one))
+        self.numbers = {one: number for number, one in enumerate(ids, start=1)}
         self.labels = {category.id: label for label, category in enumerate(dataset.categories, start=1)}
         self._keypoints = keypoint_names(dataset.categories)
         self._images = [
-            {"id": number, "height": image.height, "width": image.width}
-            for number, image in enumerate(dataset.images, start=1)
+            {"id": self.numbers[image.id], "height": image.height, "width": image.width} for image in dataset.images
         ]
         rows = (
-            _truth(instance, image, number, len(self._keypoints))
-            for number, image in enumerate(dataset.images, start=1)
-            for instance in dataset.instances(number - 1)
+            _truth(instance, image, self.numbers[image.id], len(self._keypoints))
+            for place, image in enumerate(dataset.images)
+            for instance in dataset.instances(place)
         )
         # Ids from 1 on: the metric takes an object of id 0 for unmatched.
         self.objects = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
