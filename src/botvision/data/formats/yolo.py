@@ -1,14 +1,14 @@
 """YOLO's format, as Ultralytics documents it: a YAML file, and beside each image a text file of boxes or polygons.
 
 Each line is "class x y width height" (centre and size) or "class x1 y1 x2 y2 x3 y3 ...", as shares of the image's width
-and height. Oriented boxes are polygons of four corners. Without a YAML file, classes.txt names the classes, as Label
-Studio writes it.
+and height. Oriented boxes are polygons of four corners. Where the YAML file has "kpt_shape", a line is a box and its
+keypoints, which are left out. Without a YAML file, classes.txt names the classes, as Label Studio writes it.
 """
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -36,6 +36,15 @@ OPTIONAL = "test"
 """A split that Roboflow's YAML file names whether it is there or not, and that training does not need."""
 
 
+class Classes(NamedTuple):
+    """What the lines of a data set mean."""
+
+    names: list[str]
+    """Of the classes, in their order."""
+    keypoint_values: int = 0
+    """Numbers after the box of a line, which are keypoints."""
+
+
 def is_here(folder: Path) -> bool:
     """Whether a folder holds labels in this format."""
     listed = (folder / "classes.txt").is_file() and (folder / "labels").is_dir() and (folder / "images").is_dir()
@@ -59,10 +68,10 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     source = next((folder / name for name in (DARKNET, "classes.txt") if (folder / name).is_file()), None)
     file = yaml_file(folder)
     if file is not None:
-        names, places = settings(file, folder)
+        classes, places = settings(file, folder)
         source = file
     elif source is not None:
-        names = [line.strip() for line in text_of(source).splitlines() if line.strip()]
+        classes = Classes([line.strip() for line in text_of(source).splitlines() if line.strip()])
         places = darknet_folders(folder) if source.name == DARKNET else {"train": folder / "images"}
     if not places:
         raise UserError(f"{source}: found no folders of images for it in {folder}; give 'train' and 'val' there")
@@ -70,8 +79,8 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     if len(places) > 1 and test and not (image_files(test) and labels_folder(test).is_dir()):
         logger.warning("%s: has no images with labels; left out", test)
         del places[OPTIONAL]
-    splits = {split: (labels_folder(images), labelled(images, names)) for split, images in places.items()}
-    return in_coco_form(NAME, folder, splits, names)
+    splits = {split: (labels_folder(images), labelled(images, classes)) for split, images in places.items()}
+    return in_coco_form(NAME, folder, splits, classes.names)
 
 
 def darknet_folders(folder: Path) -> dict[str, Path]:
@@ -90,16 +99,14 @@ def usual_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def settings(file: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
-    """The names of the classes, and the image folder of each split."""
+def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, Path]]:
+    """The classes, and the image folder of each split."""
     try:
         content = yaml.safe_load(read_bytes(file)) if b"*" not in read_bytes(file) else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: should hold 'train', 'val' and 'names', without aliases (*)")
-    if "kpt_shape" in content:
-        logger.warning("%s: has keypoints ('kpt_shape'), of which boxes alone are read", file)
     places = {}
     for name in SPLITS:
         if not content.get(name):
@@ -110,7 +117,23 @@ def settings(file: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
             if name != OPTIONAL:
                 raise
             logger.warning("%s; left out", error)
-    return class_names(file, content.get("names")), places or usual_folders(folder)
+    classes = Classes(class_names(file, content.get("names")), keypoint_values(file, content.get("kpt_shape")))
+    return classes, places or usual_folders(folder)
+
+
+def keypoint_values(file: Path, shape: Any) -> int:  # noqa: ANN401 (whatever the file holds)
+    """Numbers of the keypoints of a line, from 'kpt_shape': their count, and 2 or, with a visibility, 3."""
+    if shape is None:
+        return 0
+    if (
+        not isinstance(shape, list)
+        or [type(side) for side in shape] != [int, int]
+        or shape[0] < 1
+        or shape[1] not in (2, 3)
+    ):
+        raise UserError(f"{file}: 'kpt_shape' should be [count, 2] or [count, 3], got {short(shape)}")
+    logger.warning("%s: has keypoints ('kpt_shape'), of which boxes alone are read", file)
+    return shape[0] * shape[1]
 
 
 def class_names(file: Path, names: Any) -> list[str]:  # noqa: ANN401 (whatever the file holds)
@@ -149,7 +172,7 @@ def labels_folder(images: Path) -> Path:
     return Path(*parts[:place], "labels", *parts[place + 1 :])
 
 
-def labelled(images: Path, names: list[str]) -> Iterator[LabelledImage]:
+def labelled(images: Path, classes: Classes) -> Iterator[LabelledImage]:
     """The images of a folder, each with the objects of its text file; an image without one has none."""
     labels = labels_folder(images)
     if not labels.is_dir():
@@ -161,22 +184,29 @@ def labelled(images: Path, names: list[str]) -> Iterator[LabelledImage]:
         shapes = []
         for place, line in enumerate(lines, start=1):
             try:
-                shapes += [shape_of(line.split(), names, height, width)] if line.strip() else []
+                shapes += [shape_of(line.split(), classes, height, width)] if line.strip() else []
             except ValueError as error:
                 raise UserError(f"{file}: line {place}: {error}") from error
         yield LabelledImage(path, height, width, shapes)
 
 
-def shape_of(words: list[str], names: list[str], height: int, width: int) -> Shape:
+def shape_of(words: list[str], classes: Classes, height: int, width: int) -> Shape:
     """The object of a line; raises a ValueError where it is wrong."""
-    if not words[0].isdecimal() or int(words[0]) >= len(names):
-        raise ValueError(f"'class' should be a number below {len(names)}, got {short(words[0])}")
-    name, values = names[int(words[0])], [number(word, "coordinate") for word in words[1:]]
+    if not words[0].isdecimal() or int(words[0]) >= len(classes.names):
+        raise ValueError(f"'class' should be a number below {len(classes.names)}, got {short(words[0])}")
+    name, values = classes.names[int(words[0])], [number(word, "coordinate") for word in words[1:]]
+    if classes.keypoint_values and len(values) == 4 + classes.keypoint_values:
+        values = values[:4]
     if max(values, default=0.0) > LARGEST_SHARE:
         raise ValueError("coordinates should be shares of the image, from 0 to 1, not pixels")
     if len(values) == 4:
         x, y, w, h = values
         return Shape(name, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
+    if classes.keypoint_values:
+        raise ValueError(
+            f"should be 'class x y width height' and {classes.keypoint_values} values of keypoints ('kpt_shape'), "
+            f"got {len(words)} values"
+        )
     if len(values) < 6 or len(values) % 2:
         raise ValueError(
             f"should be 'class x y width height', or a class and three or more corners, got {len(words)} values"
