@@ -1,9 +1,13 @@
 """Other tools' formats: files that are odd, but that the tools write or read."""
 
+import base64
 import json
+import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,6 +28,29 @@ def yolo(folder: Path, label: str, settings: str = NAMES, image: str = "images/t
     text.write_text(label)
     (folder / "data.yaml").write_text(settings)
     return folder
+
+
+def labelme(folder: Path, *shapes: dict, name: str = "x", **fields: object) -> Path:
+    """An image, by default x.jpg, and its JSON file."""
+    given = {"imagePath": f"{name}.jpg", "imageHeight": 100, "imageWidth": 200, **fields}
+    if not (folder / given["imagePath"]).exists():
+        picture(folder / given["imagePath"])
+    (folder / f"{name}.json").write_text(json.dumps({"version": "5.4.1", "shapes": list(shapes), **given}))
+    return folder
+
+
+def shape(kind: str, *points: list[float], **fields: object) -> dict[str, Any]:
+    """A shape of LabelMe's."""
+    return {"label": "cat", "points": list(points), "shape_type": kind, "group_id": None, **fields}
+
+
+def drawn_mask() -> dict[str, Any]:
+    """A shape of 3 x 4 pixels from (42, 51) on, drawn as a bitmap that starts at (40, 50)."""
+    bitmap = np.zeros((8, 6), np.uint8)
+    bitmap[1:5, 2:5] = 255
+    encoded = BytesIO()
+    Image.fromarray(bitmap).save(encoded, "PNG")
+    return shape("mask", [40, 50], [45, 57], mask=base64.b64encode(encoded.getvalue()).decode())
 
 
 @pytest.fixture
@@ -68,3 +95,46 @@ def test_keypoints_of_yolo_that_are_wrong_are_refused(export, refusal, tmp_path,
     line = refusal("data", "convert", yolo(export, label, f"{NAMES}kpt_shape: {shape}\n"), "--out", tmp_path / "coco")
     for part in named:
         assert part in line
+
+
+def square(x: float, y: float, side: float) -> list[list[float]]:
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side]]
+
+
+def test_what_is_converted_has_all_that_other_readers_of_coco_need(export, converted, tmp_path):
+    """pycocotools evaluates with 'area', supervision reads 'bbox'."""
+    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    labelme(export, shape("polygon", *square(10, 20, 30)), shape("rectangle", [60, 10], [20, 40]), drawn_mask())
+    annotations = converted()["annotations"]
+    assert [one["bbox"] for one in annotations] == [[10, 20, 30, 30], [20, 10, 40, 30], [42, 51, 3, 4]]
+    assert [one["area"] for one in annotations] == [900, 1200, 12]
+    file = tmp_path / "coco" / "annotations" / "instances_train.json"
+    truth = coco.COCO(str(file))
+    found = [{**{name: one[name] for name in ("image_id", "category_id", "bbox")}, "score": 0.9} for one in annotations]
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        supervision = pytest.importorskip("supervision")
+        read = supervision.DetectionDataset.from_coco(str(tmp_path / "coco" / "train"), str(file))
+    assert sorted(next(iter(read))[2].xyxy.tolist()) == [[10, 20, 40, 50], [20, 10, 60, 40], [42, 51, 45, 55]]
+
+
+@pytest.mark.parametrize("words", [("convert",), ("split", "--val", 0.5)])
+def test_coco_files_get_the_fields_that_they_lack(run, write_coco, content, tmp_path, words):
+    """The square is 4 x 5 pixels; an area that is there stays, and crowds and boxes without masks have one too."""
+    first, second = content["annotations"]
+    del first["bbox"]
+    second["area"] = 19.5
+    box = {"image_id": 5, "category_id": 3, "bbox": [1, 1, 2.5, 4]}
+    crowd = {"image_id": 5, "category_id": 90, "segmentation": {"size": [12, 8], "counts": [13, 5, 78]}, "iscrowd": 1}
+    content["annotations"] += [{"id": 3, **box}, {"id": 4, **crowd}]
+    folder = write_coco()
+    source = folder if words[0] == "convert" else folder / "annotations" / "instances_train2017.json"
+    assert run("data", words[0], source, *words[1:], "--out", tmp_path / "out")[0] == 0
+    written = [json.loads(file.read_text()) for file in (tmp_path / "out" / "annotations").iterdir()]
+    found = {one["id"]: (one["bbox"], one["area"]) for split in written for one in split["annotations"]}
+    assert found == {1: ([2, 3, 4, 5], 20), 2: ([2, 3, 4, 5], 19.5), 3: ([1, 1, 2.5, 4], 10), 4: ([1, 1, 1, 5], 5)}

@@ -10,6 +10,7 @@ from botvision.data.annotations import ImageRecord, read_annotations
 from botvision.data.formats import FORMATS
 from botvision.data.json_records import load_json
 from botvision.data.layouts import CocoSplit, find_image_files, find_split, image_folder_of, other_format
+from botvision.data.masks import mask_area, mask_box, usable_segmentation
 from botvision.data.new_folder import link_or_copy, new_folder
 from botvision.errors import UserError
 from botvision.files import no_folder
@@ -89,6 +90,8 @@ def write_coco_folder(
 ) -> None:
     """Write `annotations/instances_{split}.json` and `{split}/` of every split; the folder appears when it is complete.
 
+    Annotations get the 'bbox' and the 'area' that they lack, which pycocotools and other readers need.
+
     Image files get a second name (a hard link) where the file system allows it, else they are copied.
 
     Args:
@@ -112,4 +115,31 @@ def write_coco_folder(
                 on_image(done, total)
             file = part / "annotations" / f"instances_{name}.json"
             file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps({**split.content, "images": records}), encoding="utf-8")
+            file.write_text(json.dumps(completed(split.content) | {"images": records}), encoding="utf-8")
+
+
+def completed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file that `read_annotations` takes, with 'bbox' and 'area' in every annotation."""
+    if "annotations" not in content:
+        return content
+    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in content["images"]}
+    annotations = [with_box_and_area(one, *sizes[one["image_id"]]) for one in content["annotations"]]
+    return {**content, "annotations": annotations}
+
+
+def with_box_and_area(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """An annotation with the fields it lacks: [x, y, width, height] in pixels, and square pixels.
+
+    They are those of the mask; where that covers no pixel of the image, the area is that of the box.
+    """
+    given, box, area = (annotation.get(field) for field in ("segmentation", "bbox", "area"))
+    if box and area is not None:
+        return annotation
+    try:
+        mask = usable_segmentation(given, height, width) if given else None
+    except ValueError:  # where masks are not wanted
+        mask = None
+    box = box or (mask_box(mask, height, width) if mask else [0.0, 0.0, 0.0, 0.0])
+    if area is None:
+        area = mask_area(mask, height, width) if mask else box[2] * box[3]
+    return {**annotation, "bbox": box, "area": area}
