@@ -138,3 +138,46 @@ def test_coco_files_get_the_fields_that_they_lack(run, write_coco, content, tmp_
     written = [json.loads(file.read_text()) for file in (tmp_path / "out" / "annotations").iterdir()]
     found = {one["id"]: (one["bbox"], one["area"]) for split in written for one in split["annotations"]}
     assert found == {1: ([2, 3, 4, 5], 20), 2: ([2, 3, 4, 5], 19.5), 3: ([1, 1, 2.5, 4], 10), 4: ([1, 1, 1, 5], 5)}
+
+
+def cvat_xml(*objects: str) -> str:
+    """One image with objects of one label."""
+    body = "".join(objects).replace("/>", ' label="cat"/>')
+    return f'<annotations><image id="0" name="x.jpg" width="200" height="100">{body}</image></annotations>'
+
+
+RECTANGLE, POLYGON, BITMAP = [[20, 20], [10, 10]], square(40, 30, 10), drawn_mask()
+GROUPS = {
+    "rectangle, polygon": ([10, 10, 40, 30], 200, None),
+    "polygon, rectangle": ([10, 10, 40, 30], 200, None),
+    "rectangle, bitmap": ([10, 10, 35, 45], 112, "counts"),
+    "polygon, bitmap": ([40, 30, 10, 25], 112, "counts"),
+    "rectangle, bitmap, polygon": ([10, 10, 40, 45], 212, "counts"),
+    "rectangle, rectangle": ([10, 10, 10, 10], 100, ""),
+}
+"""By the parts of a group the box around them, the pixels that they cover, and the form of the mask."""
+
+
+@pytest.mark.parametrize("tool", ["labelme", "cvat"])
+@pytest.mark.parametrize("parts", GROUPS)
+def test_a_group_is_all_that_its_parts_cover(export, converted, parts, tool):
+    if tool == "labelme":
+        of_kind = {"rectangle": shape("rectangle", *RECTANGLE), "polygon": shape("polygon", *POLYGON), "bitmap": BITMAP}
+        labelme(export, *({**of_kind[kind], "group_id": 1} for kind in parts.split(", ")))
+    else:
+        picture(export / "images" / "x.jpg")
+        corners = ";".join(f"{x},{y}" for x, y in POLYGON)
+        of_kind = {
+            "rectangle": '<box xtl="10" ytl="10" xbr="20" ybr="20" group_id="1"/>',
+            "polygon": f'<polygon points="{corners}" group_id="1"/>',
+            "bitmap": '<mask rle="0,12" left="42" top="51" width="3" height="4" group_id="1"/>',
+        }
+        (export / "annotations.xml").write_text(cvat_xml(*(of_kind[kind] for kind in parts.split(", "))))
+    (found,) = converted()["annotations"]
+    box, area, form = GROUPS[parts]
+    assert found["bbox"] == box
+    assert found["area"] == area
+    if form is None:
+        assert len(found["segmentation"]) == 2
+    else:
+        assert form in found.get("segmentation", "")

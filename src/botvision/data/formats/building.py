@@ -11,7 +11,7 @@ import numpy as np
 from hotcoco import mask as coco_mask
 
 from botvision.data.image_files import image_suffixes
-from botvision.data.masks import run_lengths
+from botvision.data.masks import mask_box, run_lengths, usable_segmentation
 from botvision.errors import UserError, short
 from botvision.files import read_file
 
@@ -84,19 +84,15 @@ def in_coco_form(
             content["images"].append({"id": number, "file_name": name, "height": image.height, "width": image.width})
             for shape in image.shapes:
                 record = {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": ids[shape.name]}
-                content["annotations"].append(record | coco_fields(shape))
+                content["annotations"].append(record | coco_fields(shape, (image.height, image.width)))
         found[split] = FormatSplit(format_name, source, root, content)
     return found
 
 
-def coco_fields(shape: Shape) -> dict[str, Any]:
-    """The box and the mask of an object as COCO has them."""
+def coco_fields(shape: Shape, size: tuple[int, int]) -> dict[str, Any]:
+    """The box and the mask of an object as COCO has them, in an image (H, W)."""
     fields: dict[str, Any] = {"iscrowd": 0}
-    box = shape.box
-    if box is None and isinstance(shape.segmentation, list):
-        x, y = ([value for part in shape.segmentation for value in part[start::2]] for start in (0, 1))
-        box = (min(x), min(y), max(x), max(y))
-    if box is not None:
+    if box := box_around(shape, size):
         fields["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
     if shape.segmentation is not None:
         fields["segmentation"] = shape.segmentation
@@ -144,22 +140,48 @@ def as_text(runs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def joined(parts: Sequence[Shape], size: tuple[int, int]) -> Shape:
-    """One object of the parts that a tool groups: what any part covers; their boxes count where there are some.
+    """One object of the parts that a tool groups: the box is around all of them, the mask what any of them covers.
 
     Args:
-        parts: of one class.
+        parts: of one class; where none has an outline, the object has none.
         size: (H, W) of the image, in pixels.
+
+    Raises:
+        ValueError: an outline that is none of COCO's.
     """
-    outlines = [part.segmentation for part in parts if part.segmentation is not None]
-    polygons = [outline for outline in outlines if isinstance(outline, list)]
-    mask: list[list[float]] | dict[str, Any] | None = [one for outline in polygons for one in outline] or None
-    if len(polygons) < len(outlines):
-        mask = as_text(coco_mask.merge([run_lengths(outline, *size) for outline in outlines]))
-    boxes = [part.box for part in parts if part.box is not None]
-    if not boxes:
-        return Shape(parts[0].name, None, mask)
-    x1, y1, x2, y2 = zip(*boxes, strict=True)
-    return Shape(parts[0].name, (min(x1), min(y1), max(x2), max(y2)), mask)
+    if len(parts) == 1:
+        return parts[0]
+    boxes = [box for part in parts if (box := box_around(part, size))]
+    box = None
+    if boxes:
+        x1, y1, x2, y2 = zip(*boxes, strict=True)
+        box = min(x1), min(y1), max(x2), max(y2)
+    if all(part.segmentation is None for part in parts):
+        return Shape(parts[0].name, box)
+    outlines = [outline for part in parts if (outline := outline_of(part))]
+    polygons = [polygon for outline in outlines if isinstance(outline, list) for polygon in outline]
+    if all(isinstance(outline, list) for outline in outlines):
+        return Shape(parts[0].name, box, polygons)
+    runs = [run_lengths(usable_segmentation(outline, *size), *size) for outline in outlines]
+    return Shape(parts[0].name, box, as_text(coco_mask.merge(runs)))
+
+
+def outline_of(shape: Shape) -> list[list[float]] | dict[str, Any] | None:
+    """The mask of a shape; of one that is a box alone, its rectangle."""
+    if shape.segmentation is None and shape.box is not None:
+        return [turned_box(shape.box, 0)]
+    return shape.segmentation
+
+
+def box_around(shape: Shape, size: tuple[int, int]) -> Box | None:
+    """The box of a shape, else that of its polygons or its mask in an image (H, W); None of a mask without a pixel."""
+    if shape.box is not None:
+        return shape.box
+    if isinstance(shape.segmentation, list):
+        x, y = ([value for part in shape.segmentation for value in part[start::2]] for start in (0, 1))
+        return min(x), min(y), max(x), max(y)
+    x1, y1, width, height = mask_box(shape.segmentation, *size) if shape.segmentation else (0.0,) * 4
+    return (x1, y1, x1 + width, y1 + height) if width and height else None
 
 
 def number(value: object, field: str) -> float:
