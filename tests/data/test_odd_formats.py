@@ -97,6 +97,29 @@ def test_keypoints_of_yolo_that_are_wrong_are_refused(export, refusal, tmp_path,
         assert part in line
 
 
+def test_images_of_yolo_in_folders_below_are_read(export, converted):
+    """As Ultralytics does; a name may be there twice, and what is hidden is no image."""
+    yolo(export, "0 0.5 0.5 0.5 0.5\n")
+    yolo(export, "1 0.5 0.5 0.5 0.5\n", image="images/train/one/x.jpg")
+    yolo(export, "1 0.5 0.5 1 1\n", image="images/train/two/below/y.v2.jpg")
+    yolo(export, "1 0.5 0.5 1 1\n", image="images/train/.cache/x.jpg")
+    content = converted()
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    boxes = {names[one["image_id"]]: (one["category_id"], one["bbox"]) for one in content["annotations"]}
+    assert boxes == {
+        "images/train/x.jpg": (1, [50, 25, 100, 50]),
+        "images/train/one/x.jpg": (2, [50, 25, 100, 50]),
+        "images/train/two/below/y.v2.jpg": (2, [0, 0, 200, 100]),
+    }
+
+
+def test_a_folder_below_that_is_a_link_is_refused(export, refusal, tmp_path):
+    picture(tmp_path / "elsewhere" / "y.jpg")
+    (yolo(export, "0 0.5 0.5 0.5 0.5") / "images" / "train" / "below").symlink_to(tmp_path / "elsewhere")
+    line = refusal("data", "convert", export, "--out", tmp_path / "coco")
+    assert "below" in line and "link" in line
+
+
 def square(x: float, y: float, side: float) -> list[list[float]]:
     return [[x, y], [x + side, y], [x + side, y + side], [x, y + side]]
 

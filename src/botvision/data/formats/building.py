@@ -236,9 +236,20 @@ def read_bytes(file: Path) -> bytes:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, sorted; hidden ones are left out."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in image_suffixes() and path.name[0] != ".")
-    return sorted(path for path in found if path.is_file())
+    """The images in a folder and the folders below it, sorted; hidden files and folders are left out.
+
+    Raises:
+        UserError: a folder below is a link, which may lead out of the data set or in circles.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in folders:
+            if (path := Path(place, name)).is_symlink():
+                raise UserError(f"{path}: is a link to a folder inside another; put the folder there")
+        paths = (Path(place, name) for name in names if name[0] != ".")
+        found += [path for path in paths if path.suffix.lower() in image_suffixes() and path.is_file()]
+    return sorted(found)
 
 
 def image_beside(folder: Path, stem: str) -> Path | None:

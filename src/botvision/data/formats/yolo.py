@@ -173,13 +173,16 @@ def labels_folder(images: Path) -> Path:
 
 
 def labelled(images: Path, classes: Classes) -> Iterator[LabelledImage]:
-    """The images of a folder, each with the objects of its text file; an image without one has none."""
+    """The images of a folder, each with the objects of its text file; an image without one has none.
+
+    The labels of images in a folder below are in the folder of the same name below the labels, as Ultralytics has it.
+    """
     labels = labels_folder(images)
     if not labels.is_dir():
         raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
     for path in image_files(images):
         height, width = upright_size(path)
-        file = labels / f"{path.stem}.txt"
+        file = labels / path.relative_to(images).with_suffix(".txt")
         lines = text_of(file).splitlines() if file.is_file() else []
         shapes = []
         for place, line in enumerate(lines, start=1):
