@@ -35,6 +35,19 @@ def write_tiff(path, array, **options):
     return path
 
 
+def write_pages(path, array, **options):
+    """A page for each channel, written one by one, the last one compressed."""
+    with tifffile.TiffWriter(path) as file:
+        for number, page in enumerate(PLANES(array), start=1):
+            compression = "zlib" if number == array.shape[2] else None
+            file.write(page, photometric="minisblack", compression=compression, **options)
+
+
+def write_pages_of_pillow(path, array):
+    first, *others = map(Image.fromarray, PLANES(array))
+    first.save(path, save_all=True, append_images=others)
+
+
 WRITERS = {
     "array": lambda path, array: np.save(path.with_suffix(".npy"), array),
     "array in Fortran's order": lambda path, array: np.save(path.with_suffix(".npy"), np.asfortranarray(array)),
@@ -45,6 +58,10 @@ WRITERS = {
     "TIFF, compressed": partial(write_tiff, planarconfig="contig", compression="zlib", predictor=2),
     "TIFF of planes": lambda path, array: write_tiff(path, PLANES(array), planarconfig="separate"),
     "TIFF of pages": lambda path, array: write_tiff(path, PLANES(array)),
+    "TIFF of pages, one by one": write_pages,
+    "TIFF of pages, one by one, plain": partial(write_pages, metadata=None),
+    "TIFF of pages, for ImageJ": lambda path, array: tifffile.imwrite(path, PLANES(array), imagej=True),
+    "TIFF of pages, by Pillow": write_pages_of_pillow,
     "TIFF of tiles, big": partial(write_tiff, planarconfig="contig", tile=(16, 16), bigtiff=True),
 }
 
@@ -55,9 +72,12 @@ WRITERS = {
 def test_every_number_comes_back(tmp_path, writer, dtype, channels):
     if writer == "TIFF, compressed" and dtype == "float32":
         pytest.skip("this predictor is for integers")
+    if dtype == "int16" and writer in ("TIFF of pages, for ImageJ", "TIFF of pages, by Pillow"):
+        pytest.skip("they have no such type")
     array = values(channels, dtype)
     WRITERS[writer](tmp_path / "a.tif", array)
     (path,) = tmp_path.iterdir()
+    assert stored_channels(path) == channels
     image = read_image(path, (HEIGHT, WIDTH), channels)
     assert image.dtype == torch.float32
     assert np.array_equal(image.permute(1, 2, 0).numpy(), array.astype(np.float64))
@@ -94,6 +114,57 @@ def test_which_files_are_pictures_and_which_are_not(tmp_path):
     for name in ("a.png", "b.tif"):
         Image.new("RGBA", (2, 2)).save(tmp_path / name, format="PNG")
         assert stored_channels(tmp_path / name) is None
+
+
+def test_which_pages_are_no_channels(tmp_path):
+    """Thumbnails, versions of less detail, and pages with a palette, of other types, of colours, or of one bit."""
+    grey = values(1, "uint8")[:, :, 0]
+    colour_map = np.zeros((3, 256), np.uint16)
+    black = {"photometric": "minisblack"}
+    palette = {"photometric": "palette", "colormap": colour_map}
+    cases = {
+        "thumbnail": [(grey, black), (grey[::2, ::2], black)],
+        "reduced": [(grey, black), (grey, {**black, "subfiletype": 1})],
+        "mask": [(grey, black), (grey > 99, {**black, "subfiletype": 4})],
+        "other type": [(grey, black), (grey.astype(np.uint16), black)],
+        "colours": [(grey, black), (np.dstack([grey] * 3), {"photometric": "rgb"})],
+        "palette": [(grey, palette), (grey, palette)],
+        "film": [(np.dstack([grey] * 3), {"photometric": "rgb"})] * 2,
+        "fax": [(grey > 99, {**black, "photometric": "miniswhite"})] * 2,
+    }
+    for name, pages in cases.items():
+        file = tmp_path / f"{name}.tif"
+        with tifffile.TiffWriter(file) as writer:
+            for page, options in pages:
+                writer.write(page, metadata=None, **options)
+        assert stored_channels(file) is None, name
+        if name not in ("palette", "film", "fax"):
+            assert np.array_equal(read_image(file, channels=1)[0].numpy(), grey), name
+    with pytest.raises(UserError, match=r"film\.tif: .*has the axes"):
+        read_image(tmp_path / "film.tif", channels=3)
+
+
+def test_pages_in_a_circle_are_read_once(tmp_path):
+    write_pages(tmp_path / "a.tif", values(2))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        first, last = file.pages[0].offset, file.pages[-1].offset
+    (entries,) = struct.unpack_from("<H", content, last)
+    struct.pack_into("<I", content, last + 2 + 12 * entries, first)  # what comes after the last page
+    (tmp_path / "a.tif").write_bytes(content)
+    assert stored_channels(tmp_path / "a.tif") == 2
+
+
+def test_one_page_of_several_read_as_rgb_is_warned_of(tmp_path, caplog):
+    array = values(5, "uint8")
+    write_pages(tmp_path / "a.tif", array)
+    write_pages(tmp_path / "one.tif", array[:, :, :1])
+    for name in ("a.tif", "one.tif"):
+        assert np.array_equal(read_image(tmp_path / name).numpy(), np.stack([array[:, :, 0]] * 3))
+    (record,) = caplog.records
+    assert (
+        f"{tmp_path / 'a.tif'}: is read as RGB, of its first page alone, and not as 5 channels" in record.getMessage()
+    )
 
 
 def test_images_of_other_channels_are_named_both(tmp_path):

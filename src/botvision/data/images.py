@@ -16,8 +16,8 @@ from PIL.Image import Transpose
 from torch import Tensor
 
 from botvision.data.image_files import FORMATS, image_formats
-from botvision.data.pixels import to_array, to_rgb
-from botvision.data.stored import ARRAY_START, decode_stored, stored_shape
+from botvision.data.pixels import to_array, to_rgb, warn_once
+from botvision.data.stored import ARRAY_START, decode_stored, stored_shape, tiff_shape
 from botvision.errors import UserError, short
 from botvision.files import read_file
 
@@ -283,6 +283,8 @@ def _decode(encoded: bytes, name: str | Path, expected_size: tuple[int, int] | N
     if Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels() // 2 + 1)
     with Image.open(BytesIO(encoded), formats=image_formats()) as opened:
+        if opened.format == "TIFF" and len(opened.getbands()) == 1 and (shape := tiff_shape(BytesIO(encoded))):
+            warn_once(name, f"is read as RGB, of its first page alone, and not as {shape[0]} channels (in_channels)")
         return _upright(opened, name, expected_size)
 
 

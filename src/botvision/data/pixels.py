@@ -65,7 +65,9 @@ def to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
     if deep_colours and not _is_deep_grey(image):
         highest = max(high for _, high in converted.getextrema())  # type: ignore[misc]
         if highest < FEW_LEVELS:
-            _warn(name, f"its colours of 16 bits are dark, from 0 to {256 * highest + 255} of 65535; save it with 8")
+            warn_once(
+                name, f"its colours of 16 bits are dark, from 0 to {256 * highest + 255} of 65535; save it with 8"
+            )
     return converted
 
 
@@ -113,7 +115,7 @@ def _grey_scale(image: Image.Image, name: str | Path) -> Callable[[Image.Image],
         scale = 2.0 ** (8 - next(depth for depth in DEPTHS if high < 2**depth))
     elif low < high:
         black, scale = low, 255 / (high - low)
-        _warn(name, f"its values from {low:g} to {high:g} are shown from black to white; save it with 8 or 16 bits")
+        warn_once(name, f"its values from {low:g} to {high:g} are shown from black to white; save it with 8 or 16 bits")
 
     def convert(band: Image.Image) -> Image.Image:
         values = np.nan_to_num(np.asarray(band, dtype=np.float64), nan=black, posinf=high, neginf=low)
@@ -123,7 +125,7 @@ def _grey_scale(image: Image.Image, name: str | Path) -> Callable[[Image.Image],
     return convert
 
 
-def _warn(name: str | Path, problem: str) -> None:
+def warn_once(name: str | Path, problem: str) -> None:
     """Warn once of a file, and of a few files; of several processes that read images only the first one warns."""
     worker = get_worker_info()
     if str(name) not in _warned and len(_warned) < MOST_WARNINGS and (worker is None or worker.id == 0):

@@ -2,9 +2,10 @@
 
 import logging
 import zlib
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -24,9 +25,12 @@ TYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32")
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I;16B": 1, "I": 1, "F": 1}
 """Pillow's modes that are read as stored, and their channels."""
 WIDTH, HEIGHT, BITS, SAMPLES, PHOTOMETRIC, EXTRA_SAMPLES = 256, 257, 258, 277, 262, 338
+SUBFILE, SAMPLE_FORMAT = 254, 339
 """TIFF's tags."""
-CMYK, ALPHA = 5, (1, 2)
-"""Values of the last two."""
+GREY, CMYK, ALPHA = (0, 1), 5, (1, 2)
+"""Values of the photometric tag (the first two) and of the extra samples."""
+BESIDE = 1 | 4
+"""Bits of the subfile tag: the page is a smaller version of another, or its mask."""
 DEFLATE, DEFLATE_RATIO = (8, 32946), 1032
 """TIFF's numbers of this compression, and how many times larger it can make a file."""
 LARGEST_UNCHECKED = 2**28
@@ -43,34 +47,62 @@ def stored_channels(path: Path) -> int | None:
 def stored_shape(path: Path) -> tuple[int, int, int] | None:
     """(C, H, W) of an image file that is no picture, from its header; None for a picture, which is read as RGB.
 
-    Arrays are no pictures. A TIFF file is one if it is grey, has a palette, or has 8 bits a channel and three of them,
-    or four with a declared alpha or as CMYK; so is every file of another format.
+    Arrays are no pictures. A TIFF file is one if it has one page that is grey, pages with a palette, or pages with 8
+    bits a channel and three of them, or four with a declared alpha or as CMYK; so is every file of another format.
+    Several grey pages of one size and type are channels.
 
     Raises:
         OSError, ValueError, SyntaxError and others: the header is damaged.
     """
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        with path.open("rb") as file:
-            (height, width, *channels), *_ = array_header(file)
-        return (*channels, 1)[0], height, width
-    return tiff_shape(path) if path.suffix.lower() in TIFF_SUFFIXES else None
-
-
-def tiff_shape(path: Path) -> tuple[int, int, int] | None:
-    """:func:`stored_shape` of a TIFF file."""
+    suffix = path.suffix.lower()
+    if suffix != ARRAY_SUFFIX and suffix not in TIFF_SUFFIXES:
+        return None
     with path.open("rb") as file:
-        start = file.read(8)
-        if not start.startswith(TIFF_STARTS):  # another format with this suffix
-            return None
-        if start.startswith(TIFF_STARTS[2:]):
-            start += file.read(8)
-        tags = ImageFileDirectory_v2(start)
+        if suffix in TIFF_SUFFIXES:
+            return tiff_shape(file)
+        (height, width, *channels), *_ = array_header(file)
+        return (*channels, 1)[0], height, width
+
+
+def tiff_shape(file: BinaryIO) -> tuple[int, int, int] | None:
+    """:func:`stored_shape` of a TIFF file."""
+    pages = tiff_pages(file)
+    first = next(pages, None)
+    if first is None:  # another format with this suffix
+        return None
+    samples, bits = first.get(SAMPLES, 1), max(first.get(BITS, (1,)))
+    size = first[HEIGHT], first[WIDTH]
+    if samples == 1:
+        channels = 1 + sum(is_channel(page, first) for page in pages)
+        return (channels, *size) if channels > 1 else None
+    colours = samples - any(extra in ALPHA for extra in first.get(EXTRA_SAMPLES, ()))
+    is_picture = bits <= 8 and (colours in (1, 3) or first.get(PHOTOMETRIC) == CMYK)
+    return None if is_picture else (samples, *size)
+
+
+def tiff_pages(file: BinaryIO) -> Iterator[dict[int, Any]]:
+    """The tags of each page of a TIFF file; nothing of another file."""
+    start = file.read(8)
+    if not start.startswith(TIFF_STARTS):
+        return
+    if start.startswith(TIFF_STARTS[2:]):
+        start += file.read(8)
+    tags = ImageFileDirectory_v2(start)
+    seen: set[int] = set()
+    while tags.next and tags.next not in seen:  # a damaged file could go in circles
+        seen.add(tags.next)
         file.seek(tags.next)
         tags.load(file)
-    samples, bits = tags.get(SAMPLES, 1), max(tags.get(BITS, (1,)))
-    colours = samples - any(extra in ALPHA for extra in tags.get(EXTRA_SAMPLES, ()))
-    is_picture = samples == 1 or (bits <= 8 and (colours in (1, 3) or tags.get(PHOTOMETRIC) == CMYK))
-    return None if is_picture else (samples, tags[HEIGHT], tags[WIDTH])
+        yield dict(tags)
+
+
+def is_channel(page: Mapping[int, Any], first: Mapping[int, Any]) -> bool:
+    """Whether a page is a channel beside the first one: grey as this one, of whole bytes, and of its size and type."""
+    is_deep_grey = first.get(PHOTOMETRIC) in GREY and max(first.get(BITS, (1,))) >= 8
+    is_alike = all(
+        page.get(tag) == first.get(tag) for tag in (WIDTH, HEIGHT, BITS, SAMPLES, PHOTOMETRIC, SAMPLE_FORMAT)
+    )
+    return is_deep_grey and is_alike and not page.get(SUBFILE, 0) & BESIDE
 
 
 def decode_stored(encoded: bytes, most_values: int) -> Tensor:
@@ -144,7 +176,7 @@ def read_array(encoded: bytes, most_values: int) -> np.ndarray:
 
 
 def read_tiff(encoded: bytes, most_values: int) -> np.ndarray:
-    """The first image of a TIFF file, (H, W, C); pages of one size that follow each other are its channels."""
+    """The first image of a TIFF file, (H, W, C); all pages of its size and type are its channels."""
     try:
         from tifffile import TiffFile
     except ImportError as error:
@@ -152,20 +184,37 @@ def read_tiff(encoded: bytes, most_values: int) -> np.ndarray:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs what it raises, too
     try:
         with TiffFile(BytesIO(encoded), is_ome=False) as file:  # whose XML could name other files
-            image = file.series[0]
-            axes = image.axes
-            channels = [place for place, axis in enumerate(axes) if axis not in "YX" and image.shape[place] > 1]
-            if len(channels) > 1 or axes.count("Y") != 1 or axes.count("X") != 1:
-                raise ValueError(f"has the axes {axes} of {image.shape}, {LAYOUT}")
-            check_size(image.shape, most_values)
-            check_layout(image.shape[-1:] * 2, image.dtype)
-            for page in image.pages:
-                check_inflated(encoded, page, image.nbytes)
-            others = [place for place, axis in enumerate(axes) if axis not in "YX"]
-            values = image.asarray().transpose(axes.index("Y"), axes.index("X"), *others)
+            first = file.series[0]
+            images = [image for image in file.series if image is first or is_like(image, first)]
+            if len(images) > 1 and any(image.keyframe.samplesperpixel > 1 for image in images):
+                raise ValueError(f"has {len(images)} pages of several channels, {LAYOUT}")
+            check_size((sum(image.size for image in images),), most_values)
+            return np.concatenate([channels_of(image, encoded) for image in images], axis=2)
     except KeyError as error:  # of a compression
         raise ValueError(f"{error.args[0]}: pip install imagecodecs") from error
-    return values.reshape(*values.shape[:2], -1)
+
+
+def is_like(image: Any, first: Any) -> bool:  # noqa: ANN401 (of tifffile)
+    """Whether pages of a TIFF file are channels beside the first ones."""
+    pages = [(one.dtype, one.keyframe) for one in (image, first)]
+    own, wanted = ((dtype, page.imagelength, page.imagewidth, page.photometric) for dtype, page in pages)
+    return own == wanted and not image.keyframe.subfiletype & BESIDE
+
+
+def channels_of(image: Any, encoded: bytes) -> np.ndarray:  # noqa: ANN401 (of tifffile)
+    """One image of a TIFF file, (H, W, C); its pages are channels, but for masks and smaller versions."""
+    axes = image.axes
+    others = [place for place, axis in enumerate(axes) if axis not in "YX"]
+    channels = [place for place in others if image.shape[place] > 1]
+    if len(channels) > 1 or axes.count("Y") != 1 or axes.count("X") != 1:
+        raise ValueError(f"has the axes {axes} of {image.shape}, {LAYOUT}")
+    check_layout(image.shape[-1:] * 2, image.dtype)
+    for page in image.pages:
+        check_inflated(encoded, page, image.nbytes)
+    values = image.asarray().transpose(axes.index("Y"), axes.index("X"), *others)
+    values = values.reshape(*values.shape[:2], -1)
+    wanted = [page is None or page is image.keyframe or not page.subfiletype & BESIDE for page in image.pages]
+    return values if all(wanted) else values[:, :, wanted]
 
 
 def check_inflated(encoded: bytes, page: Any, most: int) -> None:  # noqa: ANN401 (of tifffile)
