@@ -132,6 +132,15 @@ def test_images_of_the_same_pixels_are_found_within_and_between_splits(check, wr
     assert kinds(found, "noted") == {"image twice in a split": 1, "image in train and in val": 1}
 
 
+def test_a_file_under_two_ids_is_found(check, write_coco, content):
+    content["images"][1] = {**content["images"][0], "id": 5}
+    status, found = check(write_coco(), "--splits", "train")
+    assert status == 0
+    (twice,) = [one for one in found["findings"] if one["kind"] == "image twice in a split"]
+    assert (twice["count"], Path(twice["first"][0]["file"]).name) == (1, "a.png")
+    assert "is the file of several images of train" in twice["first"][0]["problem"]
+
+
 def test_means_and_deviations_are_those_of_all_pixels(check, shapes):
     (found,) = check(shapes)[1]["pixels"]
     files = [*shapes.glob("train2017/*"), *shapes.glob("val2017/*")]

@@ -46,6 +46,16 @@ def test_every_class_is_in_both_splits_in_its_share(run, photos, tmp_path):
     assert (tmp_path / "out" / "val" / one).read_bytes() == (photos / one).read_bytes()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_links_to_one_file_are_in_one_split(run, photos, tmp_path, seed):
+    for file in list((photos / "ant").glob("*.png")):
+        (photos / "ant" / f"link-{file.name}").hardlink_to(file)
+    assert run("data", "split", photos, "--out", tmp_path / "out", "--seed", seed)[0] == 0
+    found = [{name.replace("link-", "") for name in names(tmp_path / "out" / split)} for split in ("train", "val")]
+    assert found[0] & found[1] == set()
+    assert sum(name.startswith("ant") for name in found[1]) == 4
+
+
 def test_the_seed_decides(run, photos, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert run("data", "split", photos, "--out", tmp_path / name, "--seed", seed)[0] == 0

@@ -99,6 +99,41 @@ def test_both_splits_are_read_and_hold_all_that_the_file_has(run, write_coco, co
     assert written["categories"] == content["categories"]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_under_several_ids_names_and_links_is_in_one_split(run, write_coco, content, tmp_path, seed):
+    """Ten photographs, each as three images: twice by its name, and by a link."""
+    folder = write_coco("train2017") / "train2017"
+    content["images"], content["annotations"] = [], []
+    for number in range(30):
+        photograph, way = divmod(number, 3)
+        name = f"{photograph}.png" if way < 2 else f"link-{photograph}.png"
+        if way == 0:
+            Image.new("RGB", (20, 10), (photograph, 0, 0)).save(folder / name)
+        elif way == 2:
+            (folder / name).symlink_to(f"{photograph}.png")
+        content["images"].append({"id": number, "file_name": name, "height": 10, "width": 20})
+        content["annotations"].append({"id": number, "image_id": number, "category_id": 3, "bbox": [1, 1, 5, 4]})
+    (tmp_path / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    file = tmp_path / "annotations" / "instances_train2017.json"
+    status, _, err = run("data", "split", file, "--val", 0.3, "--seed", seed, "--out", tmp_path / "out")
+    assert status == 0, err
+    ids = {}
+    for split in ("train", "val"):
+        written = json.loads((tmp_path / "out" / "annotations" / f"instances_{split}.json").read_text())
+        ids[split] = {image["id"] for image in written["images"]}
+        assert {record["image_id"] for record in written["annotations"]} == ids[split]
+    assert ids["train"] | ids["val"] == set(range(30))
+    photographs = {split: {number // 3 for number in own} for split, own in ids.items()}
+    assert photographs["train"] & photographs["val"] == set()
+    assert len(photographs["val"]) == 3
+
+
+def test_one_file_alone_cannot_be_split(refusal, write_coco, content, tmp_path):
+    content["images"][1] = {**content["images"][0], "id": 5}
+    file = write_coco("train2017") / "annotations" / "instances_train2017.json"
+    assert "has 1 image, and two splits need" in refusal("data", "split", file, "--out", tmp_path / "out")
+
+
 def test_images_get_a_second_name_and_what_a_link_leads_to_is_taken(run, refusal, write_coco, tmp_path):
     folder = write_coco("train2017") / "train2017"
     (folder / "b.png").rename(tmp_path / "elsewhere.png")

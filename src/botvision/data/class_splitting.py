@@ -9,7 +9,7 @@ import numpy as np
 from botvision.data.class_folders import NAME_FILES, SPLIT_FOLDERS, ClassFolders
 from botvision.data.image_files import ImageFolder
 from botvision.data.new_folder import link_or_copy, new_folder
-from botvision.data.splitting import check_share, stratified
+from botvision.data.splitting import check_share, same_files, stratified
 from botvision.errors import UserError, first_few, short
 
 NAMED = 5
@@ -44,7 +44,11 @@ def split_class_folders(folder: Path, *, val: float, seed: int, follow_links: bo
             f"{folder}: two splits need two images of each class; these have one alone: {first_few(rare, NAMED)}"
         )
     files = [Path(found.name(index)).relative_to(folder).as_posix() for index in range(len(labels))]
-    in_val = stratified([{label} for label in labels], val, seed)
+    photograph = same_files([folder / file for file in files])
+    classes: list[set] = [set() for _ in range(photograph.max() + 1)]
+    for place, label in zip(photograph, labels, strict=True):
+        classes[place].add(label)
+    in_val = stratified(classes, val, seed)[photograph]
     chosen = list(zip(files, in_val.tolist(), strict=True))
     return {name: [file for file, own in chosen if own == is_val] for name, is_val in (("train", False), ("val", True))}
 

@@ -109,7 +109,8 @@ def write_coco_folder(
             records = []
             for record, image in zip(split.content["images"], split.images, strict=True):
                 inside = image.path.relative_to(split.image_folder)
-                link_or_copy(image.path, part / name / inside)
+                if not (part / name / inside).exists():  # else it is the file of another image too
+                    link_or_copy(image.path, part / name / inside)
                 records.append({**record, "file_name": inside.as_posix()})
                 done += 1
                 on_image(done, total)

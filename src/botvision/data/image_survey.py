@@ -76,10 +76,14 @@ class ImageSurvey:
 
     def _take_in(self, split: str, name: str, image: Pixels) -> None:
         self.moments.setdefault((split, len(image.moments[1])), Moments()).add(*image.moments)
-        first_split, first = self._first.setdefault(image.digest, (split, name))
-        if (first_split, first) == (split, name):
+        if image.digest not in self._first:
+            self._first[image.digest] = split, name
             return
-        if first_split == split:
+        first_split, first = self._first[image.digest]
+        if (first_split, first) == (split, name):
+            problem = f"is the file of several images of {split}; keep one of them, with the annotations of all"
+            self.findings.add("noted", "image twice in a split", name, problem)
+        elif first_split == split:
             self.findings.add("noted", "image twice in a split", name, f"has the pixels of {first}, also in {split}")
         else:
             self.findings.add(

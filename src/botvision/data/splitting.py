@@ -17,7 +17,7 @@ NAMED = 5
 
 
 def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dict[str, CocoContent]:
-    """A train and a val split of one annotation file, by image, stratified by class.
+    """A train and a val split of one annotation file, by image file, stratified by class.
 
     Args:
         source: of :func:`~botvision.data.coco_files.read_coco`.
@@ -27,22 +27,32 @@ def split_coco(source: CocoContent, file: Path, *, val: float, seed: int) -> dic
 
     Raises:
         FieldError: the share is out of range.
-        UserError: fewer than two images, or every image has a class that no other image has.
+        UserError: fewer than two image files, or every one has a class that no other has.
     """
     check_share(val)
-    images = source.content["images"]
-    if len(images) < 2:
-        raise UserError(f"{file}: has {len(images)} image, and two splits need at least 2")
-    number = {record["id"]: place for place, record in enumerate(images)}
-    classes: list[set] = [set() for _ in images]
-    annotations = source.content.get("annotations", [])
-    for record in annotations:
-        classes[number[record["image_id"]]].add(record["category_id"])
+    number = {record["id"]: place for place, record in enumerate(source.content["images"])}
+    photograph = same_files([image.path for image in source.images])
+    classes: list[set] = [set() for _ in range(photograph.max() + 1)]
+    if len(classes) < 2:
+        raise UserError(f"{file}: has {len(classes)} image, and two splits need at least 2")
+    for record in source.content.get("annotations", []):
+        classes[photograph[number[record["image_id"]]]].add(record["category_id"])
     in_val = stratified(classes, val, seed)
     if not in_val.any():
         raise UserError(f"{file}: no image can be in val, as each has a class that no other has, which train needs")
     _warn_of_rare(source, file, classes, in_val)
-    return {name: _part(source, in_val == is_val, number) for name, is_val in (("train", False), ("val", True))}
+    chosen = in_val[photograph]
+    return {name: _part(source, chosen == is_val, number) for name, is_val in (("train", False), ("val", True))}
+
+
+def same_files(paths: Sequence[Path]) -> np.ndarray:
+    """Numbers from 0 on, int64 (paths,), in the order of the paths: equal where two of them are, or lead to, one file.
+
+    Files that are there more than once would else be in train and in val: under several ids, names, or links.
+    """
+    numbers: dict[tuple[int, int], int] = {}
+    files = (path.stat() for path in paths)
+    return np.array([numbers.setdefault((file.st_dev, file.st_ino), len(numbers)) for file in files], dtype=np.int64)
 
 
 def check_share(val: float) -> None:
