@@ -55,6 +55,19 @@ WRAPPED = {
         "state_dict": {f"network.{name}": value for name, value in network(seed=1).state_dict().items()},
         "ema_state_dict": model.state_dict(),
     },
+    "average in an object": lambda model: {
+        "ema": {"decay": 0.99, "num_updates": 7, "shadow": model.state_dict()},
+        "model": network(seed=1).state_dict(),
+    },
+    "average without tensors": lambda model: {"model": model.state_dict(), "ema": {}},
+    "average of counters": lambda model: {
+        "model": model.state_dict(),
+        "ema": {"decay": torch.tensor(0.99), "updates": torch.tensor(3)},
+    },
+    "average without names": lambda model: {
+        "model": model.state_dict(),
+        "ema": {"decay": 0.99, "shadow_params": list(model.parameters())},
+    },
     "average that was not kept": lambda model: {"model": model.state_dict(), "model_ema": None},
 }
 
@@ -67,6 +80,32 @@ def test_the_weights_of_every_program_are_those_of_its_network(wrap, tmp_path):
     assert (report.at_random, report.adapted) == ([], [])
     assert set(report.unused) <= {"loss.weight", "n_averaged"}
     assert all(torch.equal(value, ours.state_dict()[name]) for name, value in theirs.state_dict().items())
+
+
+def test_an_average_of_parameters_alone_gets_the_running_statistics_of_the_network(tmp_path, caplog):
+    average, model, ours = network(), network(seed=1), network(seed=2)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            nn.init.normal_(buffer)
+    shadow = {f"module.{name}": value.detach() for name, value in average.named_parameters()}
+    torch.save({"ema": {"decay": 0.99, "shadow": shadow}, "model": model.state_dict()}, tmp_path / "weights.pth")
+    with caplog.at_level("INFO", "botvision"):
+        report = load_weights(ours, read_state_dict(tmp_path / "weights.pth"))
+    assert (report.at_random, report.adapted, report.unused) == ([], [], [])
+    expected = {**model.state_dict(), **dict(average.named_parameters())}
+    assert all(torch.equal(value, expected[name]) for name, value in ours.state_dict().items())
+    assert f"{tmp_path / 'weights.pth'}: 'ema.shadow' lacks " in caplog.text
+
+
+def test_an_average_that_cannot_be_read_is_warned_of(tmp_path, caplog):
+    state = network().state_dict()
+    torch.save({"model": state, "ema": {"shadow_params": list(state.values())}}, tmp_path / "weights.pth")
+    assert read_state_dict(tmp_path / "weights.pth").keys() == state.keys()
+    assert "'ema' holds no tensors by name; the weights are those of 'model'" in caplog.text
+    torch.save({"model": state, "ema": {}}, tmp_path / "weights.pth")
+    caplog.clear()
+    read_state_dict(tmp_path / "weights.pth")
+    assert not caplog.records
 
 
 def test_prefixes_in_safetensors_are_taken_too(tmp_path):
@@ -91,7 +130,16 @@ def test_a_whole_network_is_refused_with_what_to_do(wrap, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [{"state_dict": {}}, {"model": {"epoch": 3}}, {"state_dict": [1]}, [1], {"lr": 0.1}]
+    "content",
+    [
+        {},
+        {"state_dict": {}},
+        {"ema": {"shadow": [torch.ones(2)]}},
+        {"model": {"epoch": 3}},
+        {"state_dict": [1]},
+        [1],
+        {"lr": 0.1},
+    ],
 )
 def test_a_file_without_tensors_by_name_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "other.pth")

@@ -1,6 +1,8 @@
 """Loading weights into networks: tensors that fit are loaded, all others are reported by name."""
 
+import logging
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +16,18 @@ from botvision.files import why_unreadable
 from botvision.layers.tables import can_adapt
 from botvision.models.named_weights import is_name_of_weights, published_state_dict
 
+logger = logging.getLogger("botvision")
+
 CLASSIFIERS = ("fc", "cls_score", "bbox_pred", "mask_fcn_logits")
 """Layers of a network or a detector with one output for each class. Only these may have another number of outputs."""
 RGB = 3
 """Channels."""
-WRAPPERS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
+AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "shadow", "shadow_params")
+"""Where a checkpoint has an average of its weights; the last two are inside the objects that keep it."""
+WRAPPERS = (*AVERAGES, "state_dict", "model_state_dict", "model", "module")
 """Where a checkpoint has its state dict; the average of the weights, if there is one, is preferred, as in tests."""
+DEEPEST = 4
+"""Wrappers inside each other."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of names of tensors: of DataParallel and of averages, of torch.compile, and of Lightning and other programs."""
 
@@ -57,6 +65,8 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file or a PyTorch state dict (``weights_only``: no code is run).
 
     The state dict may be inside a checkpoint (:data:`WRAPPERS`), and of a network inside a wrapper (:data:`PREFIXES`).
+    An average of the weights that has a part of the tensors alone, such as no running statistics, is completed by the
+    others of the checkpoint; one that has no tensors by name is passed over with a warning.
 
     Args:
         source: a file, or ``torchvision/NAME`` or ``timm/NAME`` for weights that these libraries download.
@@ -78,20 +88,46 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise on a damaged, malicious or foreign file
         raise UserError(f"{path} is not a readable weights file: {why_unreadable(error)}") from error
-    state = unwrapped(state)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    return unwrapped(state, path)
+
+
+def unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+    """The state dict inside the containers in which programs keep it, beside an optimiser and other things.
+
+    Args:
+        content: of a file.
+        path: for messages.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [(place, without_prefixes(state)) for place, state in state_dicts(content)]
+    if not found:
         raise UserError(f"{path} does not hold a state dict (tensors by name)")
-    return without_prefixes(state)
+    (place, state), *others = found
+    wrapper = place.partition(".")[0]
+    given = content if isinstance(content, dict) and wrapper not in AVERAGES else {}
+    for name in AVERAGES:
+        if isinstance(given.get(name), dict | list) and given[name]:
+            logger.warning("%s: its '%s' holds no tensors by name; the weights are those of '%s'", path, name, wrapper)
+    for other_place, other in others:
+        if wrapper in AVERAGES and state.keys() < other.keys():
+            missing = [name for name in other if name not in state]
+            logger.info("%s: '%s' lacks %s; they are those of '%s'", path, place, shorten(missing, 3), other_place)
+            return {**other, **state}
+    return state
 
 
-def unwrapped(content: object) -> object:
-    """What is inside the containers in which programs keep a state dict, beside an optimiser and other things."""
-    while isinstance(content, dict):
-        inside = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), None)
-        if not inside:
-            break
-        content = inside
-    return content
+def state_dicts(content: object, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every state dict in a file, the preferred one first, with its place, such as "ema.shadow"."""
+    if not isinstance(content, dict) or place.count(".") >= DEEPEST:
+        return
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        if any(value.ndim for value in content.values()):  # else they are counters
+            yield place, content
+        return
+    for name in WRAPPERS:
+        yield from state_dicts(content.get(name), f"{place}.{name}".removeprefix("."))
 
 
 def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
