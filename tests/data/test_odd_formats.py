@@ -31,10 +31,10 @@ def yolo(folder: Path, label: str, settings: str = NAMES, image: str = "images/t
 
 
 def labelme(folder: Path, *shapes: dict, name: str = "x", **fields: object) -> Path:
-    """An image, by default x.jpg, and its JSON file."""
+    """A JSON file, by default x.json, and where no image has its name x.jpg."""
     given = {"imagePath": f"{name}.jpg", "imageHeight": 100, "imageWidth": 200, **fields}
-    if not (folder / given["imagePath"]).exists():
-        picture(folder / given["imagePath"])
+    if not any(folder.glob(f"{name}.*")):
+        picture(folder / f"{name}.jpg")
     (folder / f"{name}.json").write_text(json.dumps({"version": "5.4.1", "shapes": list(shapes), **given}))
     return folder
 
@@ -51,6 +51,18 @@ def drawn_mask() -> dict[str, Any]:
     encoded = BytesIO()
     Image.fromarray(bitmap).save(encoded, "PNG")
     return shape("mask", [40, 50], [45, 57], mask=base64.b64encode(encoded.getvalue()).decode())
+
+
+def voc(folder: Path, *objects: tuple, root: str = "annotation", before: str = "", name: str = "x") -> Path:
+    """An annotation file of 200 x 100 pixels that names an image x.jpg; objects are a name and the corners."""
+    corners = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+    body = "".join(
+        f"<object><name>{cls}</name><bndbox>{corners.format(*box)}</bndbox></object>" for cls, *box in objects
+    )
+    size = "<size><width>200</width><height>100</height><depth>3</depth></size>"
+    text = f"{before}<{root}><filename>x.jpg</filename>{size}{body}</{root.split()[0]}>"
+    (folder / f"{name}.xml").write_text(text)
+    return folder
 
 
 @pytest.fixture
@@ -204,3 +216,38 @@ def test_a_group_is_all_that_its_parts_cover(export, converted, parts, tool):
         assert len(found["segmentation"]) == 2
     else:
         assert form in found.get("segmentation", "")
+
+
+def files_of(content: dict[str, Any]) -> list[str]:
+    return [image["file_name"] for image in content["images"]]
+
+
+@pytest.mark.parametrize("tool", ["labelme", "voc"])
+@pytest.mark.parametrize("others", [("x.bmp",), ("x.png", "x.BMP")])
+def test_the_image_that_the_annotations_name_comes_before_others(export, converted, tool, others):
+    for name in (*others, "x.jpg"):
+        picture(export / name)
+    if tool == "labelme":
+        labelme(export, shape("rectangle", [10, 10], [20, 20]))
+    else:
+        voc(export, ("cat", 11, 11, 20, 20))
+    assert files_of(converted()) == ["x.jpg"]
+
+
+@pytest.mark.parametrize("tool", ["labelme", "voc"])
+@pytest.mark.parametrize("name", ["x.png", "x.JpG", "x.JPG"])
+def test_an_image_that_has_another_suffix_than_the_one_named_is_found(export, converted, tool, name):
+    picture(export / name)
+    if tool == "labelme":
+        labelme(export, shape("rectangle", [10, 10], [20, 20]))
+    else:
+        voc(export, ("cat", 11, 11, 20, 20))
+    assert files_of(converted()) == [name]
+
+
+def test_labelme_reads_the_image_that_it_names_whatever_the_name_of_its_file(export, converted):
+    """As LabelMe does; a path out of the data set is never followed where the image lies beside."""
+    picture(export / "z.jpg")
+    labelme(export, shape("rectangle", [10, 10], [20, 20]), imagePath="z.jpg")
+    labelme(export, shape("rectangle", [10, 10], [20, 20]), imagePath="..\\photos\\w.jpg", name="w")
+    assert files_of(converted()) == ["w.jpg", "z.jpg"]

@@ -252,11 +252,21 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def image_beside(folder: Path, stem: str) -> Path | None:
-    """The image of a name without its suffix in a folder."""
-    found = (folder / f"{stem}{suffix}" for suffix in sorted(image_suffixes()))
-    either = (path for lower in found for path in (lower, lower.with_suffix(lower.suffix.upper())))
-    return next((path for path in either if path.is_file()), None)
+class ImagesByStem:
+    """The images directly in folders by their names without suffixes; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def of(self, folder: Path, stem: str) -> list[Path]:
+        """The images of a name, whatever their suffix, sorted; none where there is no such folder."""
+        if folder not in self._listed:
+            named: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.suffix.lower() in image_suffixes() and path.name[0] != "." and path.is_file():
+                    named.setdefault(path.stem, []).append(path)
+            self._listed[folder] = named
+        return self._listed[folder].get(stem, [])
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

@@ -18,10 +18,10 @@ from PIL import Image
 
 from botvision.data.formats.building import (
     FormatSplit,
+    ImagesByStem,
     LabelledImage,
     Shape,
     ellipse,
-    image_beside,
     in_coco_form,
     inside,
     joined,
@@ -55,8 +55,9 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         UserError: names the file, the shape and the field that is wrong.
     """
     left_out: Counter[str] = Counter()
+    images = ImagesByStem()
     splits = {
-        split: (place, [labelled(file, left_out) for file in sorted(place.glob("*.json"))])
+        split: (place, [labelled(file, images, left_out) for file in sorted(place.glob("*.json"))])
         for split, place in split_folders(folder).items()
     }
     if left_out:
@@ -65,14 +66,14 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     return in_coco_form(NAME, folder, splits)
 
 
-def labelled(file: Path, left_out: Counter[str]) -> LabelledImage:
+def labelled(file: Path, images: ImagesByStem, left_out: Counter[str]) -> LabelledImage:
     """The image of an annotation file, with its objects."""
     content = load_json(file)
     try:
         shapes = content.get("shapes")
         if not isinstance(shapes, list):
             raise ValueError(f"'shapes' should be a list, {what_is_there(content, 'shapes')}")
-        path = image_beside(file.parent, file.stem) or inside(file.parent, content.get("imagePath"), "imagePath")
+        path = image_of(file, content.get("imagePath"), images)
         height, width = content.get("imageHeight"), content.get("imageWidth")
         size = (height, width) if is_side(height) and is_side(width) else upright_size(path)
         return LabelledImage(path, *size, grouped(shapes, size, left_out))
@@ -80,6 +81,18 @@ def labelled(file: Path, left_out: Counter[str]) -> LabelledImage:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{file}: {error}") from error
+
+
+def image_of(file: Path, name: object, images: ImagesByStem) -> Path:
+    """The image: the one of 'imagePath', or where that is not here, one with the name of the annotation file."""
+    beside = images.of(file.parent, file.stem)
+    try:
+        given = inside(file.parent, name, "imagePath")
+    except ValueError:
+        if beside:
+            return beside[0]
+        raise
+    return given if given.is_file() or not beside else beside[0]
 
 
 def is_side(value: object) -> TypeGuard[int]:

@@ -6,14 +6,14 @@ JPEGImages/, ImageSets/Main/train.txt), and XML files beside their images, in tr
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from xml.etree.ElementTree import Element
 
 from botvision.data.formats.building import (
     FormatSplit,
+    ImagesByStem,
     LabelledImage,
     Shape,
-    image_beside,
     in_coco_form,
     inside,
     number,
@@ -45,10 +45,14 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         splits = kit_splits(folder)
     else:
         splits = {split: (place, sorted(place.glob("*.xml"))) for split, place in split_folders(folder).items()}
+    images = ImagesByStem()
     return in_coco_form(
         NAME,
         folder,
-        {split: (source, (labelled(file, folder) for file in files)) for split, (source, files) in splits.items()},
+        {
+            split: (source, (labelled(file, folder, images) for file in files))
+            for split, (source, files) in splits.items()
+        },
     )
 
 
@@ -69,11 +73,11 @@ def kit_splits(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
     return found or {"train": (folder / KIT, sorted((folder / KIT).glob("*.xml")))}
 
 
-def labelled(file: Path, root: Path) -> LabelledImage:
+def labelled(file: Path, root: Path, images: ImagesByStem) -> LabelledImage:
     """The image of an annotation file, with its objects."""
     tree = read_xml(file)
     try:
-        path = image_of(tree, file, root)
+        path = image_of(tree, file, root, images)
         height, width = size_of(tree) or upright_size(path)
         return LabelledImage(path, height, width, list(shapes_of(tree)))
     except ValueError as error:
@@ -82,13 +86,17 @@ def labelled(file: Path, root: Path) -> LabelledImage:
         raise UserError(f"{file}: {error}") from error
 
 
-def image_of(tree: Element, file: Path, root: Path) -> Path:
-    """The image: by the name of the annotation file, which tools keep, else by 'filename'."""
+def image_of(tree: Element, file: Path, root: Path, images: ImagesByStem) -> Path:
+    """The image: by the name of the annotation file, which tools keep, else by 'filename'.
+
+    Of several that differ in their suffix it is the one of 'filename'.
+    """
     folders = [file.parent, root / "JPEGImages", root / "images"]
-    beside = next(filter(None, (image_beside(folder, file.stem) for folder in folders)), None)
-    if beside is not None:
-        return beside
+    beside = [path for folder in folders for path in images.of(folder, file.stem)]
     name = tree.findtext("filename")
+    if beside:
+        own = PureWindowsPath(name or "").name
+        return next((path for path in beside if path.name == own), beside[0])
     given = [inside(folder, name, "filename") for folder in folders]
     return next((path for path in given if path.is_file()), given[0])
 
