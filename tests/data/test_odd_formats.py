@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from botvision.data.formats import find_format
+from botvision.data.formats.building import read_xml
+from botvision.errors import UserError
+
 NAMES = "train: images/train\nnames: [cat, dog]\n"
 
 
@@ -251,3 +255,61 @@ def test_labelme_reads_the_image_that_it_names_whatever_the_name_of_its_file(exp
     labelme(export, shape("rectangle", [10, 10], [20, 20]), imagePath="z.jpg")
     labelme(export, shape("rectangle", [10, 10], [20, 20]), imagePath="..\\photos\\w.jpg", name="w")
     assert files_of(converted()) == ["w.jpg", "z.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("before", "root"),
+    [
+        ("", 'annotation verified="yes"'),
+        ("", "annotation\n "),
+        ("<!--" + " long" * 1000 + "-->", "annotation"),
+        ("<!DOCTYPE annotation>", "annotation"),
+        ('<!DOCTYPE annotation SYSTEM "file:///etc/passwd">', "annotation"),
+    ],
+)
+def test_pascal_voc_is_known_by_its_root(export, converted, before, root):
+    picture(export / "x.jpg")
+    voc(export, ("cat", 11, 21, 20, 40), root=root, before=before)
+    assert [one["bbox"] for one in converted()["annotations"]] == [[10, 20, 10, 20]]
+
+
+def test_cvat_is_known_by_its_root(export, converted):
+    picture(export / "images" / "x.jpg")
+    text = cvat_xml('<box xtl="10" ytl="10" xbr="20" ybr="20"/>').replace("<annotations>", '<annotations v="1.1">')
+    (export / "annotations.xml").write_text(f"<!--{' long' * 1000}-->{text}")
+    assert files_of(converted()) == ["images/x.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("declared", ['<!ENTITY b "c">', '<!ENTITY % b "c">', '<!ATTLIST name b CDATA "c">'])
+def test_xml_that_declares_something_is_refused(export, encoding, declared):
+    file = export / "x.xml"
+    file.write_bytes(f"<!DOCTYPE annotation [{declared}]><annotation/>".encode(encoding))
+    with pytest.raises(UserError, match=r"x\.xml: has a DOCTYPE with declarations"):
+        read_xml(file)
+
+
+@pytest.mark.parametrize("other", ["a", "z"])
+@pytest.mark.parametrize("tool", ["labelme", "voc"])
+def test_a_file_of_something_else_is_named_whatever_its_place(export, refusal, tmp_path, tool, other):
+    picture(export / "x.jpg")
+    if tool == "labelme":
+        labelme(export, shape("rectangle", [10, 10], [20, 20]))
+        (export / f"{other}.json").write_text('{"version": 1}')
+    else:
+        voc(export, ("cat", 11, 21, 20, 40))
+        (export / f"{other}.xml").write_text("<project/>")
+    line = refusal("data", "convert", export, "--from", tool, "--out", tmp_path / "coco")
+    assert f"{other}.{'json' if tool == 'labelme' else 'xml'}" in line
+    assert ("'shapes'" if tool == "labelme" else "<annotation>") in line
+
+
+def test_labelme_and_via_are_known_where_an_image_or_a_list_comes_first(export, tmp_path):
+    labelme(export, shape("rectangle", [10, 10], [20, 20]))
+    content = json.loads((export / "x.json").read_text()) | {"imageData": "A" * 100_000}
+    (export / "x.json").write_text(json.dumps(content, sort_keys=True))
+    assert find_format(export) == "labelme"
+    names = [f"photograph-{number}.jpg12345" for number in range(5000)]
+    (tmp_path / "via").mkdir()
+    (tmp_path / "via" / "via.json").write_text(json.dumps({"_via_image_id_list": names, "_via_img_metadata": {}}))
+    assert find_format(tmp_path / "via") == "via"

@@ -2,10 +2,12 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import numpy as np
 from hotcoco import mask as coco_mask
@@ -212,15 +214,33 @@ def read_xml(file: Path) -> ElementTree.Element:
     """The root of an XML file.
 
     Raises:
-        UserError: it cannot be read, is no XML, or defines entities, by which a few lines can mean gigabytes.
+        UserError: it cannot be read, is no XML, or declares something of its own, such as entities, by which a few
+            lines can mean gigabytes. The name of a document type elsewhere is never followed.
     """
     content = read_bytes(file)
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise UserError(f"{file}: has a DOCTYPE, which annotation files do not need; remove it")
+
+    def check(name: str, system: str | None, public: str | None, declarations: bool) -> None:
+        if declarations:
+            raise UserError(f"{file}: has a DOCTYPE with declarations, which annotation files do not need; remove it")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = check  # before the first declaration is read
     try:
+        parser.Parse(content, True)
         return ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{file}: no XML ({error}); export the labels again") from error
+
+
+def has_file_with(folder: Path, pattern: str, mark: re.Pattern[bytes]) -> bool:
+    """Whether a file of a folder holds what tells a format, anywhere in it; they are looked at in order.
+
+    Raises:
+        UserError: a file cannot be read, or is too large.
+    """
+    return any(file.is_file() and mark.search(read_bytes(file)) for file in sorted(folder.glob(pattern)))
 
 
 def read_bytes(file: Path) -> bytes:

@@ -5,6 +5,7 @@ as in CVAT's export to COCO. Tags, points, lines and skeletons are left out and 
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
@@ -18,11 +19,11 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     ellipse,
+    has_file_with,
     in_coco_form,
     inside,
     joined,
     number,
-    read_bytes,
     read_xml,
     runs_of,
     turned_box,
@@ -33,14 +34,13 @@ logger = logging.getLogger("botvision")
 
 NAME = "CVAT"
 FILE = "annotations.xml"
-START = 4096
-"""Bytes at the beginning of a file that tell the format."""
+ROOT = re.compile(rb"<annotations[\s>]")
 OBJECTS = ("box", "polygon", "ellipse", "mask")
 
 
 def is_here(folder: Path) -> bool:
     """Whether annotations.xml is there, with this format's root."""
-    return (folder / FILE).is_file() and b"<annotations>" in read_bytes(folder / FILE)[:START]
+    return has_file_with(folder, FILE, ROOT)
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:

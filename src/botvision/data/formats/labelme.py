@@ -7,6 +7,7 @@ objects: they are left out and counted in a warning. The images may lie in train
 import base64
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable
 from io import BytesIO
@@ -22,11 +23,11 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     ellipse,
+    has_file_with,
     in_coco_form,
     inside,
     joined,
     number,
-    read_bytes,
     runs_of,
     split_folders,
 )
@@ -37,15 +38,14 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "LabelMe"
-START = 4096
-"""Bytes at the beginning of a file that tell the format."""
+SHAPES = re.compile(rb'"shapes"\s*:')
+"""Anywhere in a file: an image in it may come first."""
 NO_OBJECTS = ("point", "points", "line", "linestrip")
 
 
 def is_here(folder: Path) -> bool:
-    """Whether the first JSON file of the folder, or of its splits, has shapes."""
-    first = (next(place.glob("*.json"), None) for place in split_folders(folder).values())
-    return any(file is not None and b'"shapes"' in read_bytes(file)[:START] for file in first)
+    """Whether a JSON file of the folder, or of its splits, has shapes."""
+    return any(has_file_with(place, "*.json", SHAPES) for place in split_folders(folder).values())
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:

@@ -5,6 +5,7 @@ class is the attribute of a region of a usual name, or the only one it has; with
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,7 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "VIA"
-START = 2**16
-"""Bytes at the beginning of a file that tell the format."""
-MARKS = (b'"_via_img_metadata"', b'"shape_attributes"', b'"_via_settings"')
+MARKS = re.compile(rb'"(_via_img_metadata|shape_attributes|_via_settings)"\s*:')
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
 NO_OBJECTS = ("point", "polyline")
 
@@ -43,8 +42,7 @@ def is_here(folder: Path) -> bool:
 def file_in(folder: Path) -> Path | None:
     """The only JSON file in a folder, where it has this format."""
     files = list(folder.glob("*.json"))
-    start = read_bytes(files[0])[:START] if len(files) == 1 else b""
-    return files[0] if any(mark in start for mark in MARKS) else None
+    return files[0] if len(files) == 1 and MARKS.search(read_bytes(files[0])) else None
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:

@@ -5,6 +5,7 @@ xmin - 1 to xmax here, as in Detectron2. "difficult" objects count like others. 
 JPEGImages/, ImageSets/Main/train.txt), and XML files beside their images, in train/ and valid/ or in one folder.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from xml.etree.ElementTree import Element
@@ -14,6 +15,7 @@ from botvision.data.formats.building import (
     ImagesByStem,
     LabelledImage,
     Shape,
+    has_file_with,
     in_coco_form,
     inside,
     number,
@@ -26,13 +28,13 @@ from botvision.errors import UserError, short
 
 NAME = "Pascal VOC"
 KIT = "Annotations"
+ROOT = re.compile(rb"<annotation[\s>]")
 
 
 def is_here(folder: Path) -> bool:
     """Whether a folder holds XML files with this format's root."""
     places = [folder / KIT] if (folder / KIT).is_dir() else split_folders(folder).values()
-    first = (next(place.glob("*.xml"), None) for place in places)
-    return any(file is not None and b"<annotation>" in read_bytes(file)[:4096] for file in first)
+    return any(has_file_with(place, "*.xml", ROOT) for place in places)
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:
@@ -77,6 +79,8 @@ def labelled(file: Path, root: Path, images: ImagesByStem) -> LabelledImage:
     """The image of an annotation file, with its objects."""
     tree = read_xml(file)
     try:
+        if tree.tag != "annotation":
+            raise ValueError(f"should be an <annotation>, got <{short(tree.tag)}>")
         path = image_of(tree, file, root, images)
         height, width = size_of(tree) or upright_size(path)
         return LabelledImage(path, height, width, list(shapes_of(tree)))
