@@ -254,7 +254,12 @@ BAD = {
         ("train/a.json", '{"shapes": [{"label": 5}], "imageHeight": 1, "imageWidth": 1}', ["shapes[0]", "'label'"]),
         ("train/b.json", '{"shapes": [], "imagePath": "../../secret.png"}', ["b.json", "'imagePath'", ".."]),
         ("train/b.json", '{"shapes": [], "imagePath": "/etc/secret.png"}', ["b.json", "'imagePath'"]),
-        ("train/a.json", '{"shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "circle"}]}', ["a.json", "two"]),
+        ("train/a.json", '{"shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "circle"}]}', ["a.json", "2"]),
+        (
+            "train/a.json",
+            '{"shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "star"}]}',
+            ["shapes[0]", "'shape_type'", "star"],
+        ),
     ],
     "cvat": [
         ("annotations.xml", "<annotations><image name='a.jpg' width='1'/></annotations>", ["image[0]", "'height'"]),

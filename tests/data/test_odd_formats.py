@@ -313,3 +313,26 @@ def test_labelme_and_via_are_known_where_an_image_or_a_list_comes_first(export, 
     (tmp_path / "via").mkdir()
     (tmp_path / "via" / "via.json").write_text(json.dumps({"_via_image_id_list": names, "_via_img_metadata": {}}))
     assert find_format(tmp_path / "via") == "via"
+
+
+def test_rectangles_of_four_points_are_read(export, converted):
+    """X-AnyLabeling's; a turned one is a diamond of half the area of its box."""
+    corners, diamond = [[10, 10], [50, 10], [50, 30], [10, 30]], [[30, 10], [50, 30], [30, 50], [10, 30]]
+    labelme(
+        export, shape("rectangle", *corners), *(shape(kind, *diamond) for kind in ("oriented_rectangle", "rotation"))
+    )
+    straight, *turned = converted()["annotations"]
+    assert straight["bbox"] == [10, 10, 40, 20]
+    assert "segmentation" not in straight
+    for one in turned:
+        assert one["bbox"] == [10, 10, 40, 40]
+        assert one["segmentation"] == [[30, 10, 50, 30, 30, 50, 10, 30]]
+        assert one["area"] == pytest.approx(800, abs=40)
+
+
+def test_images_without_a_json_file_of_labelme_are_counted(export, converted, caplog):
+    for name in ("a.jpg", "b.png", ".hidden.jpg"):
+        picture(export / name)
+    labelme(export, shape("rectangle", [10, 10], [20, 20]))
+    assert files_of(converted()) == ["x.jpg"]
+    assert "left out 2 images" in caplog.text

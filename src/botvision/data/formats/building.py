@@ -280,13 +280,20 @@ class ImagesByStem:
 
     def of(self, folder: Path, stem: str) -> list[Path]:
         """The images of a name, whatever their suffix, sorted; none where there is no such folder."""
+        return self._in(folder).get(stem, [])
+
+    def within(self, folder: Path) -> list[Path]:
+        """All images of a folder."""
+        return [path for paths in self._in(folder).values() for path in paths]
+
+    def _in(self, folder: Path) -> dict[str, list[Path]]:
         if folder not in self._listed:
             named: dict[str, list[Path]] = {}
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.suffix.lower() in image_suffixes() and path.name[0] != "." and path.is_file():
                     named.setdefault(path.stem, []).append(path)
             self._listed[folder] = named
-        return self._listed[folder].get(stem, [])
+        return self._listed[folder]
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

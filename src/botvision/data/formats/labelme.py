@@ -1,5 +1,8 @@
 """LabelMe's format: a JSON file for each image, whose shapes are polygons, rectangles, circles or masks.
 
+Turned rectangles are polygons of four points; a rectangle of four points, as X-AnyLabeling writes it, is the box around
+them. Images without a JSON file are left out, as LabelMe writes none for an image that nobody has looked at.
+
 Shapes of one label and one "group_id" are one object, as LabelMe's own export to COCO has it. Points and lines are no
 objects: they are left out and counted in a warning. The images may lie in train/ and val/, or in one folder.
 """
@@ -23,6 +26,7 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     ellipse,
+    flat,
     has_file_with,
     in_coco_form,
     inside,
@@ -40,6 +44,8 @@ logger = logging.getLogger("botvision")
 NAME = "LabelMe"
 SHAPES = re.compile(rb'"shapes"\s*:')
 """Anywhere in a file: an image in it may come first."""
+POINTS = {"rectangle": (2, 4), "circle": (2,), "mask": (2,), "oriented_rectangle": (4,), "rotation": (4,)}
+"""How many points a shape has; the last is X-AnyLabeling's name of a turned rectangle."""
 NO_OBJECTS = ("point", "points", "line", "linestrip")
 
 
@@ -60,6 +66,13 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         split: (place, [labelled(file, images, left_out) for file in sorted(place.glob("*.json"))])
         for split, place in split_folders(folder).items()
     }
+    for place, read in splits.values():
+        if without := len(set(images.within(place)) - {image.path for image in read}):
+            logger.warning(
+                "%s: left out %d images without a JSON file; to train on them as empty, save them in LabelMe",
+                place,
+                without,
+            )
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out shapes that are no objects: %s", folder, counts)
@@ -107,7 +120,7 @@ def grouped(shapes: list[Any], size: tuple[int, int], left_out: Counter[str]) ->
         try:
             if not isinstance(record, dict) or not isinstance(record.get("label"), str) or not record["label"]:
                 raise ValueError("'label' should be a name")
-            kind = record.get("shape_type") or "polygon"
+            kind = str(record.get("shape_type") or "polygon")
             if kind in NO_OBJECTS:
                 left_out[kind] += 1
                 continue
@@ -125,18 +138,21 @@ def shape_of(record: dict[str, Any], kind: str, size: tuple[int, int]) -> Shape:
     if kind == "polygon":
         if len(points) < 3:
             raise ValueError(f"'points' of a polygon should be three or more, got {len(points)}")
-        return Shape(name, None, [[value for point in points for value in point]])
-    if len(points) != 2:
-        raise ValueError(f"'points' of a {short(kind)} should be two, got {len(points)}")
-    (x1, y1), (x2, y2) = points
+        return Shape(name, None, [flat(points)])
+    if kind not in POINTS:
+        raise ValueError(f"'shape_type' {short(kind)} is not known")
+    if len(points) not in POINTS[kind]:
+        counts = " or ".join(map(str, POINTS[kind]))
+        raise ValueError(f"'points' of a {kind} should be {counts}, got {len(points)}")
+    if kind == "rectangle":
+        x_values, y_values = zip(*points, strict=True)
+        return Shape(name, (min(x_values), min(y_values), max(x_values), max(y_values)))
+    if kind == "mask":
+        return Shape(name, None, mask_of(record, points[0], size))
     if kind == "circle":
         radius = math.dist(*points)
-        return Shape(name, None, [ellipse(x1, y1, radius, radius)])
-    if kind == "mask":
-        return Shape(name, None, mask_of(record, (x1, y1), size))
-    if kind != "rectangle":
-        raise ValueError(f"'shape_type' {short(kind)} is not known")
-    return Shape(name, (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+        return Shape(name, None, [ellipse(*points[0], radius, radius)])
+    return Shape(name, None, [flat(points)])
 
 
 def points_of(record: dict[str, Any]) -> list[tuple[float, float]]:
