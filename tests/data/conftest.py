@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,3 +105,23 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A folder for the export of a labelling tool."""
+    (tmp_path / "export").mkdir()
+    return tmp_path / "export"
+
+
+@pytest.fixture
+def converted(run: Callable[..., tuple[int, str, str]], export: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The content of a split after `botvision data convert`."""
+
+    def convert(split: str = "train") -> dict[str, Any]:
+        if not (tmp_path / "coco").exists():
+            status, _, err = run("data", "convert", export, "--out", tmp_path / "coco")
+            assert status == 0, err
+        return json.loads((tmp_path / "coco" / "annotations" / f"instances_{split}.json").read_text())
+
+    return convert

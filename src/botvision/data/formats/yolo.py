@@ -99,14 +99,27 @@ def usual_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
+def yaml_of(file: Path) -> dict[str, Any]:
+    """What a YAML file holds; aliases are refused, by which a few lines can mean gigabytes."""
+    content = read_bytes(file)
+    try:
+        for event in yaml.parse(content, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+                raise UserError(f"{file}: {line}should have no aliases, got the one of {short(event.anchor)}")
+        found = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: should hold 'train', 'val' and 'names'")
+    return found
+
+
 def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, Path]]:
     """The classes, and the image folder of each split."""
-    try:
-        content = yaml.safe_load(read_bytes(file)) if b"*" not in read_bytes(file) else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: no readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: should hold 'train', 'val' and 'names', without aliases (*)")
+    content = yaml_of(file)
     places = {}
     for name in SPLITS:
         if not content.get(name):
@@ -195,9 +208,10 @@ def labelled(images: Path, classes: Classes) -> Iterator[LabelledImage]:
 
 def shape_of(words: list[str], classes: Classes, height: int, width: int) -> Shape:
     """The object of a line; raises a ValueError where it is wrong."""
-    if not words[0].isdecimal() or int(words[0]) >= len(classes.names):
-        raise ValueError(f"'class' should be a number below {len(classes.names)}, got {short(words[0])}")
-    name, values = classes.names[int(words[0])], [number(word, "coordinate") for word in words[1:]]
+    label = number(words[0], "class")  # some tools write 0.0
+    if not 0 <= label < len(classes.names) or label != int(label):
+        raise ValueError(f"'class' should be a whole number below {len(classes.names)}, got {short(words[0])}")
+    name, values = classes.names[int(label)], [number(word, "coordinate") for word in words[1:]]
     if classes.keypoint_values and len(values) == 4 + classes.keypoint_values:
         values = values[:4]
     if max(values, default=0.0) > LARGEST_SHARE:

@@ -1,0 +1,98 @@
+"""YOLO's format: files that are odd, but that its tools write or read."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+NAMES = "train: images/train\nnames: [cat, dog]\n"
+
+
+def picture(path: Path, size: tuple[int, int] = (200, 100)) -> None:
+    """An image, by default 200 wide and 100 high."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (90, 90, 90)).save(path)
+
+
+def yolo(folder: Path, label: str, settings: str = NAMES, image: str = "images/train/x.jpg") -> Path:
+    """An image, its label file, and a YAML file."""
+    picture(folder / image)
+    text = (folder / image.replace("images/", "labels/", 1)).with_suffix(".txt")
+    text.parent.mkdir(parents=True, exist_ok=True)
+    text.write_text(label)
+    (folder / "data.yaml").write_text(settings)
+    return folder
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 3), (17, 3), (1, 2), (5, 2)])
+def test_a_line_of_yolo_with_keypoints_is_its_box(export, converted, caplog, shape):
+    points = " ".join(["0.4 0.4 2" if shape[1] == 3 else "0.4 0.4"] * shape[0])
+    yolo(export, f"1 0.5 0.5 0.5 0.4 {points}\n", f"{NAMES}kpt_shape: {list(shape)}\n")
+    (found,) = converted()["annotations"]
+    assert found["bbox"] == [50, 30, 100, 40]
+    assert not found.get("segmentation")
+    assert "kpt_shape" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("label", "shape", "named"),
+    [
+        ("0 0.5 0.5 0.5 0.5 0.4 0.4 0.6 0.4", "[4, 2]", ["x.txt: line 1", "kpt_shape", "8 values", "9 values"]),
+        ("0 0.5 0.5 0.5 0.5", "4", ["data.yaml", "'kpt_shape'"]),
+        ("0 0.5 0.5 0.5 0.5", "[4, 5]", ["data.yaml", "'kpt_shape'"]),
+        ("0 0.5 0.5 0.5 0.5", "[true, 2]", ["data.yaml", "'kpt_shape'"]),
+    ],
+)
+def test_keypoints_of_yolo_that_are_wrong_are_refused(export, refusal, tmp_path, label, shape, named):
+    line = refusal("data", "convert", yolo(export, label, f"{NAMES}kpt_shape: {shape}\n"), "--out", tmp_path / "coco")
+    for part in named:
+        assert part in line
+
+
+def test_images_of_yolo_in_folders_below_are_read(export, converted):
+    """As Ultralytics does; a name may be there twice, and what is hidden is no image."""
+    yolo(export, "0 0.5 0.5 0.5 0.5\n")
+    yolo(export, "1 0.5 0.5 0.5 0.5\n", image="images/train/one/x.jpg")
+    yolo(export, "1 0.5 0.5 1 1\n", image="images/train/two/below/y.v2.jpg")
+    yolo(export, "1 0.5 0.5 1 1\n", image="images/train/.cache/x.jpg")
+    content = converted()
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    boxes = {names[one["image_id"]]: (one["category_id"], one["bbox"]) for one in content["annotations"]}
+    assert boxes == {
+        "images/train/x.jpg": (1, [50, 25, 100, 50]),
+        "images/train/one/x.jpg": (2, [50, 25, 100, 50]),
+        "images/train/two/below/y.v2.jpg": (2, [0, 0, 200, 100]),
+    }
+
+
+def test_a_folder_below_that_is_a_link_is_refused(export, refusal, tmp_path):
+    picture(tmp_path / "elsewhere" / "y.jpg")
+    (yolo(export, "0 0.5 0.5 0.5 0.5") / "images" / "train" / "below").symlink_to(tmp_path / "elsewhere")
+    line = refusal("data", "convert", export, "--out", tmp_path / "coco")
+    assert "below" in line and "link" in line
+
+
+@pytest.mark.parametrize("label", ["1", "1.0", "01", "+1"])
+def test_a_class_of_yolo_may_be_written_as_a_decimal(export, converted, label):
+    """As Ultralytics reads all numbers of a line."""
+    yolo(export, f"{label} 0.5 0.5 0.5 0.5\n")
+    assert [one["category_id"] for one in converted()["annotations"]] == [2]
+
+
+@pytest.mark.parametrize("label", ["0.5", "-1", "2.0", "nan", "1e300", "cat"])
+def test_a_class_of_yolo_that_is_none_is_refused(export, refusal, tmp_path, label):
+    line = refusal("data", "convert", yolo(export, f"{label} 0.5 0.5 0.5 0.5\n"), "--out", tmp_path / "coco")
+    assert "x.txt: line 1" in line and "'class'" in line
+
+
+@pytest.mark.parametrize("text", ["# *** my data ***\n", "note: 'a * b'\n", "files: '*.jpg'\n", "note: &name 3\n"])
+def test_a_star_in_the_yaml_file_is_no_alias(export, converted, text):
+    yolo(export, "0 0.5 0.5 0.5 0.5\n", text + NAMES)
+    assert len(converted()["annotations"]) == 1
+
+
+@pytest.mark.parametrize("text", ["a: &a [1]\nb: *a\n", "a: &a {b: 1}\nc:\n  <<: *a\n"])
+def test_an_alias_in_the_yaml_file_is_refused(export, refusal, tmp_path, text):
+    folder = yolo(export, "0 0.5 0.5 0.5 0.5\n", text + NAMES)
+    line = refusal("data", "convert", folder, "--out", tmp_path / "coco")
+    assert f"data.yaml: line {text.count(chr(10))}" in line and "aliases" in line
