@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from botvision.data import pixels, read_image
+from botvision.errors import UserError
 
 STORED = (("a.png", np.uint16), ("a.tif", np.uint16), ("a.tif", np.int32))
 
@@ -59,6 +60,24 @@ def test_floats_from_0_to_1_and_what_is_not_finite(tmp_path):
     assert grey_of(tmp_path / "a.tif", values)[0, 0] == 0
     assert grey_of(tmp_path / "a.tif", values)[0, 1:4].tolist() == [255, 1, 1]
     assert (grey_of(tmp_path / "a.tif", np.full((2, 2), np.nan, np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize("high", [1.0001, 1.5, 15.9, 255.5, 270])
+@pytest.mark.parametrize("band", [64, 2**20])
+def test_floats_that_may_be_meant_from_0_to_1_or_to_255_are_refused(tmp_path, monkeypatch, high, band):
+    monkeypatch.setattr(pixels, "BAND", band)
+    Image.fromarray(ramp(high, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(
+        UserError, match=rf"a\.tif: .*its values from 0 to {high} are neither from 0 to (1|255) nor clearly"
+    ) as error:
+        read_image(tmp_path / "a.tif")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("high", [2, 15, 16.5, 254.5, 255])
+def test_floats_that_are_clearly_from_0_to_255_are_taken_as_they_are(tmp_path, high):
+    values = ramp(high, np.float32) if high > 16 else np.arange(high + 1, dtype=np.float32)[None]
+    assert np.array_equal(grey_of(tmp_path / "a.tif", values), np.floor(values.astype(np.float64) + 0.5))
 
 
 @pytest.mark.parametrize("values", [ramp(1, np.float32) * 300 - 100, (ramp(1, float) * 2**31 - 2**30).astype(np.int32)])

@@ -15,6 +15,8 @@ BAND = 2**20
 """Pixels that are converted at a time."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits of grey values that cameras and scanners have."""
+UNCLEAR = {(1, 16): "from 0 to 1 nor clearly from 0 to 255", (255, 272): "from 0 to 255 nor clearly of more bits"}
+"""What the largest of floating-point numbers is between, both excluded, where it does not tell their white."""
 FEW_LEVELS = 64
 """Of 256. Colours of 16 bits below this were meant to have 14 bits or fewer."""
 MOST_WARNINGS = 100
@@ -44,7 +46,8 @@ def to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
 
     - whole numbers from 0 on: their upper 8 bits, counted from the smallest of 8, 10, 12, 14 and 16 bits that holds the
       largest value of the image. Values up to 4095 have 12 bits, which are divided by 16;
-    - floating-point numbers from 0 to 1: 1 is white; larger ones from 0 on are treated as whole numbers;
+    - floating-point numbers from 0 to 1: 1 is white; larger ones from 0 on are treated as whole numbers. They are
+      refused where the largest is a little above 1 or 255, see `UNCLEAR`, and not all are whole;
     - others: from the image's smallest value, black, to its largest, white, with a warning that names both.
 
     Pillow gives the upper 8 bits of colours that have 16; where these are all small, a warning says so.
@@ -52,6 +55,9 @@ def to_rgb(image: Image.Image, name: str | Path) -> Image.Image:
     Args:
         image: from Pillow, of any mode.
         name: of the file, for warnings.
+
+    Raises:
+        ValueError: floating-point numbers of which it is not clear whether white is 1 or 255.
     """
     deep_colours = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
@@ -102,12 +108,16 @@ def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
 
 def _grey_scale(image: Image.Image, name: str | Path) -> Callable[[Image.Image], Image.Image]:
     """Makes 8 bits of deep grey values, by the rule of `to_rgb`."""
-    low, high = np.inf, -np.inf
+    low, high, are_whole = np.inf, -np.inf, True
     for _, band in bands(image):
         values = np.asarray(band)
         values = values[np.isfinite(values)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
+            are_whole = are_whole and bool((values == np.floor(values)).all())
+    for (least, most), ranges in UNCLEAR.items():
+        if low >= 0 and least < high < most and not are_whole:
+            raise ValueError(f"its values from {low:.7g} to {high:.7g} are neither {ranges}")
     black, scale = 0.0, 0.0
     if image.mode == "F" and low >= 0 and high <= 1:
         scale = 255.0
