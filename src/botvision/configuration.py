@@ -1,5 +1,6 @@
 """The one validation system: configurations are pydantic models, and what is wrong with one names the field."""
 
+from numbers import Integral
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -80,6 +81,22 @@ def field_error(error: ValidationError) -> FieldError:
     if isinstance(cause, ValueError):  # from a validator of ours, which says what it got
         return FieldError(path, str(cause))
     return FieldError(path, problem_of(first))
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise a FieldError for an argument that is no whole number, or is below 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise FieldError((name,), f"should be a whole number, at least 1, got {short(value)}")
+
+
+def check_fraction(name: str, value: Any) -> None:  # noqa: ANN401 (whatever is given)
+    """Raise a FieldError for an argument that is no number, or is not from 0 to 1; a tensor of one number is one."""
+    try:
+        is_fraction = not isinstance(value, str | bytes) and 0 <= float(value) <= 1
+    except (TypeError, ValueError, RuntimeError):  # the last of tensors
+        is_fraction = False
+    if not is_fraction:
+        raise FieldError((name,), f"should be a number from 0 to 1, got {short(value)}")
 
 
 PROBLEMS = {

@@ -57,12 +57,31 @@ def test_grey_is_the_same_in_all_channels(photograph):
     assert torch.equal(pixels_of(deep)[:, 1:], expected[:, 1:])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", ">f8"])
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 1)])
+@pytest.mark.parametrize("white", [1, 255])
+def test_grey_floats_of_every_type_are_scaled_alike(dtype, shape, white):
+    grey = np.random.default_rng(1).permutation(256).astype(np.uint8)
+    floats = (grey.astype(np.float64) * (white / 255)).astype(dtype).reshape(shape)
+    assert np.array_equal(pixels_of(floats), np.stack([grey.reshape(16, 16)] * 3))
+
+
+def test_grey_of_16_bits_is_taken_in_both_orders_of_bytes():
+    deep = np.random.default_rng(1).integers(0, 65536, (9, 7)).astype(np.uint16)
+    deep[0, 0] = 65535
+    for order in "<>":
+        assert np.array_equal(pixels_of(deep.astype(f"{order}u2"))[0], deep >> 8)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
         (np.zeros((3, 20, 20), np.uint8), r"\(H, W, 3\)"),
         (np.zeros((20, 20, 3), np.int64), "int64"),
         (np.zeros((0, 20, 3), np.uint8), r"\(0, 20, 3\)"),
+        (np.full((20, 20), 1.5), "values from 1.5 to 1.5 are neither from 0 to 1 nor"),
+        (np.full((20, 20, 1), 1.5), "values from 1.5 to 1.5 are neither from 0 to 1 nor"),
+        (np.zeros((20, 20), np.complex64), "complex64"),
         (np.full((20, 20, 3), 255.0), "0 to 255 as uint8"),
         (torch.full((3, 4, 4), float("nan")), "from 0 to 1"),
         (torch.zeros(3, 4, 4, dtype=torch.int64), "int64"),

@@ -169,6 +169,31 @@ def test_what_is_wrong_is_said(detector, classifier, files, monkeypatch, tmp_pat
         botvision.Predictor(detector, device="tpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        *(("batch_size", value, "whole number, at least 1") for value in (-1, 0, 2.5, "2")),
+        *(("threshold", value, "number from 0 to 1") for value in ("a", "0.5", [0.5], float("nan"), -0.1, 1.5)),
+        *(("top", value, "whole number, at least 1") for value in ("a", 2.5, 0, None)),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named_in_one_line(detector, classifier, files, name, value, problem):
+    predictor = botvision.Predictor(classifier if name == "top" else detector, device="cpu")
+    with pytest.raises(UserError, match=f"^{name}: should be a {problem}, got ") as error:
+        predictor(files[0], **{name: value})
+    assert "\n" not in str(error.value)
+    if name == "threshold":
+        with pytest.raises(UserError, match=r"^threshold: "):
+            predictor(files[0], threshold=0).above(value)
+
+
+def test_numbers_of_numpys_are_numbers(detector, classifier, files):
+    found = botvision.Predictor(detector, device="cpu")
+    assert len(found(files[:1], batch_size=np.int64(2), threshold=np.float32(0.5))[0]) == len(found(files[0]))
+    assert len(found(files[0]).above(torch.tensor(0.5))) == len(found(files[0]))
+    assert len(botvision.Predictor(classifier, device="cpu")(files[0], top=np.int32(2)).names) == 2
+
+
 def test_load_opens_runs_checkpoints_and_saved_networks(finished_run, detector, tmp_path):
     run, last = (botvision.load(source) for source in (finished_run, finished_run / "checkpoints" / "last.ckpt"))
     assert not run.training and type(run) is type(last)

@@ -17,6 +17,8 @@ AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 
 CHANNELS = (1, 3, 4)
 """Of an array of bytes."""
+DEEP = {"uint16": np.uint16, **dict.fromkeys(("float16", "float32", "float64"), np.float32)}
+"""Types of NumPy's, of any order of bytes, and those in which Pillow has their grey values."""
 
 
 def pixels_of(image: AnyImage, channels: int | None = None) -> Tensor:
@@ -24,7 +26,7 @@ def pixels_of(image: AnyImage, channels: int | None = None) -> Tensor:
 
     Args:
         image: a file; an image of Pillow's, of any mode; an array (H, W), (H, W, 3) in RGB or (H, W, 4), uint8, or
-            grey (H, W) of 16 bits or floating point; or a tensor (3, H, W) or (1, H, W), uint8, or floating point from
+            grey (H, W) of uint16 or floating point; or a tensor (3, H, W) or (1, H, W), uint8, or floating point from
             0 to 1. Files and images of Pillow's are turned upright as their EXIF data say.
         channels: of images as stored. Their arrays are (H, W, channels) or (H, W) and their tensors (channels, H, W),
             in the unit of the training images.
@@ -40,7 +42,7 @@ def pixels_of(image: AnyImage, channels: int | None = None) -> Tensor:
     if isinstance(image, Tensor):
         return pixels_of_tensor(image)
     if isinstance(image, np.ndarray):
-        if np.issubdtype(image.dtype, np.floating) and image.ndim == 3:
+        if np.issubdtype(image.dtype, np.floating) and image.ndim == 3 and image.shape[2] != 1:
             return pixels_of_tensor(torch.from_numpy(np.moveaxis(image, 2, 0)))
         image = of_array(image)
     if isinstance(image, Image.Image):
@@ -64,12 +66,14 @@ def of_array(array: np.ndarray) -> Image.Image:
     """An array as an image of Pillow's; errors as in :func:`pixels_of`."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
+    with np.errstate(over="ignore"):  # what is too large for Pillow's type becomes infinite
+        array = array.astype(DEEP.get(array.dtype.name, array.dtype), copy=False)
     deep_grey = array.ndim == 2 and array.dtype in (np.uint16, np.float32)
     in_bytes = array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS))
     if not array.size or not (deep_grey or in_bytes):
         raise UserError(
             f"an array should be (H, W, 3) of uint8 in the order RGB, got {array.shape} of {array.dtype}; "
-            "also taken are (H, W, 4), grey (H, W), and floating-point numbers from 0 to 1"
+            "also taken are (H, W, 4), grey (H, W) of uint8, uint16 or floating point, and colours of floating point"
         )
     return Image.fromarray(np.ascontiguousarray(array))
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from botvision.checkpoint import checkpoint_of, hub_folder, is_checkpoint, read_checkpoint
+from botvision.configuration import check_count
 from botvision.data import AnyImage, pixels_of, separated
 from botvision.device import pick_device
 from botvision.errors import UserError
@@ -101,6 +102,7 @@ class Predictor:
             :class:`~botvision.tasks.classification.prediction.Classification`; of a batch a list of them, in its order.
 
         Raises:
+            FieldError: a batch size that is no whole number or below 1, or an option out of its range.
             UserError: an image that cannot be read or has another form.
             TypeError: an option of another task.
         """
@@ -112,8 +114,11 @@ class Predictor:
         return found[0] if is_one else found
 
     def images_at_once(self, batch_size: int | None) -> int:
-        """``batch_size``, or what suits the device."""
-        return batch_size or (1 if self.device.type == "cpu" else IMAGES_ON_GPU)
+        """``batch_size``, or what suits the device; raises a FieldError where it is no whole number, or below 1."""
+        if batch_size is None:
+            return 1 if self.device.type == "cpu" else IMAGES_ON_GPU
+        check_count("batch_size", batch_size)
+        return batch_size
 
     def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> None:
         """Write the model as the hub has it: safetensors, its description, and a model card in the folder's README.md.

@@ -9,7 +9,7 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor
 
-from botvision.configuration import FieldError
+from botvision.configuration import check_count
 from botvision.tasks.classification.checkpoint import LoadedClassifier
 from botvision.tasks.classification.prediction import Classification
 from botvision.tasks.classification.transforms import eval_crop
@@ -27,10 +27,9 @@ def classify(classifier: LoadedClassifier, images: Sequence[Tensor], *, top: int
         For each image its classes, likeliest first; all of them where there are fewer than ``top``.
 
     Raises:
-        FieldError: ``top`` is below 1.
+        FieldError: ``top`` is no whole number, or below 1.
     """
-    if top < 1:
-        raise FieldError(("top",), f"should be at least 1, got {top}")
+    check_count("top", top)
     model = classifier.model
     crop = eval_crop(model.config.image_size, as_stored=model.config.in_channels is not None)
     crops = torch.stack([crop(image) for image in images]).to(model.pixel_mean.device)

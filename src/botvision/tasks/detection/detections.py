@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from botvision.configuration import check_fraction
 from botvision.data import Category
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.results import above, coco_results, pasted
@@ -74,7 +75,8 @@ class Detections(Prediction):
         return self.found.get("keypoints")
 
     def above(self, threshold: float) -> "Detections":
-        """Those that score at least ``threshold``."""
+        """Those that score at least ``threshold``; raises a FieldError where it is no number from 0 to 1."""
+        check_fraction("threshold", threshold)
         return Detections(self.image, above(self.found, threshold), self.categories)
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from botvision.configuration import FieldError
+from botvision.configuration import FieldError, check_fraction
 from botvision.data import CocoDetection
 from botvision.pictures import picture_names, save_picture
 from botvision.tasks.detection.checkpoint import LoadedDetector
@@ -54,10 +54,9 @@ def find_objects(detector: LoadedDetector, images: Sequence[Tensor], *, threshol
     """The objects in images of any sizes, as :func:`detect` takes them, that score at least ``threshold``.
 
     Raises:
-        FieldError: a threshold that is no score.
+        FieldError: a threshold that is no number from 0 to 1.
     """
-    if not 0 <= threshold <= 1:
-        raise FieldError(("threshold",), f"should be from 0 to 1, got {threshold:g}")
+    check_fraction("threshold", threshold)
     found = detect(detector, images)
     return [
         Detections(image, above(own, threshold), detector.categories) for image, own in zip(images, found, strict=True)
