@@ -257,3 +257,22 @@ def test_images_without_a_json_file_of_labelme_are_counted(export, converted, ca
     labelme(export, shape("rectangle", [10, 10], [20, 20]))
     assert files_of(converted()) == ["x.jpg"]
     assert "left out 2 images" in caplog.text
+
+
+@pytest.mark.parametrize("tool", ["voc", "cvat", "via"])
+def test_the_corners_of_a_box_may_come_in_either_order(export, converted, tool):
+    """From (10, 20) to (40, 60); VOC counts from 1, and the last pixel belongs to the box."""
+    if tool == "voc":
+        picture(export / "x.jpg")
+        voc(export, ("cat", 40, 60, 11, 21), ("cat", 11, 60, 40, 21))
+    elif tool == "cvat":
+        picture(export / "images" / "x.jpg")
+        text = cvat_xml('<box xtl="40" ytl="60" xbr="10" ybr="20"/>', '<box xtl="10" ytl="60" xbr="40" ybr="20"/>')
+        (export / "annotations.xml").write_text(text)
+    else:
+        picture(export / "x.jpg")
+        rectangles = [(40, 60, -30, -40), (10, 60, 30, -40)]
+        fields = [dict(zip(("x", "y", "width", "height"), one, strict=True), name="rect") for one in rectangles]
+        regions = [{"shape_attributes": one, "region_attributes": {"class": "cat"}} for one in fields]
+        (export / "via.json").write_text(json.dumps({"x.jpg1": {"filename": "x.jpg", "regions": regions}}))
+    assert [one["bbox"] for one in converted()["annotations"]] == [[10, 20, 30, 40]] * 2

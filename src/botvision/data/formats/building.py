@@ -101,6 +101,11 @@ def coco_fields(shape: Shape, size: tuple[int, int]) -> dict[str, Any]:
     return fields
 
 
+def box_of(x1: float, y1: float, x2: float, y2: float) -> Box:
+    """The box between two opposite corners, whichever comes first."""
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
 def flat(points: Outline) -> list[float]:
     """COCO's polygon: x1, y1, x2, y2 and so on."""
     return [value for point in points for value in point]

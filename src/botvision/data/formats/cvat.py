@@ -18,6 +18,7 @@ from botvision.data.formats.building import (
     FormatSplit,
     LabelledImage,
     Shape,
+    box_of,
     ellipse,
     has_file_with,
     in_coco_form,
@@ -104,8 +105,8 @@ def shape_of(found: Element, size: tuple[int, int]) -> Shape:
         raise ValueError("'label' is missing")
     turned = number(found.get("rotation", "0"), "rotation")
     if found.tag == "box":
-        x1, y1, x2, y2 = (number(found.get(side), side) for side in ("xtl", "ytl", "xbr", "ybr"))
-        return Shape(name, None, [turned_box((x1, y1, x2, y2), turned)]) if turned else Shape(name, (x1, y1, x2, y2))
+        box = box_of(*(number(found.get(side), side) for side in ("xtl", "ytl", "xbr", "ybr")))
+        return Shape(name, None, [turned_box(box, turned)]) if turned else Shape(name, box)
     if found.tag == "ellipse":
         x, y, across, down = (number(found.get(field), field) for field in ("cx", "cy", "rx", "ry"))
         return Shape(name, None, [ellipse(x, y, across, down, np.deg2rad(turned))])

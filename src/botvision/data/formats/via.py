@@ -15,6 +15,7 @@ from botvision.data.formats.building import (
     FormatSplit,
     LabelledImage,
     Shape,
+    box_of,
     ellipse,
     in_coco_form,
     inside,
@@ -123,7 +124,7 @@ def shape_of(about: dict[str, Any], name: str) -> Shape:
     kind = about.get("name")
     if kind == "rect":
         x, y, width, height = (number(about.get(field), field) for field in ("x", "y", "width", "height"))
-        return Shape(name, (x, y, x + width, y + height))
+        return Shape(name, box_of(x, y, x + width, y + height))
     if kind == "polygon":
         x_values, y_values = about.get("all_points_x"), about.get("all_points_y")
         if not isinstance(x_values, list) or not isinstance(y_values, list) or len(x_values) != len(y_values):

@@ -15,6 +15,7 @@ from botvision.data.formats.building import (
     ImagesByStem,
     LabelledImage,
     Shape,
+    box_of,
     has_file_with,
     in_coco_form,
     inside,
@@ -122,7 +123,8 @@ def shapes_of(tree: Element) -> Iterator[Shape]:
             if box is None:
                 raise ValueError("'bndbox' is missing")
             x1, y1, x2, y2 = (number(box.findtext(side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
-            yield Shape(name, (x1 - 1, y1 - 1, x2, y2), polygon_of(found))
+            left, top, right, bottom = box_of(x1, y1, x2, y2)
+            yield Shape(name, (left - 1, top - 1, right, bottom), polygon_of(found))
         except ValueError as error:
             raise ValueError(f"object[{place}] ({short(name)}): {error}") from error
 
