@@ -96,3 +96,67 @@ def test_an_alias_in_the_yaml_file_is_refused(export, refusal, tmp_path, text):
     folder = yolo(export, "0 0.5 0.5 0.5 0.5\n", text + NAMES)
     line = refusal("data", "convert", folder, "--out", tmp_path / "coco")
     assert f"data.yaml: line {text.count(chr(10))}" in line and "aliases" in line
+
+
+def boxes_by_image(content: dict) -> dict[str, list[float]]:
+    """The box of the one object of each image."""
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    return {names[one["image_id"]]: one["bbox"] for one in content["annotations"]}
+
+
+@pytest.mark.parametrize("listed", [["images/one", "images/two"], ["images/one", "list.txt"], ["images", "images/two"]])
+def test_a_split_of_several_folders_of_yolo_is_read(export, converted, listed):
+    yolo(export, "0 0.5 0.5 0.5 0.5\n", image="images/one/x.jpg")
+    yolo(export, "0 0.5 0.5 1 1\n", f"train: {listed}\nnames: [cat]\n", image="images/two/x.jpg")
+    (export / "list.txt").write_text("images/two/x.jpg\n")
+    content = converted()
+    assert boxes_by_image(content) == {"images/one/x.jpg": [50, 25, 100, 50], "images/two/x.jpg": [0, 0, 200, 100]}
+    assert len(content["images"]) == 2
+
+
+@pytest.mark.parametrize("before", ["", "./", "data/"])
+def test_a_list_of_images_of_yolo_is_read(export, converted, before):
+    """As Ultralytics' autosplit and CVAT write it: only what is listed belongs to the split."""
+    for name in ("x", "y", "z"):
+        yolo(export, "0 0.5 0.5 1 1\n", "train: train.txt\nval: val.txt\nnames: [cat]\n", f"images/all/{name}.jpg")
+    (export / "train.txt").write_text(f"{before}images/all/x.jpg\n\n{before}images/all/z.jpg\n")
+    (export / "val.txt").write_text(f"{before}images/all/y.jpg\n")
+    assert boxes_by_image(converted()) == {f"images/all/{name}.jpg": [0, 0, 200, 100] for name in "xz"}
+    assert boxes_by_image(converted("val")) == {"images/all/y.jpg": [0, 0, 200, 100]}
+
+
+@pytest.mark.parametrize(
+    ("train", "line", "named"),
+    [
+        ("train.txt", "../elsewhere/y.jpg", ["train.txt: line 2", ".."]),
+        ("train.txt", "/elsewhere/y.jpg", ["train.txt: line 2", "/elsewhere"]),
+        ("train.txt", "images/train/gone.jpg", ["train.txt: line 2", "gone.jpg"]),
+        ("bare.txt", "", ["bare.txt", "labels/bare/z.txt"]),
+        ("empty.txt", "", ["empty.txt", "no image"]),
+        ("../../train.txt", "", ["data.yaml", "'train'"]),
+        ("[images/train, ../../elsewhere/images]", "", ["data.yaml", "'train'", "elsewhere"]),
+        ("[images/train, 3]", "", ["data.yaml", "'train'"]),
+        ("gone.txt", "", ["data.yaml", "'train'", "gone.txt"]),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_named(export, refusal, tmp_path, train, line, named):
+    folder = yolo(export, "0 0.5 0.5 1 1\n", f"train: {train}\nnames: [cat]\n")
+    picture(tmp_path / "elsewhere" / "images" / "y.jpg")
+    picture(export / "images" / "bare" / "z.jpg")
+    (export / "bare.txt").write_text("images/bare/z.jpg\n")
+    (export / "empty.txt").write_text("\n")
+    (tmp_path / "train.txt").write_text("images/train/x.jpg\n")
+    (export / "train.txt").write_text(f"images/train/x.jpg\n{line}\n")
+    said = refusal("data", "convert", folder, "--out", tmp_path / "coco")
+    for part in named:
+        assert part in said
+
+
+@pytest.mark.parametrize("line", ["images/test/gone.jpg", "images/bare/z.jpg", ""])
+def test_a_list_of_test_images_without_labels_is_left_out(export, converted, caplog, line):
+    """As coco.yaml of Ultralytics has one."""
+    yolo(export, "0 0.5 0.5 1 1\n", f"{NAMES}test: test.txt\n")
+    picture(export / "images" / "bare" / "z.jpg")
+    (export / "test.txt").write_text(f"{line}\n")
+    assert len(converted()["images"]) == 1
+    assert "test.txt: has no images with labels; left out" in caplog.text

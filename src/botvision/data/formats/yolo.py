@@ -2,7 +2,8 @@
 
 Each line is "class x y width height" (centre and size) or "class x1 y1 x2 y2 x3 y3 ...", as shares of the image's width
 and height. Oriented boxes are polygons of four corners. Where the YAML file has "kpt_shape", a line is a box and its
-keypoints, which are left out. Without a YAML file, classes.txt names the classes, as Label Studio writes it.
+keypoints, which are left out. A split is a folder of images, several of them, or a text file that lists images. Without
+a YAML file, classes.txt names the classes, as Label Studio writes it.
 """
 
 import logging
@@ -19,6 +20,7 @@ from botvision.data.formats.building import (
     Shape,
     image_files,
     in_coco_form,
+    inside,
     number,
     read_bytes,
 )
@@ -32,6 +34,8 @@ DARKNET = "obj.names"
 LARGEST_SHARE = 2.0
 """Of an image's side: outlines may reach out of the image, but not so far."""
 SPLITS = ("train", "val", "valid", "test")
+LIST = ".txt"
+"""Suffix of a list of images."""
 OPTIONAL = "test"
 """A split that Roboflow's YAML file names whether it is there or not, and that training does not need."""
 
@@ -72,15 +76,29 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         source = file
     elif source is not None:
         classes = Classes([line.strip() for line in text_of(source).splitlines() if line.strip()])
-        places = darknet_folders(folder) if source.name == DARKNET else {"train": folder / "images"}
+        folders = darknet_folders(folder) if source.name == DARKNET else {"train": folder / "images"}
+        places = {split: [images] for split, images in folders.items()}
     if not places:
         raise UserError(f"{source}: found no folders of images for it in {folder}; give 'train' and 'val' there")
-    test = places.get(OPTIONAL)
-    if len(places) > 1 and test and not (image_files(test) and labels_folder(test).is_dir()):
-        logger.warning("%s: has no images with labels; left out", test)
+    test = places.get(OPTIONAL, [])
+    if len(places) > 1 and test and not any(has_labels(place, folder) for place in test):
+        logger.warning("%s: has no images with labels; left out", test[0])
         del places[OPTIONAL]
-    splits = {split: (labels_folder(images), labelled(images, classes)) for split, images in places.items()}
+    splits = {}
+    for split, parts in places.items():
+        named = parts[0] if parts[0].is_file() else labels_folder(parts[0])
+        splits[split] = named if len(parts) == 1 else Path(f"{source}:{split}"), labelled(parts, folder, classes)
     return in_coco_form(NAME, folder, splits, classes.names)
+
+
+def has_labels(place: Path, folder: Path) -> bool:
+    """Whether a folder, or a list, of images has some, with labels."""
+    if place.is_dir():
+        return bool(image_files(place) and labels_folder(place).is_dir())
+    try:
+        return bool(in_list(place, folder))
+    except UserError:
+        return False
 
 
 def darknet_folders(folder: Path) -> dict[str, Path]:
@@ -117,21 +135,21 @@ def yaml_of(file: Path) -> dict[str, Any]:
     return found
 
 
-def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, Path]]:
-    """The classes, and the image folder of each split."""
+def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, list[Path]]]:
+    """The classes, and the folders of images of each split, or lists of these."""
     content = yaml_of(file)
     places = {}
     for name in SPLITS:
         if not content.get(name):
             continue
         try:
-            places[SPLIT_NAMES.get(name, name)] = image_folder(file, folder, content, name)
+            places[SPLIT_NAMES.get(name, name)] = image_places(file, folder, content, name)
         except UserError as error:
             if name != OPTIONAL:
                 raise
             logger.warning("%s; left out", error)
     classes = Classes(class_names(file, content.get("names")), keypoint_values(file, content.get("kpt_shape")))
-    return classes, places or usual_folders(folder)
+    return classes, places or {split: [images] for split, images in usual_folders(folder).items()}
 
 
 def keypoint_values(file: Path, shape: Any) -> int:  # noqa: ANN401 (whatever the file holds)
@@ -158,17 +176,24 @@ def class_names(file: Path, names: Any) -> list[str]:  # noqa: ANN401 (whatever 
     return list(map(str, names))
 
 
-def image_folder(file: Path, folder: Path, content: dict[str, Any], split: str) -> Path:
-    """The folder of the images of a split; Roboflow writes it with one ".." too many."""
+def image_places(file: Path, folder: Path, content: dict[str, Any], split: str) -> list[Path]:
+    """Where the images of a split are: one or several folders, or text files that list images."""
     given = content[split]
-    if not isinstance(given, str):
-        raise UserError(f"{file}: '{split}' should be one folder of images, got {short(given)}")
+    names = given if isinstance(given, list) else [given]
+    if not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{file}: '{split}' should be a folder of images, or a list of folders, got {short(given)}")
     base = content.get("path")
     starts = [folder, folder / base if isinstance(base, str) else folder]
+    return [image_place(file, folder, starts, split, name) for name in names]
+
+
+def image_place(file: Path, folder: Path, starts: list[Path], split: str, given: str) -> Path:
+    """A folder of images, or a list of them, by its name; Roboflow writes it with one ".." too many."""
     for start in starts:
         for name in (given, given.removeprefix("../"), f"{given.removeprefix('../')}/images"):
             path = (start / name).resolve()
-            if path.is_dir() and path.is_relative_to(folder.resolve()) and "images" in path.parts:
+            right = path.suffix == LIST if path.is_file() else path.is_dir() and "images" in path.parts
+            if right and path.is_relative_to(folder.resolve()):
                 return folder / path.relative_to(folder.resolve())
     raise UserError(
         f"{file}: '{split}' is {short(given)}, no folder inside {folder} with 'images' in its path; "
@@ -185,17 +210,11 @@ def labels_folder(images: Path) -> Path:
     return Path(*parts[:place], "labels", *parts[place + 1 :])
 
 
-def labelled(images: Path, classes: Classes) -> Iterator[LabelledImage]:
-    """The images of a folder, each with the objects of its text file; an image without one has none.
-
-    The labels of images in a folder below are in the folder of the same name below the labels, as Ultralytics has it.
-    """
-    labels = labels_folder(images)
-    if not labels.is_dir():
-        raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
-    for path in image_files(images):
+def labelled(places: list[Path], folder: Path, classes: Classes) -> Iterator[LabelledImage]:
+    """The images of a split, each once, with the objects of its text file; an image without one has none."""
+    files = dict(pair for place in places for pair in (in_list(place, folder) if place.is_file() else in_folder(place)))
+    for path, file in files.items():
         height, width = upright_size(path)
-        file = labels / path.relative_to(images).with_suffix(".txt")
         lines = text_of(file).splitlines() if file.is_file() else []
         shapes = []
         for place, line in enumerate(lines, start=1):
@@ -204,6 +223,41 @@ def labelled(images: Path, classes: Classes) -> Iterator[LabelledImage]:
             except ValueError as error:
                 raise UserError(f"{file}: line {place}: {error}") from error
         yield LabelledImage(path, height, width, shapes)
+
+
+def in_folder(images: Path) -> Iterator[tuple[Path, Path]]:
+    """The images of a folder and their label files.
+
+    Those of images in a folder below are in the folder of the same name below the labels, as Ultralytics has it.
+    """
+    labels = labels_folder(images)
+    if not labels.is_dir():
+        raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
+    for path in image_files(images):
+        yield path, labels / path.relative_to(images).with_suffix(".txt")
+
+
+def in_list(file: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """The images that the lines of a text file name, from its own folder or the data set's, and their label files."""
+    pairs = []
+    for place, line in enumerate(text_of(file).splitlines(), start=1):
+        name = line.strip()
+        if not name:
+            continue
+        try:  # CVAT writes data/images/train/a.jpg, and no such folder data
+            given = [
+                inside(*base, "image")
+                for base in ((file.parent, name), (folder, name), (folder, name.removeprefix("data/")))
+            ]
+            path = next((path for path in given if path.is_file()), None)
+            if path is None:
+                raise ValueError(f"image {short(name)} is not in {folder}")
+        except ValueError as error:
+            raise UserError(f"{file}: line {place}: {error}") from error
+        pairs.append((path, labels_folder(path.parent) / f"{path.stem}.txt"))
+    if not any(labels.is_file() for _, labels in pairs):
+        raise UserError(f"{file}: no image of this list has labels{f', such as {pairs[0][1]}' if pairs else ''}")
+    return pairs
 
 
 def shape_of(words: list[str], classes: Classes, height: int, width: int) -> Shape:
