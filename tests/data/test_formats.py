@@ -334,6 +334,17 @@ def test_a_file_in_the_place_of_the_folder_is_refused(written, refusal, tmp_path
     assert "data.yaml" in line and "folder" in line
 
 
+@pytest.mark.parametrize("name", ["yolo", "darknet"])
+def test_a_data_set_below_a_folder_called_images_is_read_as_elsewhere(tmp_path, name):
+    """Labels of YOLO's lie in labels/ beside images/, of the data set's own folders alone."""
+    found = []
+    for folder in (tmp_path / "images" / "export", tmp_path / "other"):
+        folder.mkdir(parents=True)
+        FORMATS[name](folder)
+        found.append(objects(folder, "train"))
+    assert found[0] == found[1] != []
+
+
 def test_a_format_that_is_not_there_is_refused_with_the_one_that_is(written, refusal, tmp_path):
     line = refusal("data", "convert", written("yolo"), "--from", "voc", "--out", tmp_path / "out")
     assert "--from" in line and "yolo" in line

@@ -86,7 +86,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         del places[OPTIONAL]
     splits = {}
     for split, parts in places.items():
-        named = parts[0] if parts[0].is_file() else labels_folder(parts[0])
+        named = parts[0] if parts[0].is_file() else labels_folder(parts[0], folder)
         splits[split] = named if len(parts) == 1 else Path(f"{source}:{split}"), labelled(parts, folder, classes)
     return in_coco_form(NAME, folder, splits, classes.names)
 
@@ -94,7 +94,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
 def has_labels(place: Path, folder: Path) -> bool:
     """Whether a folder, or a list, of images has some, with labels."""
     if place.is_dir():
-        return bool(image_files(place) and labels_folder(place).is_dir())
+        return bool(image_files(place) and labels_folder(place, folder).is_dir())
     try:
         return bool(in_list(place, folder))
     except UserError:
@@ -192,27 +192,31 @@ def image_place(file: Path, folder: Path, starts: list[Path], split: str, given:
     for start in starts:
         for name in (given, given.removeprefix("../"), f"{given.removeprefix('../')}/images"):
             path = (start / name).resolve()
-            right = path.suffix == LIST if path.is_file() else path.is_dir() and "images" in path.parts
-            if right and path.is_relative_to(folder.resolve()):
-                return folder / path.relative_to(folder.resolve())
+            if not path.is_relative_to(folder.resolve()):
+                continue
+            below = path.relative_to(folder.resolve())
+            if path.suffix == LIST if path.is_file() else path.is_dir() and "images" in below.parts:
+                return folder / below
     raise UserError(
         f"{file}: '{split}' is {short(given)}, no folder inside {folder} with 'images' in its path; "
         "labels/ has to lie beside images/"
     )
 
 
-def labels_folder(images: Path) -> Path:
-    """Where the labels of a folder of images are: its last "images" is "labels" there, else beside the images."""
-    if "images" not in images.parts:
+def labels_folder(images: Path, folder: Path) -> Path:
+    """Where the labels of images are: the last "images" below the data set is "labels" there, else beside them."""
+    parts = images.relative_to(folder).parts
+    if "images" not in parts:
         return images
-    parts = list(images.parts)
     place = len(parts) - 1 - parts[::-1].index("images")
-    return Path(*parts[:place], "labels", *parts[place + 1 :])
+    return folder.joinpath(*parts[:place], "labels", *parts[place + 1 :])
 
 
 def labelled(places: list[Path], folder: Path, classes: Classes) -> Iterator[LabelledImage]:
     """The images of a split, each once, with the objects of its text file; an image without one has none."""
-    files = dict(pair for place in places for pair in (in_list(place, folder) if place.is_file() else in_folder(place)))
+    files = dict(
+        pair for place in places for pair in (in_list(place, folder) if place.is_file() else in_folder(place, folder))
+    )
     for path, file in files.items():
         height, width = upright_size(path)
         lines = text_of(file).splitlines() if file.is_file() else []
@@ -225,12 +229,12 @@ def labelled(places: list[Path], folder: Path, classes: Classes) -> Iterator[Lab
         yield LabelledImage(path, height, width, shapes)
 
 
-def in_folder(images: Path) -> Iterator[tuple[Path, Path]]:
+def in_folder(images: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
     """The images of a folder and their label files.
 
     Those of images in a folder below are in the folder of the same name below the labels, as Ultralytics has it.
     """
-    labels = labels_folder(images)
+    labels = labels_folder(images, folder)
     if not labels.is_dir():
         raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
     for path in image_files(images):
@@ -254,7 +258,7 @@ def in_list(file: Path, folder: Path) -> list[tuple[Path, Path]]:
                 raise ValueError(f"image {short(name)} is not in {folder}")
         except ValueError as error:
             raise UserError(f"{file}: line {place}: {error}") from error
-        pairs.append((path, labels_folder(path.parent) / f"{path.stem}.txt"))
+        pairs.append((path, labels_folder(path.parent, folder) / f"{path.stem}.txt"))
     if not any(labels.is_file() for _, labels in pairs):
         raise UserError(f"{file}: no image of this list has labels{f', such as {pairs[0][1]}' if pairs else ''}")
     return pairs
