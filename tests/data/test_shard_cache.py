@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from botvision.data import open_classes, write_shards
 from botvision.data.class_folders import ClassFolders
 from botvision.data.loading import RunBatches, evaluation_loader, training_loader
 from botvision.data.remote import Patience
-from botvision.data.shard_cache import ABANDONED, LIMIT_SETTING, cache_folder
+from botvision.data.shard_cache import ABANDONED, LIMIT_SETTING, cache_folder, make_room
 from botvision.data.shards import ImageShards
 from botvision.errors import UserError
 
@@ -219,6 +220,30 @@ def test_a_shard_that_another_process_removes_is_fetched_again(folder, serve):
     assert set(tars(asked).values()) == {2}
 
 
+@pytest.mark.parametrize("operation", ["pathlib.Path.lstat", "pathlib.Path.open", "os.utime", "hashlib.file_digest"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_shards_that_go_while_they_are_looked_at_are_fetched_again(folder, serve, monkeypatch, operation, moment):
+    url, asked = serve(folder)
+    expected = shown(open_classes(url, "train"))
+    for shard in kept():
+        os.utime(shard)  # so that their checksums are looked at too
+    dataset, original = open_classes(url, "train"), resolve_name(operation)
+    removed = []
+
+    def disturbed(*arguments, **named):
+        if moment == "after":
+            result = original(*arguments, **named)
+        for shard in kept():
+            shard.unlink()
+            removed.append(shard)
+        return result if moment == "after" else original(*arguments, **named)
+
+    monkeypatch.setattr(operation, disturbed)
+    assert shown(dataset) == expected
+    assert len(removed) >= 6
+    assert sum(tars(asked).values()) > 6
+
+
 def test_what_killed_processes_left_goes_and_what_is_being_written_stays(folder, serve):
     url, _ = serve(folder)
     dataset = open_classes(url, "train")
@@ -231,6 +256,22 @@ def test_what_killed_processes_left_goes_and_what_is_being_written_stays(folder,
     dataset[9]
     assert not left.exists()
     assert growing.exists()
+
+
+@pytest.mark.parametrize("operation", ["os.utime", "os.fsync", "pathlib.Path.replace"])
+def test_what_is_about_to_be_complete_does_not_count_as_left(folder, serve, monkeypatch, operation):
+    url, asked = serve(folder)
+    dataset, original = open_classes(url, "train"), resolve_name(operation)
+
+    def disturbed(*arguments, **named):
+        make_room(cache_folder(), 0)  # as another process may at any moment
+        result = original(*arguments, **named)
+        make_room(cache_folder(), 0)
+        return result
+
+    monkeypatch.setattr(operation, disturbed)
+    assert shown(dataset) == shown(open_classes(folder, "train"))
+    assert set(tars(asked).values()) == {1}
 
 
 @pytest.mark.parametrize("text", ["much", "0", "-1", "nan", "inf", "1e400", "0.000001"])

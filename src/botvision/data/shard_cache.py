@@ -11,6 +11,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,18 +101,19 @@ def fetch(url: str, target: Path, size: int, sha256: str | None = None, patience
     """
     _own(target.parent)
     with FileLock(f"{target}.lock"):
-        if _is_whole(target, size, sha256):
-            os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # so that it is not the next one to go
-            return target.open("rb")
+        with suppress(FileNotFoundError):  # another process may remove it at any moment, to make room
+            if _is_whole(target, size, sha256):
+                os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # so that it is not the next one to go
+                return target.open("rb")
         make_room(target.parents[1], size)
         with whole_file(target) as temporary:
             with temporary.open("wb") as file:
                 copy_url(url, file, size=size, sha256=sha256, patience=patience)
                 file.flush()
                 os.fsync(file.fileno())
-            if sha256 is not None:
-                os.utime(temporary, ns=(time.time_ns(), CHECKED))
             fetched = temporary.open("rb")
+        if sha256 is not None:  # not earlier: a temporary file of that time would count as abandoned
+            os.utime(fetched.fileno(), ns=(time.time_ns(), CHECKED))
         make_room(target.parents[1], 0)  # others may have fetched something meanwhile
         return fetched
 
