@@ -147,7 +147,11 @@ def leave_process_group(worker: int) -> None:
 
 
 def _end_with_parent(parent: int | None) -> None:
-    """End this process at a SIGTERM of its parent; others are ignored."""
+    """End this process at a SIGTERM of its parent; others are ignored.
+
+    The system keeps one SIGTERM at most until it is read here. One of the parent that comes in the milliseconds before
+    another is read is lost; the loader tells its processes to end before it sends one.
+    """
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
