@@ -195,7 +195,9 @@ def image_place(file: Path, folder: Path, starts: list[Path], split: str, given:
             if not path.is_relative_to(folder.resolve()):
                 continue
             below = path.relative_to(folder.resolve())
-            if path.suffix == LIST if path.is_file() else path.is_dir() and "images" in below.parts:
+            is_list = path.is_file() and path.suffix == LIST
+            is_folder = path.is_dir() and "images" in below.parts
+            if is_list or is_folder:
                 return folder / below
     raise UserError(
         f"{file}: '{split}' is {short(given)}, no folder inside {folder} with 'images' in its path; "
