@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from botvision.data import write_shards
+from botvision.data.classification import open_images
+
 COCO_MINI = Path(__file__).parents[2].parent / "shared" / "data" / "coco-mini"
 
 
@@ -125,3 +128,12 @@ def converted(run: Callable[..., tuple[int, str, str]], export: Path, tmp_path: 
         return json.loads((tmp_path / "coco" / "annotations" / f"instances_{split}.json").read_text())
 
     return convert
+
+
+@pytest.fixture
+def shards(animals: Path) -> Path:
+    """`animals` in shards of at most three images."""
+    (animals / "words.txt").write_text("ant emmet\n")
+    for split in ("train", "val"):
+        write_shards(open_images(animals, split), animals / "shards", split, samples_per_shard=3, seed=0)
+    return animals / "shards"
