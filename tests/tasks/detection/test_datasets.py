@@ -4,20 +4,25 @@ import csv
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
 from botvision.configuration import FieldError
-from botvision.data import Category
+from botvision.data import Category, CocoDetection
 from botvision.errors import UserError
 from botvision.tasks.detection.datasets import check_trainable, use_categories
+from botvision.tasks.detection.evaluate import evaluate_detector
 from botvision.tasks.detection.options import DetectionEvalOptions
 from botvision.tasks.detection.task import DetectionTask
+from botvision.tasks.detection.transforms import eval_transform
 from botvision.training.trainer import start
 
 NO_MASK = {"segmentation": []}
@@ -148,7 +153,13 @@ def test_a_missing_category_is_named_and_does_not_matter(write_squares, tmp_path
 
 
 @pytest.mark.parametrize(
-    "known", [[Category(2, "thing"), Category(1, "other")], [Category(1, "Thing")], [Category("1", "thing")], []]
+    "known",
+    [
+        [Category(2, "other"), Category(1, "Thing")],
+        [Category(2, "thing"), Category(3, "thing")],  # of which it is not clear which one is meant
+        [Category(1, "thing", ("nose",))],
+        [],
+    ],
 )
 def test_another_category_is_refused_by_name(write_squares, tmp_path, known):
     dataset = write_squares([square(0)])
@@ -156,6 +167,51 @@ def test_another_category_is_refused_by_name(write_squares, tmp_path, known):
         use_categories(dataset, known, tmp_path / "train.json")
     for part in (str(dataset.annotation_file), "'thing' (id 1)", "train.json", *(category.name for category in known)):
         assert part in str(caught.value)
+
+
+def renumbered(shapes, folder, absent: str | None) -> CocoDetection:
+    """The same photographs and classes as another tool numbers them, without one of the classes."""
+    shutil.copytree(shapes, folder)
+    file = folder / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    ids = {name: number for number, name in enumerate(reversed(names.values()), start=1) if name != absent}
+    content["categories"] = [{"id": number, "name": name} for name, number in ids.items()]
+    content["annotations"] = [
+        one | {"category_id": ids[names[one["category_id"]]]}
+        for one in content["annotations"]
+        if names[one["category_id"]] != absent
+    ]
+    file.write_text(json.dumps(content))
+    return CocoDetection(folder, "val", eval_transform(64))
+
+
+def names_of(dataset: CocoDetection) -> dict:
+    return {category.id: category.name for category in dataset.categories}
+
+
+@pytest.mark.parametrize("absent", [None, "circle"])
+def test_classes_of_other_ids_are_known_by_their_names(lively_model, shapes, tmp_path, caplog, absent):
+    known = CocoDetection(shapes, "val", eval_transform(64))
+    other = renumbered(shapes, tmp_path / "other", absent)
+    use_categories(other, known.categories, tmp_path / "train.json")
+    assert any("ids" in record.getMessage() for record in caplog.records)
+    expected, found = (evaluate_detector(lively_model, dataset, batch_size=2) for dataset in (known, other))
+    said = [
+        [(one["image_id"], names[one["category_id"]], one["bbox"]) for one in evaluation.results]
+        for evaluation, names in ((expected, names_of(known)), (found, names_of(other)))
+    ]
+    assert said[0] == said[1]
+    assert len({name for _, name, _ in said[0]}) > 2
+    for kind, classes in expected.scores["classes"].items():
+        same = {name: None if name == absent else value for name, value in classes.items()}
+        assert found.scores["classes"][kind] == same
+    truth = COCO(other.annotation_file)  # its ids are those of the results
+    judged = COCOeval(truth, truth.loadRes(list(found.results)), "bbox")
+    for compute in (judged.evaluate, judged.accumulate, judged.summarize):
+        compute()
+    assert judged.stats[0] == pytest.approx(found.scores["box"]["ap"], abs=1e-6)
+    assert judged.stats[8] == pytest.approx(found.scores["box"]["ar100"], abs=1e-6)
 
 
 def test_long_lists_of_long_names_make_a_short_message(write_squares, tmp_path):

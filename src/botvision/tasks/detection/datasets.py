@@ -1,6 +1,8 @@
 """The data sets of a detector: opened, compared, and refused where nothing can be learnt from them."""
 
 import logging
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +83,10 @@ def warn_of_missing_objects(dataset: CocoDetection) -> None:
 
 
 def use_categories(dataset: CocoDetection, categories: list[Category], source: Path) -> None:
-    """Evaluate with the categories of another file, which may have more of them.
+    """Evaluate with the categories of another file, which may have more of them, and other ids for the same names.
 
     Args:
-        dataset: changed where it has fewer categories.
+        dataset: changed where its categories are not these; those that it has keep their own ids.
         categories: those that the detector knows.
         source: where they come from.
 
@@ -93,16 +95,47 @@ def use_categories(dataset: CocoDetection, categories: list[Category], source: P
     """
     if dataset.annotation_file == source:
         logger.warning("%s: is trained on and evaluated on: the scores say nothing about other images", source)
-    unknown = [category for category in dataset.categories if category not in categories]
+    own = dataset.categories
+    known = categories if set(own) <= set(categories) else with_own_ids(own, categories)
+    unknown = [category for category in own if category not in known]
     if unknown:
         raise UserError(
             f"{dataset.annotation_file}: its categories differ from those of {source}: {named(unknown)} "
-            f"is not among {named(categories)}"
+            f"is not among {named(categories)}; give them the same names"
         )
-    missing = [category for category in categories if category not in dataset.categories]
+    if known != categories:
+        logger.warning("%s: its categories have other ids than in %s; names decide", dataset.annotation_file, source)
+    missing = [category for category in known if category not in own]
     if missing:
         logger.warning("%s: lacks categories of %s: %s", dataset.annotation_file, source, named(missing))
-        dataset.use_categories(categories)
+    if known != own:
+        dataset.use_categories(known)
+
+
+def with_own_ids(own: list[Category], categories: list[Category]) -> list[Category]:
+    """Categories with the ids that another file has for the same names, unless a name is there twice.
+
+    Ids are a tool's numbers: an export of the same classes from another tool, or another day, has others.
+
+    Args:
+        own: of that file.
+        categories: in the order that is kept; those that the file does not have get an id that it does not use.
+    """
+    if any(len({one.name for one in some}) < len(some) for some in (own, categories)):
+        return categories
+    by_name = {one.name: one for one in own}
+    used = {one.id for one in [*own, *categories]}
+    unused = (number for number in count(1) if number not in used)
+    found = []
+    for category in categories:
+        same = by_name.get(category.name)
+        if same is not None and same.keypoints == category.keypoints:
+            found.append(same)
+        elif any(category.id == one.id for one in own):
+            found.append(replace(category, id=next(unused)))
+        else:
+            found.append(category)
+    return found
 
 
 def named(categories: list[Category]) -> str:
