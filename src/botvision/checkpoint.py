@@ -24,6 +24,11 @@ HUB = "hf-hub:"
 """Begins the name of a model on the Hugging Face Hub, as timm writes it: hf-hub:OWNER/NAME."""
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 """The files of a model on the hub."""
+OTHER_FILES = {
+    ".safetensors": "a network alone, which botvision.load opens",
+    **dict.fromkeys((".onnx", ".pt2"), "a model that was exported, which runs without botvision (docs/export.md)"),
+}
+"""What files with another suffix hold, and what they are for."""
 LARGEST_DESCRIPTION = 2**26
 """Bytes."""
 HUB_PREFIX = "model."
@@ -138,12 +143,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         OSError: the file cannot be opened.
         UserError: it is damaged, or of another program.
     """
+    is_of_hub = path.name == WEIGHTS and path.with_name(DESCRIPTION).exists()
+    if path.suffix in OTHER_FILES and not is_of_hub:
+        raise UserError(f"{path} is no checkpoint: it holds {OTHER_FILES[path.suffix]}; give the run that it is of")
     damage = damage_of(path)
     if damage:
         raise UserError(f"{path} is damaged: {damage}")
     try:
         with warnings.catch_warnings(action="ignore"):  # about foreign pickles; the error says what matters
-            is_of_hub = path.name == WEIGHTS
             content = read_hub_files(path) if is_of_hub else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader raises on a damaged or foreign file
         raise UserError(f"{path} is no readable checkpoint: {why_unreadable(error)}") from error

@@ -7,6 +7,7 @@ from torch import nn
 
 import botvision
 from botvision.configuration import FieldError
+from botvision.errors import UserError
 from botvision.models import CATALOGUE
 
 SMALL = {"depths": (1, 1, 1, 1), "width": 8}
@@ -83,11 +84,18 @@ def test_a_new_classifier_has_other_classes_and_the_networks_dtype(dtype):
         ({"features_only": True, "out_indices": (-1,)}, "out_indices"),
         ({"features_only": True, "out_indices": ()}, "out_indices"),
         ({"in_chans": 4, "in_channels": 4}, "in_chans"),
+        ({"num_class": 3}, "num_class: .*num_classes"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_its_name(arguments, field):
     with pytest.raises(FieldError, match=field):
         botvision.create_model("botnet50", **SMALL, **arguments)
+
+
+def test_another_module_is_not_saved(tmp_path):
+    with pytest.raises(UserError, match="Linear"):
+        botvision.save(nn.Linear(2, 2), tmp_path / "linear.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_features_have_no_classifier_to_reset():

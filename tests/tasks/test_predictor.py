@@ -165,6 +165,8 @@ def test_what_is_wrong_is_said(detector, classifier, files, monkeypatch, tmp_pat
         botvision.Predictor(classifier, device="cpu")(files[0], top=0)
     with pytest.raises(UserError, match="absent"):
         botvision.Predictor(tmp_path / "absent")
+    with pytest.raises(UserError, match=f"{tmp_path}: is a folder"):
+        botvision.Predictor(detector, device="cpu")(tmp_path)
     with pytest.raises(UserError, match="device"):
         botvision.Predictor(detector, device="tpu")
 
@@ -206,3 +208,13 @@ def test_load_opens_runs_checkpoints_and_saved_networks(finished_run, detector, 
     for path in (tmp_path / "weights.pth", tmp_path / "absent.ckpt", tmp_path):
         with pytest.raises(UserError, match=str(path)):
             botvision.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("network.safetensors", "botvision.load"), ("model.safetensors", "botvision.load"), ("model.onnx", "export")],
+)
+def test_what_cannot_predict_is_named_with_what_it_is_for(tmp_path, name, named):
+    botvision.save(create_model("botnet50", depths=(1, 1, 1, 1), width=8), tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} .*{named}"):
+        botvision.Predictor(tmp_path / name)

@@ -36,6 +36,10 @@ def pixels_of(image: AnyImage, channels: int | None = None) -> Tensor:
         UserError: anything else, an empty array, or floating-point numbers outside of 0 to 1.
     """
     if isinstance(image, str | Path):
+        if Path(image).is_dir():
+            raise UserError(
+                f"{image}: is a folder; give a list of its files, such as list(Path({str(image)!r}).iterdir())"
+            )
         return read_image(Path(image), channels=channels)
     if channels is not None:
         return stored_pixels(image, channels)

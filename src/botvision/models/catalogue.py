@@ -105,6 +105,8 @@ TIMM_NAMES = {
     "drop_path_rate": "stochastic_depth",
 }
 """What timm calls fields of ours."""
+ARGUMENTS = ("num_classes", "features_only", "out_indices")
+"""Of :func:`create_model`, which are no fields."""
 
 
 def create_model(
@@ -139,8 +141,8 @@ def create_model(
     if pretrained:
         raise FieldError(
             ("pretrained",),
-            "should be False: there are no published weights of BoTNets; load_weights takes those of torchvision's "
-            "ResNets, and leaves the attention layers at random",
+            "should be False: no weights of these networks are published; load_weights(model, 'torchvision/resnet50') "
+            "takes those of torchvision's ResNet-50, of which attention layers get none",
         )
     from botvision.models.network import Network  # here, as it imports PyTorch
 
@@ -163,6 +165,6 @@ def model_config(name: str, **overrides: Any) -> NetworkConfig:  # noqa: ANN401
             overrides[ours] = overrides.pop(theirs)
     for field in overrides:
         if field not in NetworkConfig.model_fields:
-            problem = f"is not a field of a model{nearest(field, list(NetworkConfig.model_fields))}"
+            problem = f"is not a field of a model{nearest(field, [*NetworkConfig.model_fields, *ARGUMENTS])}"
             raise FieldError((field,), problem)
     return CATALOGUE[name].config.replace(**overrides)

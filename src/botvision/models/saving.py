@@ -23,9 +23,11 @@ def save(model: Network, path: str | Path) -> None:
         path: of the file; its folder is created if it is missing.
 
     Raises:
-        UserError: a network made through timm with another pooling than the average, which the file cannot store, or
-            one without batch norms, from :func:`~botvision.models.folding.fold`.
+        UserError: a module that is no such network; one made through timm with another pooling than the average, which
+            the file cannot store; or one without batch norms, from :func:`~botvision.models.folding.fold`.
     """
+    if not isinstance(model, Network):
+        raise UserError(f"should be a network of create_model or load, got {type(model).__name__}")
     if isinstance(model.bn1, nn.Identity):
         raise UserError("a folded network cannot be saved: save the network that it was made of, and fold it again")
     pooling = getattr(getattr(model, "global_pool", None), "pool_type", "avg")
