@@ -29,6 +29,19 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+class SeveralErrors(UserError):
+    """Several things of one kind are wrong, such as the annotation files of images; the message is that of the first.
+
+    Attributes:
+        problems: all of them, at least one.
+    """
+
+    def __init__(self, problems: Sequence[UserError]) -> None:
+        self.problems = list(problems)
+        more = f" (the first of {len(problems)} such; botvision data check lists them)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0]}{more}")
+
+
 class NotFiniteError(UserError):
     """A loss or an answer of a network is infinite or no number: its weights have blown up."""
 

@@ -1,5 +1,6 @@
 """YOLO's format: files that are odd, but that its tools write or read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,19 @@ def test_a_list_of_test_images_without_labels_is_left_out(export, converted, cap
     (export / "test.txt").write_text(f"{line}\n")
     assert len(converted()["images"]) == 1
     assert "test.txt: has no images with labels; left out" in caplog.text
+
+
+def test_label_files_without_an_image_are_counted_once(export, converted, run, caplog):
+    """Empty ones too, as they name an image; classes.txt is none, and of a list only what it lists is looked at."""
+    yolo(export, "0 0.5 0.5 1 1\n", image="images/train/deeper/x.jpg")
+    yolo(export, "0 0.5 0.5 1 1\n", "train: images/train\nval: val.txt\nnames: [cat]\n", "images/val/y.jpg")
+    (export / "val.txt").write_text("images/val/y.jpg\n")
+    for name in ("train/b.txt", "train/deeper/a.txt", "train/classes.txt", "train/.hidden.txt", "val/other.txt"):
+        (export / "labels" / name).write_text("" if "a" in name else "0 0.5 0.5 1 1\n")
+    assert len(converted()["images"]) == len(converted("val")["images"]) == 1
+    (warning,) = caplog.messages
+    assert "left out 2 label files" in warning and "b.txt" in warning
+    found = json.loads(run("data", "check", export, "--json", "--pictures", 0)[1])["findings"]
+    (noted,) = [one for one in found if "label files" in one["kind"]]
+    assert noted["count"] == 1
+    assert "left out 2 label files" in noted["first"][0]["problem"]

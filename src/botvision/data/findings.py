@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from botvision.errors import UserError, printable
+from botvision.errors import SeveralErrors, UserError, printable
 
 Effect = Literal["refused", "left out", "changed", "noted"]
 """What follows in training: it is refused; the thing is left out; it is repaired; or nothing, but look at it."""
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
-MOST = 20
-"""Findings of a kind that are kept; the others are counted."""
+MOST, MOST_REFUSED = 20, 1000
+"""Findings of a kind that are kept; the others are counted. What training stops at has to be mended one by one."""
+OF_AN_IMAGE = "annotations of an image cannot be read"
 FIELD = re.compile(r"'(\w+)'")
+PLACEHOLDER = re.compile(r"%[-+#0-9.]*[a-z]")
+BARE_ENDS = re.compile(r"^(\.\.\.([:;,] |$))+|([:;,] \.\.\.)+$")
+"""Places for a name at either end of a form, with nothing but the sign that divides them from the words."""
 
 
 class Finding(NamedTuple):
@@ -37,13 +41,14 @@ class Findings:
 
     Attributes:
         counts: how many there are, by effect and kind.
-        first: the first `MOST` of them.
+        first: the first of them, `MOST` or `MOST_REFUSED`.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[Effect, str]] = Counter()
         self.first: dict[tuple[Effect, str], list[Finding]] = {}
         self._refused_ids: set[tuple[str, object]] = set()
+        self._errors: set[str] = set()
 
     def add(
         self, effect: Effect, kind: str, file: Path | str, problem: str, record: str = "", *, count: int = 1
@@ -51,7 +56,7 @@ class Findings:
         """Take in a finding, or one that stands for `count` of its kind."""
         self.counts[effect, kind] += count
         kept = self.first.setdefault((effect, kind), [])
-        if len(kept) < MOST:
+        if len(kept) < (MOST_REFUSED if effect == "refused" else MOST):
             kept.append(Finding(printable(str(file)), printable(record), printable(problem)))
 
     def refuse_record(self, file: Path, key: str, identity: object, record: str, problem: str) -> None:
@@ -66,8 +71,14 @@ class Findings:
         return isinstance(identity, int | str) and (key, identity) in self._refused_ids
 
     def refuse(self, error: UserError, kind: str) -> None:
-        """Take in an error at which training stops; its message names the file."""
-        self.add("refused", kind, "", str(error))
+        """Take in an error at which training stops, once; its message names the file.
+
+        Of one that stands for several files, each of them is a finding.
+        """
+        for problem in error.problems if isinstance(error, SeveralErrors) else [error]:
+            if str(problem) not in self._errors:
+                self._errors.add(str(problem))
+                self.add("refused", OF_AN_IMAGE if problem is not error else kind, "", str(problem))
 
     @property
     def refused(self) -> int:
@@ -94,11 +105,19 @@ class WarningsAsFindings(logging.Handler):
     def __init__(self, findings: Findings) -> None:
         super().__init__(logging.WARNING)
         self.findings = findings
+        self._seen: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add the warning; those of one form are of one kind."""
-        kind = str(record.msg).replace("%s: ", "").replace("%s", "...").replace("%d", "...").strip()
-        self.findings.add("noted", kind, "", record.getMessage())
+        """Add the warning, once, as the splits of a data set are read one after the other; the form is its kind."""
+        if (text := record.getMessage()) not in self._seen:
+            self._seen.add(text)
+            self.findings.add("noted", kind_of(str(record.msg)), "", text)
+
+
+def kind_of(form: str) -> str:
+    """What warnings of a form, such as "%s: left out shapes: %s", have in common; "..." stands for what they name."""
+    words = PLACEHOLDER.sub("...", form)
+    return BARE_ENDS.sub("", words) or "warning"
 
 
 @contextmanager

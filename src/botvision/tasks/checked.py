@@ -20,8 +20,8 @@ from botvision.pictures import save_picture
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.page_parts import numbers
 
-SHOWN = 3
-"""Findings of a kind in a terminal."""
+SHOWN, SHOWN_REFUSED = 3, 30
+"""Findings of a kind in a terminal; the others are in JSON and on the page."""
 LONGEST_PROBLEM = 300
 """Characters of a finding in a terminal."""
 PICTURE_SIDE = 900
@@ -91,9 +91,10 @@ def check_tables(checked: Checked) -> Iterator[Table | str]:
         yield f"pixels: {channels['channels']} channels, mean {mean}, standard deviation {std}"
     for kind in checked.findings.plain():
         yield f"{kind['effect']}: {kind['count']} x {kind['kind']}"
-        yield from (f"    {str_of(one)[:LONGEST_PROBLEM]}" for one in kind["first"][:SHOWN])
-        if kind["count"] > SHOWN:
-            yield f"    and {kind['count'] - SHOWN} more"
+        most = SHOWN_REFUSED if kind["effect"] == "refused" else SHOWN
+        yield from (f"    {str_of(one)[:LONGEST_PROBLEM]}" for one in kind["first"][:most])
+        if kind["count"] > most:
+            yield f"    and {kind['count'] - most} more; see --out"
     yield checked.verdict
 
 

@@ -3,9 +3,9 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -14,7 +14,7 @@ from hotcoco import mask as coco_mask
 
 from botvision.data.image_files import image_suffixes
 from botvision.data.masks import mask_box, run_lengths, usable_segmentation
-from botvision.errors import UserError, short
+from botvision.errors import SeveralErrors, UserError, short
 from botvision.files import read_file
 
 ROUND_POINTS = 64
@@ -26,6 +26,7 @@ SPLIT_NAMES = {"valid": "val", "validation": "val", "testing": "test", "training
 
 Box = tuple[float, float, float, float]
 Outline = Sequence[tuple[float, float]]
+T = TypeVar("T")
 
 
 class Shape(NamedTuple):
@@ -58,10 +59,19 @@ class FormatSplit(NamedTuple):
     content: dict[str, Any]
 
 
+def each_read(given: Iterable[T], read: Callable[[T], LabelledImage]) -> Iterator[LabelledImage | UserError]:
+    """The image of every annotation file, or why it cannot be read, so that one wrong file does not hide the others."""
+    for one in given:
+        try:
+            yield read(one)
+        except UserError as error:
+            yield error
+
+
 def in_coco_form(
     format_name: str,
     root: Path,
-    splits: Mapping[str, tuple[Path, Iterable[LabelledImage]]],
+    splits: Mapping[str, tuple[Path, Iterable[LabelledImage | UserError]]],
     names: Sequence[str] | None = None,
 ) -> dict[str, FormatSplit]:
     """Every split as COCO has it, all with the same categories.
@@ -69,10 +79,15 @@ def in_coco_form(
     Args:
         format_name: of the tool's format.
         root: folder that holds every image.
-        splits: for each split what messages name, and its images.
+        splits: for each split what messages name, and its images, as `each_read` gives them.
         names: of all classes, in their order; by default those that occur, sorted.
+
+    Raises:
+        SeveralErrors: images whose annotations cannot be read, of all splits.
     """
-    read = {split: (source, list(images)) for split, (source, images) in splits.items()}
+    read, problems = read_splits(splits)
+    if problems:
+        raise SeveralErrors(problems)
     used = {shape.name for _, images in read.values() for image in images for shape in image.shapes}
     listed = list(names) if names is not None else sorted(used)
     # Several classes may have one name; the first of them then counts.
@@ -89,6 +104,22 @@ def in_coco_form(
                 content["annotations"].append(record | coco_fields(shape, (image.height, image.width)))
         found[split] = FormatSplit(format_name, source, root, content)
     return found
+
+
+def read_splits(
+    splits: Mapping[str, tuple[Path, Iterable[LabelledImage | UserError]]],
+) -> tuple[dict[str, tuple[Path, list[LabelledImage]]], list[UserError]]:
+    """The images of every split that can be read, and why the others cannot, each file of several splits once."""
+    read: dict[str, tuple[Path, list[LabelledImage]]] = {}
+    problems: dict[str, UserError] = {}
+    for split, (source, images) in splits.items():
+        read[split] = source, []
+        for image in images:
+            if isinstance(image, UserError):
+                problems[str(image)] = image
+            else:
+                read[split][1].append(image)
+    return read, list(problems.values())
 
 
 def coco_fields(shape: Shape, size: tuple[int, int]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     box_of,
+    each_read,
     ellipse,
     has_file_with,
     in_coco_form,
@@ -52,16 +53,21 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     """
     file = folder / FILE
     left_out: Counter[str] = Counter()
-    found: dict[str, list[LabelledImage]] = {}
-    for place, record in enumerate(read_xml(file).iter("image")):
-        subset = (record.get("subset") or "default").lower()
-        split = "train" if subset == "default" else SPLIT_NAMES.get(subset, subset)
+    records: dict[str, list[tuple[int, Element]]] = {}
+    for numbered in enumerate(read_xml(file).iter("image")):
+        subset = (numbered[1].get("subset") or "default").lower()
+        records.setdefault("train" if subset == "default" else SPLIT_NAMES.get(subset, subset), []).append(numbered)
+    if not records:
+        raise UserError(f"{file}: has no <image>; export the task as 'CVAT for images', not as video tracks")
+
+    def read_one(numbered: tuple[int, Element]) -> LabelledImage:
+        place, record = numbered
         try:
-            found.setdefault(split, []).append(labelled(record, folder, left_out))
+            return labelled(record, folder, left_out)
         except ValueError as error:
             raise UserError(f"{file}: image[{place}] ({short(record.get('name'))}): {error}") from error
-    if not found:
-        raise UserError(f"{file}: has no <image>; export the task as 'CVAT for images', not as video tracks")
+
+    found = {split: list(each_read(own, read_one)) for split, own in records.items()}
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out what is no object: %s", file, counts)

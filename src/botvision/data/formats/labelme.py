@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Hashable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -25,6 +26,7 @@ from botvision.data.formats.building import (
     ImagesByStem,
     LabelledImage,
     Shape,
+    each_read,
     ellipse,
     flat,
     has_file_with,
@@ -62,12 +64,15 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     """
     left_out: Counter[str] = Counter()
     images = ImagesByStem()
+    read_one = partial(labelled, images=images, left_out=left_out)
     splits = {
-        split: (place, [labelled(file, images, left_out) for file in sorted(place.glob("*.json"))])
+        split: (place, list(each_read(sorted(place.glob("*.json")), read_one)))
         for split, place in split_folders(folder).items()
     }
+    found = in_coco_form(NAME, folder, splits)
     for place, read in splits.values():
-        if without := len(set(images.within(place)) - {image.path for image in read}):
+        paths = {image.path for image in read if isinstance(image, LabelledImage)}
+        if without := len(set(images.within(place)) - paths):
             logger.warning(
                 "%s: left out %d images without a JSON file; to train on them as empty, save them in LabelMe",
                 place,
@@ -76,7 +81,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out shapes that are no objects: %s", folder, counts)
-    return in_coco_form(NAME, folder, splits)
+    return found
 
 
 def labelled(file: Path, images: ImagesByStem, left_out: Counter[str]) -> LabelledImage:

@@ -16,6 +16,7 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     box_of,
+    each_read,
     ellipse,
     in_coco_form,
     inside,
@@ -54,28 +55,32 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     """
     left_out: Counter[str] = Counter()
     files = {split: file for split, place in split_folders(folder).items() if (file := file_in(place))}
-    found = in_coco_form(NAME, folder, {split: (file, labelled(file, left_out)) for split, file in files.items()})
+    found = in_coco_form(NAME, folder, {split: (file, of_split(file, left_out)) for split, file in files.items()})
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out shapes that are no objects: %s", folder, counts)
     return found
 
 
-def labelled(file: Path, left_out: Counter[str]) -> Iterator[LabelledImage]:
-    """The images of an annotation file, with their objects; those of a project that have none too."""
+def of_split(file: Path, left_out: Counter[str]) -> Iterator[LabelledImage | UserError]:
+    """The images of an annotation file as `each_read` gives them; those of a project that have no objects too."""
     content = load_json(file)
     entries = content.get("_via_img_metadata", content)
     if not isinstance(entries, dict):
         raise UserError(f"{file}: '_via_img_metadata' should be an object, got {short(entries)}")
-    for key, entry in entries.items():
+
+    def read_one(item: tuple[str, Any]) -> LabelledImage:
+        key, entry = item
         try:
             if not isinstance(entry, dict):
                 raise ValueError(f"should be an object, got {short(entry)}")
-            yield image_of(file, entry, left_out)
+            return image_of(file, entry, left_out)
         except ValueError as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{file}: {short(key)}: {error}") from error
+
+    return each_read(entries.items(), read_one)
 
 
 def image_of(file: Path, entry: dict[str, Any], left_out: Counter[str]) -> LabelledImage:

@@ -7,6 +7,7 @@ JPEGImages/, ImageSets/Main/train.txt), and XML files beside their images, in tr
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from xml.etree.ElementTree import Element
 
@@ -16,6 +17,7 @@ from botvision.data.formats.building import (
     LabelledImage,
     Shape,
     box_of,
+    each_read,
     has_file_with,
     in_coco_form,
     inside,
@@ -53,7 +55,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         NAME,
         folder,
         {
-            split: (source, (labelled(file, folder, images) for file in files))
+            split: (source, each_read(files, partial(labelled, root=folder, images=images)))
             for split, (source, files) in splits.items()
         },
     )

@@ -8,6 +8,7 @@ a YAML file, classes.txt names the classes, as Label Studio writes it.
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from botvision.data.formats.building import (
     FormatSplit,
     LabelledImage,
     Shape,
+    each_read,
     image_files,
     in_coco_form,
     inside,
@@ -31,6 +33,8 @@ logger = logging.getLogger("botvision")
 
 NAME = "YOLO"
 DARKNET = "obj.names"
+CLASSES = "classes.txt"
+"""Label Studio's name of the file with the names of the classes, and LabelImg's, which lies among the labels."""
 LARGEST_SHARE = 2.0
 """Of an image's side: outlines may reach out of the image, but not so far."""
 SPLITS = ("train", "val", "valid", "test")
@@ -51,7 +55,7 @@ class Classes(NamedTuple):
 
 def is_here(folder: Path) -> bool:
     """Whether a folder holds labels in this format."""
-    listed = (folder / "classes.txt").is_file() and (folder / "labels").is_dir() and (folder / "images").is_dir()
+    listed = (folder / CLASSES).is_file() and (folder / "labels").is_dir() and (folder / "images").is_dir()
     return listed or (folder / DARKNET).is_file() or yaml_file(folder) is not None
 
 
@@ -69,7 +73,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     Raises:
         UserError: names the file, the line and the field that is wrong.
     """
-    source = next((folder / name for name in (DARKNET, "classes.txt") if (folder / name).is_file()), None)
+    source = next((folder / name for name in (DARKNET, CLASSES) if (folder / name).is_file()), None)
     file = yaml_file(folder)
     if file is not None:
         classes, places = settings(file, folder)
@@ -87,7 +91,7 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     splits = {}
     for split, parts in places.items():
         named = parts[0] if parts[0].is_file() else labels_folder(parts[0], folder)
-        splits[split] = named if len(parts) == 1 else Path(f"{source}:{split}"), labelled(parts, folder, classes)
+        splits[split] = named if len(parts) == 1 else Path(f"{source}:{split}"), of_split(parts, folder, classes)
     return in_coco_form(NAME, folder, splits, classes.names)
 
 
@@ -147,7 +151,7 @@ def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, list[Path]]]:
         except UserError as error:
             if name != OPTIONAL:
                 raise
-            logger.warning("%s; left out", error)
+            logger.warning("test split left out: %s", error)
     classes = Classes(class_names(file, content.get("names")), keypoint_values(file, content.get("kpt_shape")))
     return classes, places or {split: [images] for split, images in usual_folders(folder).items()}
 
@@ -214,38 +218,57 @@ def labels_folder(images: Path, folder: Path) -> Path:
     return folder.joinpath(*parts[:place], "labels", *parts[place + 1 :])
 
 
-def labelled(places: list[Path], folder: Path, classes: Classes) -> Iterator[LabelledImage]:
-    """The images of a split, each once, with the objects of its text file; an image without one has none."""
-    files = dict(
-        pair for place in places for pair in (in_list(place, folder) if place.is_file() else in_folder(place, folder))
-    )
-    for path, file in files.items():
-        height, width = upright_size(path)
-        lines = text_of(file).splitlines() if file.is_file() else []
-        shapes = []
-        for place, line in enumerate(lines, start=1):
-            try:
-                shapes += [shape_of(line.split(), classes, height, width)] if line.strip() else []
-            except ValueError as error:
-                raise UserError(f"{file}: line {place}: {error}") from error
-        yield LabelledImage(path, height, width, shapes)
+def of_split(places: list[Path], folder: Path, classes: Classes) -> Iterator[LabelledImage | UserError]:
+    """The images of a split, each once, as `each_read` gives them."""
+    files: dict[Path, Path] = {}
+    for place in places:
+        files |= in_list(place, folder) if place.is_file() else in_folder(place, folder)
+    return each_read(files.items(), partial(labelled, classes=classes))
 
 
-def in_folder(images: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The images of a folder and their label files.
+def labelled(files: tuple[Path, Path], classes: Classes) -> LabelledImage:
+    """An image with the objects of its text file; without one it has none."""
+    path, file = files
+    height, width = upright_size(path)
+    lines = text_of(file).splitlines() if file.is_file() else []
+    shapes = []
+    for place, line in enumerate(lines, start=1):
+        try:
+            shapes += [shape_of(line.split(), classes, height, width)] if line.strip() else []
+        except ValueError as error:
+            raise UserError(f"{file}: line {place}: {error}") from error
+    return LabelledImage(path, height, width, shapes)
+
+
+def in_folder(images: Path, folder: Path) -> dict[Path, Path]:
+    """The label files by the images of a folder; warns of label files that have no image.
 
     Those of images in a folder below are in the folder of the same name below the labels, as Ultralytics has it.
     """
     labels = labels_folder(images, folder)
     if not labels.is_dir():
         raise UserError(f"{labels}: no such folder; the labels of {images} belong there")
-    for path in image_files(images):
-        yield path, labels / path.relative_to(images).with_suffix(".txt")
+    found = {path: labels / path.relative_to(images).with_suffix(".txt") for path in image_files(images)}
+    without = sorted(set(label_files(labels)) - set(found.values()))
+    if without:
+        logger.warning(
+            "%s: left out %d label files without an image of their name in %s, such as %s; restore the images, or "
+            "remove the label files",
+            *(labels, len(without), images, without[0]),
+        )
+    return found
 
 
-def in_list(file: Path, folder: Path) -> list[tuple[Path, Path]]:
-    """The images that the lines of a text file name, from its own folder or the data set's, and their label files."""
-    pairs = []
+def label_files(labels: Path) -> Iterator[Path]:
+    """The text files in a folder of labels and the folders below it; not the one that names the classes."""
+    for file in labels.rglob("*.txt"):
+        if file.name != CLASSES and not any(part.startswith(".") for part in file.relative_to(labels).parts):
+            yield file
+
+
+def in_list(file: Path, folder: Path) -> dict[Path, Path]:
+    """The label files by the images that the lines of a text file name, from its own folder or the data set's."""
+    pairs = {}
     for place, line in enumerate(text_of(file).splitlines(), start=1):
         name = line.strip()
         if not name:
@@ -260,9 +283,10 @@ def in_list(file: Path, folder: Path) -> list[tuple[Path, Path]]:
                 raise ValueError(f"image {short(name)} is not in {folder}")
         except ValueError as error:
             raise UserError(f"{file}: line {place}: {error}") from error
-        pairs.append((path, labels_folder(path.parent, folder) / f"{path.stem}.txt"))
-    if not any(labels.is_file() for _, labels in pairs):
-        raise UserError(f"{file}: no image of this list has labels{f', such as {pairs[0][1]}' if pairs else ''}")
+        pairs[path] = labels_folder(path.parent, folder) / f"{path.stem}.txt"
+    if not any(labels.is_file() for labels in pairs.values()):
+        such_as = "".join(f", such as {labels}" for labels in list(pairs.values())[:1])
+        raise UserError(f"{file}: no image of this list has labels{such_as}")
     return pairs
 
 
