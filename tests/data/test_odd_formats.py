@@ -259,6 +259,66 @@ def test_images_without_a_json_file_of_labelme_are_counted(export, converted, ca
     assert "left out 2 images" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("file", "image", "named"),
+    [
+        ("json/x.json", "images/x.jpg", "../images/x.jpg"),
+        ("json/x.json", "images/deep/x.jpg", "..\\images\\deep\\x.jpg"),
+        ("a/x.json", "a/x.jpg", "x.jpg"),
+        ("a/b/x.json", "a/b/y.jpg", "y.jpg"),
+        ("train/json/x.json", "train/images/x.jpg", "../images/x.jpg"),
+        ("train/x.json", "images/x.jpg", "../images/x.jpg"),
+    ],
+)
+def test_labelme_may_lie_in_folders_below_and_apart_from_its_images(
+    export, converted, caplog, monkeypatch, file, image, named
+):
+    monkeypatch.chdir(export)
+    picture(export / image)
+    picture(export / ("train" if "train" in file else "") / "unseen.jpg")
+    (export / ".hidden").mkdir()
+    (export / ".hidden" / "z.json").write_text('{"shapes": 3}')
+    (export / file).parent.mkdir(parents=True, exist_ok=True)
+    about = {"shapes": [shape("rectangle", [10, 10], [20, 20])], "imagePath": named}
+    (export / file).write_text(json.dumps(about))
+    assert find_format(Path()) == "labelme"
+    content = converted()
+    assert files_of(content) == [image]
+    assert len(content["annotations"]) == 1
+    assert "left out 1 images" in caplog.text and "unseen.jpg" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["json", "."])
+def test_an_image_of_labelme_out_of_the_folder_is_refused_with_what_to_give(
+    export, refusal, tmp_path, monkeypatch, given
+):
+    """A relative folder too, from which every path is one inside."""
+    picture(export / "images" / "x.jpg")
+    (export / "json").mkdir()
+    (export / "json" / "x.json").write_text('{"shapes": [], "imagePath": "../images/x.jpg"}')
+    monkeypatch.chdir(export / ("json" if given == "." else ""))
+    line = refusal("data", "convert", given, "--out", tmp_path / "coco")
+    assert "x.json" in line and "'imagePath'" in line and "../images/x.jpg" in line
+
+
+def test_a_picture_that_labelme_keeps_in_its_file_alone_is_said_to_be_there(export, refusal, tmp_path):
+    labelme(export, shape("rectangle", [10, 10], [20, 20]), imageData="aGk=")
+    (export / "x.jpg").unlink()
+    line = refusal("data", "convert", export, "--out", tmp_path / "coco")
+    assert "x.json" in line and "'imageData'" in line and "x.jpg" in line
+
+
+@pytest.mark.parametrize("other", ["result.json", "deep/annotations/instances_train.json"])
+def test_files_of_other_tools_do_not_make_a_folder_one_of_labelme(export, other):
+    """Neither what lies below another tool's only file, nor COCO's own, is read: they may be huge."""
+    (export / other).parent.mkdir(parents=True, exist_ok=True)
+    (export / other).write_text("{}" if other == "result.json" else '{"shapes": []}')
+    (export / "below").mkdir()
+    if other == "result.json":
+        labelme(export / "below", shape("rectangle", [10, 10], [20, 20]))
+    assert find_format(export) is None
+
+
 @pytest.mark.parametrize("tool", ["voc", "cvat", "via"])
 def test_the_corners_of_a_box_may_come_in_either_order(export, converted, tool):
     """From (10, 20) to (40, 60); VOC counts from 1, and the last pixel belongs to the box."""

@@ -13,8 +13,11 @@ from types import ModuleType
 from botvision.data.formats import cvat, labelme, via, voc, yolo
 from botvision.data.formats.building import FormatSplit
 
-FORMATS: dict[str, ModuleType] = {"yolo": yolo, "voc": voc, "labelme": labelme, "cvat": cvat, "via": via}
-"""By the name of the format its reader: a module with NAME, is_here(folder) and read(folder)."""
+FORMATS: dict[str, ModuleType] = {"yolo": yolo, "voc": voc, "cvat": cvat, "via": via, "labelme": labelme}
+"""By the name of the format its reader: a module with NAME, is_here(folder) and read(folder).
+
+LabelMe comes last, as it is looked for in folders below too.
+"""
 
 __all__ = ["FORMATS", "FormatSplit", "find_format"]
 

@@ -235,15 +235,24 @@ def number(value: object, field: str) -> float:
     return found
 
 
-def inside(folder: Path, name: object, field: str) -> Path:
-    """A file inside a folder by a name as a tool writes it; raises a ValueError for one that leads out of it."""
+def inside(folder: Path, name: object, field: str, root: Path | None = None) -> Path:
+    """A file inside a folder by a name as a tool writes it; raises a ValueError for one that leads out of it.
+
+    With a root, that the folder lies in, the name may have "..", as long as it does not lead out of the root.
+    """
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError(f"'{field}' should be the name of a file, got {short(name)}")
     windows = PureWindowsPath(name)
-    if PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts:
+    if PurePosixPath(name).is_absolute() or windows.anchor or (".." in windows.parts and root is None):
         raise ValueError(f"'{field}' {short(name)} should be a path inside {folder}, without '..'")
     path = folder / name
-    return path if os.path.lexists(path) else folder / name.replace("\\", "/")
+    path = path if os.path.lexists(path) else folder / name.replace("\\", "/")
+    if root is None:
+        return path
+    below = Path(os.path.relpath(path, root))
+    if ".." in below.parts:
+        raise ValueError(f"'{field}' {short(name)} leads out of {root}; give the folder that holds the images too")
+    return root / below
 
 
 def read_xml(file: Path) -> ElementTree.Element:

@@ -1,7 +1,8 @@
 """LabelMe's format: a JSON file for each image, whose shapes are polygons, rectangles, circles or masks.
 
 Turned rectangles are polygons of four points; a rectangle of four points, as X-AnyLabeling writes it, is the box around
-them. Images without a JSON file are left out, as LabelMe writes none for an image that nobody has looked at.
+them. Images without a JSON file are left out, as LabelMe writes none for an image that nobody has looked at. The JSON
+files may lie in folders below, beside their images or in folders of their own.
 
 Shapes of one label and one "group_id" are one object, as LabelMe's own export to COCO has it. Points and lines are no
 objects: they are left out and counted in a warning. The images may lie in train/ and val/, or in one folder.
@@ -10,9 +11,10 @@ objects: they are left out and counted in a warning. The images may lie in train
 import base64
 import logging
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -52,8 +54,30 @@ NO_OBJECTS = ("point", "points", "line", "linestrip")
 
 
 def is_here(folder: Path) -> bool:
-    """Whether a JSON file of the folder, or of its splits, has shapes."""
-    return any(has_file_with(place, "*.json", SHAPES) for place in split_folders(folder).values())
+    """Whether a JSON file of the folder, or of its splits, or in a folder below these, has shapes."""
+    return any(next(json_folders(place), None) for place in split_folders(folder).values())
+
+
+def json_folders(place: Path) -> Iterator[Path]:
+    """The folders of LabelMe's JSON files: a place, and those below it, sorted; hidden ones are left out.
+
+    COCO's annotations/ are not looked into, and nothing below a place that has other JSON files alone: both may be
+    huge, and of another tool.
+    """
+    for folder in visible_folders(place):
+        if folder != place and folder.name == "annotations":
+            continue
+        if has_file_with(folder, "*.json", SHAPES):
+            yield folder
+        elif folder == place and any(folder.glob("*.json")):
+            return
+
+
+def visible_folders(place: Path) -> Iterator[Path]:
+    """A folder and those below it, sorted, without hidden ones."""
+    for name, folders, _ in os.walk(place):
+        folders[:] = sorted(one for one in folders if one[0] != ".")
+        yield Path(name)
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:
@@ -64,34 +88,45 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     """
     left_out: Counter[str] = Counter()
     images = ImagesByStem()
-    read_one = partial(labelled, images=images, left_out=left_out)
+    read_one = partial(labelled, root=folder, images=images, left_out=left_out)
     splits = {
-        split: (place, list(each_read(sorted(place.glob("*.json")), read_one)))
-        for split, place in split_folders(folder).items()
+        split: (place, list(each_read(json_files(place), read_one))) for split, place in split_folders(folder).items()
     }
     found = in_coco_form(NAME, folder, splits)
-    for place, read in splits.values():
-        paths = {image.path for image in read if isinstance(image, LabelledImage)}
-        if without := len(set(images.within(place)) - paths):
-            logger.warning(
-                "%s: left out %d images without a JSON file; to train on them as empty, save them in LabelMe",
-                place,
-                without,
-            )
+    labelled_images = {image.path for _, read in splits.values() for image in read if isinstance(image, LabelledImage)}
+    looked_at = {path.parent for path in labelled_images}.union(
+        *(visible_folders(place) for place, _ in splits.values())
+    )
+    if without := {image for place in looked_at for image in images.within(place)} - labelled_images:
+        logger.warning(
+            "%s: left out %d images without a JSON file, such as %s; to train on them as empty, save them in LabelMe",
+            *(folder, len(without), min(without)),
+        )
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out shapes that are no objects: %s", folder, counts)
     return found
 
 
-def labelled(file: Path, images: ImagesByStem, left_out: Counter[str]) -> LabelledImage:
+def json_files(place: Path) -> list[Path]:
+    """The annotation files of a split; a file of something else beside them is refused when it is read."""
+    folders = dict.fromkeys([place, *json_folders(place)])
+    return [file for folder in folders for file in sorted(folder.glob("*.json"))]
+
+
+def labelled(file: Path, root: Path, images: ImagesByStem, left_out: Counter[str]) -> LabelledImage:
     """The image of an annotation file, with its objects."""
     content = load_json(file)
     try:
         shapes = content.get("shapes")
         if not isinstance(shapes, list):
             raise ValueError(f"'shapes' should be a list, {what_is_there(content, 'shapes')}")
-        path = image_of(file, content.get("imagePath"), images)
+        path = image_of(file, content.get("imagePath"), root, images)
+        if content.get("imageData") and not path.is_file():
+            raise ValueError(
+                f"'imageData' holds the picture in base64, and its file {path} is missing; write the picture into a "
+                "file of this name (docs/your-data.md does so for a whole folder)"
+            )
         height, width = content.get("imageHeight"), content.get("imageWidth")
         size = (height, width) if is_side(height) and is_side(width) else upright_size(path)
         return LabelledImage(path, *size, grouped(shapes, size, left_out))
@@ -101,11 +136,15 @@ def labelled(file: Path, images: ImagesByStem, left_out: Counter[str]) -> Labell
         raise UserError(f"{file}: {error}") from error
 
 
-def image_of(file: Path, name: object, images: ImagesByStem) -> Path:
-    """The image: the one of 'imagePath', or where that is not here, one with the name of the annotation file."""
+def image_of(file: Path, name: object, root: Path, images: ImagesByStem) -> Path:
+    """The image: the one of 'imagePath', or where that is not here, one with the name of the annotation file.
+
+    Raises:
+        ValueError: the path leads out of the root, which is the data set's folder.
+    """
     beside = images.of(file.parent, file.stem)
     try:
-        given = inside(file.parent, name, "imagePath")
+        given = inside(file.parent, name, "imagePath", root)
     except ValueError:
         if beside:
             return beside[0]
