@@ -350,6 +350,16 @@ def test_a_format_that_is_not_there_is_refused_with_the_one_that_is(written, ref
     assert "--from" in line and "yolo" in line
 
 
+def test_a_folder_without_the_files_of_a_format_is_refused_with_what_is_missing(refusal, tmp_path):
+    """And not said to be in COCO's."""
+    picture(tmp_path / "export" / "images" / "a.jpg")
+    for name in ("yolo", "voc", "labelme", "via"):
+        line = refusal("data", "convert", tmp_path / "export", "--from", name, "--out", tmp_path / "out")
+        assert "--from" in line and "images/" in line
+        assert "coco" not in line
+        assert {"yolo": "data.yaml", "voc": "XML", "labelme": "'shapes'", "via": "'regions'"}[name] in line
+
+
 def test_data_in_coco_layout_and_class_folders_have_no_other_format(shapes, animals):
     assert find_format(shapes) is None
     assert find_format(animals) is None

@@ -99,6 +99,54 @@ def test_an_alias_in_the_yaml_file_is_refused(export, refusal, tmp_path, text):
     assert f"data.yaml: line {text.count(chr(10))}" in line and "aliases" in line
 
 
+@pytest.mark.parametrize(
+    ("places", "train"),
+    [(["images"], "images"), (["train/images", "valid/images"], "train/images"), (["images/train"], "images/train")],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "convert", "--out", "new"],
+        ["data", "convert", "--from", "yolo", "--out", "new"],
+        ["train", "small/botnet50", "--out", "new", "--data"],
+        ["train", "imagenet/botnet50", "--smoke", "--out", "new", "--data"],
+    ],
+)
+def test_labels_without_a_yaml_file_are_told_and_its_lines_given(
+    export, refusal, tmp_path, monkeypatch, places, train, words
+):
+    """And neither COCO's files nor class folders asked for, which images/ and labels/ are not."""
+    for place in places:
+        yolo(export, "\n1 0.5 0.5 1 1\n", image=f"{place}/x.jpg")
+    (export / "data.yaml").unlink()
+    monkeypatch.chdir(tmp_path)
+    line = refusal(*words, export)
+    assert "data.yaml" in line and f"train: {train}" in line and "names: [" in line
+    assert "instances_" not in line
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_a_check_tells_of_labels_without_a_yaml_file_and_split_shares_out_no_folder_of_labels(
+    export, run, refusal, tmp_path, is_split
+):
+    for place in ("train/images", "valid/images") if is_split else ("images",):
+        yolo(export, "0 0.5 0.5 1 1\n", image=f"{place}/x.jpg")
+    (export / "data.yaml").unlink()
+    status, out, _ = run("data", "check", export, "--json")
+    (found,) = json.loads(out)["findings"]
+    assert status == 2
+    assert "data.yaml" in found["first"][0]["problem"]
+    assert "data convert" in refusal("data", "split", export, "--out", tmp_path / "new")
+
+
+def test_folders_of_yolo_are_never_taken_for_classes(export, refusal, tmp_path):
+    """With a YAML file too."""
+    for split in ("train", "val"):
+        yolo(export, "0 0.5 0.5 1 1\n", "names: [cat]\n", image=f"{split}/images/x.jpg")
+    words = ["train", "imagenet/botnet50", "--smoke", "--data", export, "--out", tmp_path / "run"]
+    assert "YOLO" in refusal(*words)
+
+
 def boxes_by_image(content: dict) -> dict[str, list[float]]:
     """The box of the one object of each image."""
     names = {image["id"]: image["file_name"] for image in content["images"]}

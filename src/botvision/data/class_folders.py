@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from botvision.data.findings import Findings
+from botvision.data.formats.bare_yolo import labelled_folders, missing_settings
 from botvision.data.image_files import ImageFolder, image_suffixes
 from botvision.data.imagenet import class_name, flat_labels, text_lines
 from botvision.data.images import BYTES_A_PIXEL, UnreadableImage, max_pixels
@@ -130,8 +131,13 @@ def find_split_folder(root: Path, split: str) -> Path:
     """The folder of a split.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is not there, or holds images with labels of YOLO, whose folders are no classes.
     """
+    if labelled_folders(root):
+        raise UserError(
+            missing_settings(root)
+            or f"{root}: has labels of YOLO, and no folders of classes; detectors train on it, as finetune/botnet50"
+        )
     for name in folder_names(split):
         if (root / name).is_dir():
             return root / name

@@ -8,12 +8,20 @@ from typing import Any, NamedTuple
 from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord, read_annotations
 from botvision.data.formats import FORMATS
+from botvision.data.formats.bare_yolo import missing_settings
 from botvision.data.json_records import load_json
-from botvision.data.layouts import CocoSplit, find_image_files, find_split, image_folder_of, other_format
+from botvision.data.layouts import (
+    CocoSplit,
+    find_image_files,
+    find_split,
+    image_folder_of,
+    is_in_coco,
+    other_format,
+)
 from botvision.data.masks import mask_area, mask_box, usable_segmentation
 from botvision.data.new_folder import link_or_copy, new_folder
 from botvision.errors import UserError
-from botvision.files import no_folder
+from botvision.files import no_folder, what_is_in
 
 
 class CocoContent(NamedTuple):
@@ -59,7 +67,10 @@ def read_export(
         raise UserError(f"{folder}: {no_folder(folder)}; it should hold the unpacked export")
     known = other_format(folder)
     if wanted in FORMATS and wanted != known and wanted != "cvat":  # which exports COCO's format too
-        raise FieldError(("from",), f"{folder} is no export in this format; it looks like {known or 'coco'}")
+        seen = f"looks like {known or 'coco'}" if known or is_in_coco(folder) else f"holds {what_is_in(folder)}"
+        advice = missing_settings(folder) if wanted == "yolo" else None
+        problem = f"{folder} is no export in this format, which has {FORMATS[wanted].NEEDS}; it {seen}"
+        raise FieldError(("from",), advice or problem)
     found = {}
     for name, (place, converted) in export_splits(folder, known).items():
         content = load_json(place.annotation_file) if converted is None else converted

@@ -12,6 +12,7 @@ from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord
 from botvision.data.findings import Findings
 from botvision.data.formats import FORMATS, FormatSplit, find_format
+from botvision.data.formats.bare_yolo import missing_settings
 from botvision.data.image_files import check_inside
 from botvision.errors import UserError, first_few
 from botvision.files import no_folder
@@ -72,8 +73,10 @@ def find_annotations(folder: Path, split: str, *, keypoints: bool = False) -> tu
         found = [] if (folder / "annotations").is_dir() else _beside_images(folder, "*.json")
     if not found:
         raise UserError(
-            f"{folder}: holds neither instances_{split}2017.json nor instances_{split}.json in annotations/, nor "
-            f"{split}/{ROBOFLOW}; it holds {_contents(folder)}"
+            missing_settings(folder)
+            or f"{folder}: holds neither instances_{split}2017.json nor instances_{split}.json in annotations/, nor "
+            f"{split}/{ROBOFLOW}, nor {' or '.join(reader.NAME for reader in FORMATS.values())}; "
+            f"it holds {_contents(folder)}"
         )
     (result,) = found
     name = result.image_folder.name
@@ -84,8 +87,12 @@ def find_annotations(folder: Path, split: str, *, keypoints: bool = False) -> tu
 
 def other_format(folder: Path) -> str | None:
     """The format of another tool that a folder has, where it has no annotations in COCO's."""
-    in_coco = any(folder.glob("annotations/*.json")) or any(folder.glob(f"*/{ROBOFLOW}"))
-    return None if in_coco else find_format(folder)
+    return None if is_in_coco(folder) else find_format(folder)
+
+
+def is_in_coco(folder: Path) -> bool:
+    """Whether annotation files lie where COCO and Roboflow have them."""
+    return any(folder.glob("annotations/*.json")) or any(folder.glob(f"*/{ROBOFLOW}"))
 
 
 def _of_format(folder: Path, format_name: str, split: str) -> tuple[CocoSplit, dict[str, Any]]:
@@ -102,8 +109,8 @@ def _of_format(folder: Path, format_name: str, split: str) -> tuple[CocoSplit, d
 
 
 def has_annotations(folder: Path) -> bool:
-    """Whether a folder holds annotations in one of the layouts of `find_split`."""
-    if folder.is_dir() and other_format(folder):
+    """Whether a folder holds annotations in one of the layouts of `find_split`, or labels of YOLO without data.yaml."""
+    if folder.is_dir() and (other_format(folder) or missing_settings(folder)):
         return True
     patterns = ("annotations/*.json", f"*/{ROBOFLOW}", "*.json")
     return any(any(folder.glob(pattern)) for pattern in patterns) or any(

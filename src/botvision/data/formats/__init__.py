@@ -14,7 +14,7 @@ from botvision.data.formats import cvat, labelme, via, voc, yolo
 from botvision.data.formats.building import FormatSplit
 
 FORMATS: dict[str, ModuleType] = {"yolo": yolo, "voc": voc, "cvat": cvat, "via": via, "labelme": labelme}
-"""By the name of the format its reader: a module with NAME, is_here(folder) and read(folder).
+"""By the name of the format its reader: a module with NAME, NEEDS (files), is_here(folder) and read(folder).
 
 LabelMe comes last, as it is looked for in folders below too.
 """

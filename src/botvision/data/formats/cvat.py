@@ -35,6 +35,7 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "CVAT"
+NEEDS = "annotations.xml with <annotations>"
 FILE = "annotations.xml"
 ROOT = re.compile(rb"<annotations[\s>]")
 OBJECTS = ("box", "polygon", "ellipse", "mask")

@@ -46,6 +46,7 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "LabelMe"
+NEEDS = "JSON files with 'shapes'"
 SHAPES = re.compile(rb'"shapes"\s*:')
 """Anywhere in a file: an image in it may come first."""
 POINTS = {"rectangle": (2, 4), "circle": (2,), "mask": (2,), "oriented_rectangle": (4,), "rotation": (4,)}

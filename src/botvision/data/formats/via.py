@@ -31,6 +31,7 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "VIA"
+NEEDS = "one JSON file with 'regions' and 'shape_attributes'"
 MARKS = re.compile(rb'"(_via_img_metadata|shape_attributes|_via_settings)"\s*:')
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
 NO_OBJECTS = ("point", "polyline")

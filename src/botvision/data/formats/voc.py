@@ -30,6 +30,7 @@ from botvision.data.images import upright_size
 from botvision.errors import UserError, short
 
 NAME = "Pascal VOC"
+NEEDS = "XML files with <annotation>, in Annotations/ or beside their images"
 KIT = "Annotations"
 ROOT = re.compile(rb"<annotation[\s>]")
 

@@ -32,6 +32,7 @@ from botvision.errors import UserError, short
 logger = logging.getLogger("botvision")
 
 NAME = "YOLO"
+NEEDS = "data.yaml with 'names', obj.names, or classes.txt beside images/ and labels/"
 DARKNET = "obj.names"
 CLASSES = "classes.txt"
 """Label Studio's name of the file with the names of the classes, and LabelImg's, which lies among the labels."""
