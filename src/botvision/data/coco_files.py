@@ -9,6 +9,7 @@ from botvision.configuration import FieldError
 from botvision.data.annotations import ImageRecord, read_annotations
 from botvision.data.formats import FORMATS
 from botvision.data.formats.bare_yolo import missing_settings
+from botvision.data.images import check_size
 from botvision.data.json_records import load_json
 from botvision.data.layouts import (
     CocoSplit,
@@ -20,7 +21,7 @@ from botvision.data.layouts import (
 )
 from botvision.data.masks import mask_area, mask_box, usable_segmentation
 from botvision.data.new_folder import link_or_copy, new_folder
-from botvision.errors import UserError
+from botvision.errors import SeveralErrors, UserError
 from botvision.files import no_folder, what_is_in
 
 
@@ -46,7 +47,7 @@ def read_coco(file: Path, image_folder: Path | None = None, *, follow_links: boo
     folder = image_folder or image_folder_of(file)
     content = load_json(file)
     read = read_annotations(file, folder, masks=True)
-    return CocoContent(content, find_image_files(folder, read.images, follow_links=follow_links), folder)
+    return CocoContent(content, checked_images(folder, read.images, follow_links=follow_links), folder)
 
 
 def read_export(
@@ -75,9 +76,28 @@ def read_export(
     for name, (place, converted) in export_splits(folder, known).items():
         content = load_json(place.annotation_file) if converted is None else converted
         read = read_annotations(place.annotation_file, place.image_folder, content)
-        images = find_image_files(place.image_folder, read.images, follow_links=follow_links)
+        images = checked_images(place.image_folder, read.images, follow_links=follow_links)
         found[name] = CocoContent(content, images, place.image_folder)
     return FORMATS[known].NAME if known else "COCO", found
+
+
+def checked_images(folder: Path, images: list[ImageRecord], *, follow_links: bool) -> list[ImageRecord]:
+    """The images with the files that are found for them, which have the annotated sizes by their headers.
+
+    Raises:
+        SeveralErrors: files of other sizes, or that are damaged.
+        UserError: files are missing or empty, or a link leads out of the folder.
+    """
+    found = find_image_files(folder, images, follow_links=follow_links)
+    problems = []
+    for image in found:
+        try:
+            check_size(image.path, (image.height, image.width))
+        except UserError as error:
+            problems.append(error)
+    if problems:
+        raise SeveralErrors(problems)
+    return found
 
 
 def export_splits(folder: Path, known: str | None) -> dict[str, tuple[CocoSplit, dict[str, Any] | None]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from botvision.data.image_files import FORMATS, image_formats
 from botvision.data.pixels import to_array, to_rgb, warn_once
-from botvision.data.stored import ARRAY_START, decode_stored, stored_shape, tiff_shape
+from botvision.data.stored import ARRAY_START, decode_stored, stored_channels, stored_shape, tiff_shape
 from botvision.errors import UserError, short
 from botvision.files import read_file
 
@@ -138,6 +138,19 @@ def upright_size(path: Path) -> tuple[int, int]:
     with _readable(path), Image.open(path, formats=image_formats()) as image:
         is_turned = image.format not in ("TIFF", "PNG") and _mark(image) in QUARTER_TURNS
         return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+def check_size(path: Path, size: tuple[int, int]) -> None:
+    """Refuse an image file that `read_image` refuses for not having the (H, W) that its annotations give.
+
+    Its pixels are decoded only where its header has another size, as a rotation mark may come after them.
+
+    Raises:
+        UnreadableImage: the file is missing, damaged or of another format.
+        UserError: it has another size.
+    """
+    if upright_size(path) != size:
+        read_image(path, size, stored_channels(path))
 
 
 def max_pixels() -> int:
