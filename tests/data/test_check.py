@@ -141,6 +141,23 @@ def test_a_file_under_two_ids_is_found(check, write_coco, content):
     assert "is the file of several images of train" in twice["first"][0]["problem"]
 
 
+def test_names_that_differ_in_case_or_blanks_alone_are_noted(check, write_coco, content):
+    names = ["Person ", "person", "traffic light", "trafficlight", "cat"]
+    content["categories"] += [{"id": 100 + number, "name": name} for number, name in enumerate(names)]
+    noted = check(write_coco(), "--splits", "train")[1]["findings"]
+    first, second = next(one["first"] for one in noted if "differ" in one["kind"])
+    assert "'Person '" in first["problem"] and "'person'" in first["problem"]
+    assert "'traffic light'" in second["problem"]
+
+
+def test_a_caption_has_the_width_first_as_image_viewers_do(run, write_coco, content, tmp_path, open_page):
+    """20 wide and 10 high, with one object."""
+    del content["annotations"][1]
+    run("data", "check", write_coco(), "--splits", "train", "--out", tmp_path / "seen")
+    assert "20 x 10 pixels, 1 object" in open_page(tmp_path / "seen" / "check.html").words
+    assert "1 objects" not in open_page(tmp_path / "seen" / "check.html").words
+
+
 def test_means_and_deviations_are_those_of_all_pixels(check, shapes):
     (found,) = check(shapes)[1]["pixels"]
     files = [*shapes.glob("train2017/*"), *shapes.glob("val2017/*")]

@@ -147,6 +147,13 @@ def test_folders_of_yolo_are_never_taken_for_classes(export, refusal, tmp_path):
     assert "YOLO" in refusal(*words)
 
 
+@pytest.mark.parametrize(("count", "is_named"), [("nc: 7\n", True), ("nc: 2\n", False), ("", False)])
+def test_names_that_are_fewer_than_the_yaml_file_counts_are_named(export, refusal, tmp_path, count, is_named):
+    line = refusal("data", "convert", yolo(export, "5 0.5 0.5 1 1\n", NAMES + count), "--out", tmp_path / "coco")
+    assert "x.txt: line 1" in line
+    assert ("data.yaml" in line) == ("'nc'" in line) == is_named
+
+
 def boxes_by_image(content: dict) -> dict[str, list[float]]:
     """The box of the one object of each image."""
     names = {image["id"]: image["file_name"] for image in content["images"]}

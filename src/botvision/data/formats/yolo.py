@@ -52,6 +52,8 @@ class Classes(NamedTuple):
     """Of the classes, in their order."""
     keypoint_values: int = 0
     """Numbers after the box of a line, which are keypoints."""
+    doubt: str = ""
+    """What to say beside a class that has no name."""
 
 
 def is_here(folder: Path) -> bool:
@@ -153,7 +155,11 @@ def settings(file: Path, folder: Path) -> tuple[Classes, dict[str, list[Path]]]:
             if name != OPTIONAL:
                 raise
             logger.warning("test split left out: %s", error)
-    classes = Classes(class_names(file, content.get("names")), keypoint_values(file, content.get("kpt_shape")))
+    names, count = class_names(file, content.get("names")), content.get("nc")
+    doubt = ""
+    if isinstance(count, int) and count != len(names):
+        doubt = f"; {file} has 'nc' {short(count)}, but {len(names)} 'names': give a name for each class there"
+    classes = Classes(names, keypoint_values(file, content.get("kpt_shape")), doubt)
     return classes, places or {split: [images] for split, images in usual_folders(folder).items()}
 
 
@@ -295,7 +301,8 @@ def shape_of(words: list[str], classes: Classes, height: int, width: int) -> Sha
     """The object of a line; raises a ValueError where it is wrong."""
     label = number(words[0], "class")  # some tools write 0.0
     if not 0 <= label < len(classes.names) or label != int(label):
-        raise ValueError(f"'class' should be a whole number below {len(classes.names)}, got {short(words[0])}")
+        problem = f"'class' should be a whole number below {len(classes.names)}, got {short(words[0])}"
+        raise ValueError(problem + classes.doubt)
     name, values = classes.names[int(label)], [number(word, "coordinate") for word in words[1:]]
     if classes.keypoint_values and len(values) == 4 + classes.keypoint_values:
         values = values[:4]

@@ -116,6 +116,6 @@ def sample(split: str, dataset: ImageClasses, most: int) -> list[Picture]:
         image, about = dataset[index]
         if image is not None:  # else it is among the findings
             name = dataset.class_names[about["label"]]
-            size = f"{image.shape[-2]} x {image.shape[-1]} pixels"
+            size = f"{image.shape[-1]} x {image.shape[-2]} pixels"
             pictures.append(Picture(split, about["path"], f"{name}, {size}", draw_ranking(image, [(name, 1.0)])))
     return pictures

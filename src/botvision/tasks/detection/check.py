@@ -13,7 +13,7 @@ from botvision.data import CocoDetection, read_image
 from botvision.data.findings import Findings, warnings_noted
 from botvision.data.image_survey import ImageSurvey
 from botvision.data.layouts import CocoSplit, find_split
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few, short
 from botvision.tasks.checked import (
     Checked,
     Picture,
@@ -22,7 +22,13 @@ from botvision.tasks.checked import (
     note_missing_classes,
 )
 from botvision.tasks.detection.coco import class_names
-from botvision.tasks.detection.datasets import check_trainable, open_coco, use_categories, warn_of_missing_objects
+from botvision.tasks.detection.datasets import (
+    NAMED,
+    check_trainable,
+    open_coco,
+    use_categories,
+    warn_of_missing_objects,
+)
 from botvision.tasks.detection.detectors import DETECTORS
 from botvision.tasks.detection.drawing import draw_detections
 from botvision.tasks.detection.results import coco_results
@@ -103,9 +109,7 @@ def judge(datasets: dict[str, CocoDetection], options: CheckOptions, findings: F
     if first is None:
         return []
     detectors = [options.detector] if options.detector else ["mask_rcnn", "faster_rcnn", "detr"]
-    for name, count in Counter(category.name for category in first.categories).items():
-        if count > 1:
-            findings.add("noted", "categories of one name", first.annotation_file, f"{count} are called {name!r}")
+    note_names(first, findings)
     if "train" in datasets and (first.objects or not findings.refused):  # else what is refused are the objects
         try:
             check_trainable(first)
@@ -128,6 +132,19 @@ def judge(datasets: dict[str, CocoDetection], options: CheckOptions, findings: F
         if not dataset.annotated:
             findings.add("noted", f"{split} without annotations", dataset.annotation_file, "nothing can be scored")
     return [name for name in detectors if name]
+
+
+def note_names(dataset: CocoDetection, findings: Findings) -> None:
+    """Note categories that have the same name, or that may be meant to: names that differ in case or blanks alone."""
+    spellings: dict[str, set[str]] = {}
+    for name, count in Counter(category.name for category in dataset.categories).items():
+        spellings.setdefault("".join(name.split()).casefold(), set()).add(name)
+        if count > 1:
+            findings.add("noted", "categories of one name", dataset.annotation_file, f"{count} are called {name!r}")
+    for names in spellings.values():
+        if len(names) > 1:
+            problem = f"{first_few(sorted(map(short, names)), NAMED)} are classes of their own; give them one name"
+            findings.add("noted", "names that differ in case or blanks alone", dataset.annotation_file, problem)
 
 
 def refuse_where(check: Any, findings: Findings, kind: str, *given: Any) -> None:  # noqa: ANN401 (any check)
@@ -175,6 +192,6 @@ def sample(split: str, dataset: CocoDetection, there: Sequence[int], most: int) 
             continue
         rows = coco_results(target, target["image_id"], dataset.categories, target["original_size"])
         drawn = draw_detections(image.as_subclass(Tensor), rows, dataset.categories)
-        about = f"{image.shape[-2]} x {image.shape[-1]} pixels, {len(rows)} objects"
+        about = f"{image.shape[-1]} x {image.shape[-2]} pixels, {len(rows)} object{'' if len(rows) == 1 else 's'}"
         pictures.append(Picture(split, str(dataset.images[index].path), about, drawn))
     return pictures
