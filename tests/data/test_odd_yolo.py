@@ -221,7 +221,12 @@ def test_a_list_of_test_images_without_labels_is_left_out(export, converted, cap
 def test_label_files_without_an_image_are_counted_once(export, converted, run, caplog):
     """Empty ones too, as they name an image; classes.txt is none, and of a list only what it lists is looked at."""
     yolo(export, "0 0.5 0.5 1 1\n", image="images/train/deeper/x.jpg")
-    yolo(export, "0 0.5 0.5 1 1\n", "train: images/train\nval: val.txt\nnames: [cat]\n", "images/val/y.jpg")
+    yolo(
+        export,
+        "0 0.5 0.5 1 1\n",
+        "train: images/train\nval: val.txt\ntest: images/train\nnames: [cat]\n",
+        "images/val/y.jpg",
+    )
     (export / "val.txt").write_text("images/val/y.jpg\n")
     for name in ("train/b.txt", "train/deeper/a.txt", "train/classes.txt", "train/.hidden.txt", "val/other.txt"):
         (export / "labels" / name).write_text("" if "a" in name else "0 0.5 0.5 1 1\n")

@@ -17,9 +17,9 @@ MOST, MOST_REFUSED = 20, 1000
 """Findings of a kind that are kept; the others are counted. What training stops at has to be mended one by one."""
 OF_AN_IMAGE = "annotations of an image cannot be read"
 FIELD = re.compile(r"'(\w+)'")
-PLACEHOLDER = re.compile(r"%[-+#0-9.]*[a-z]")
-BARE_ENDS = re.compile(r"^(\.\.\.([:;,] |$))+|([:;,] \.\.\.)+$")
-"""Places for a name at either end of a form, with nothing but the sign that divides them from the words."""
+LEADING_NAMES, CLAUSE_END = re.compile(r"^(%s([:;,] |$))+"), re.compile(r"[:;,] ")
+COUNT, OTHER = re.compile("%d"), re.compile("%[a-z]")
+"""In the forms of warnings."""
 
 
 class Finding(NamedTuple):
@@ -115,9 +115,9 @@ class WarningsAsFindings(logging.Handler):
 
 
 def kind_of(form: str) -> str:
-    """What warnings of a form, such as "%s: left out shapes: %s", have in common; "..." stands for what they name."""
-    words = PLACEHOLDER.sub("...", form)
-    return BARE_ENDS.sub("", words) or "warning"
+    """The first words of a form such as "%s: left out %d images, such as %s": "left out N images"."""
+    words = LEADING_NAMES.sub("", form)
+    return OTHER.sub("...", COUNT.sub("N", CLAUSE_END.split(words)[0])).strip() or "warning"
 
 
 @contextmanager

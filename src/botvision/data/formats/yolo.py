@@ -91,10 +91,13 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     if len(places) > 1 and test and not any(has_labels(place, folder) for place in test):
         logger.warning("%s: has no images with labels; left out", test[0])
         del places[OPTIONAL]
+    distinct = dict.fromkeys(part for parts in places.values() for part in parts)
+    files = {part: in_list(part, folder) if part.is_file() else in_folder(part, folder) for part in distinct}
     splits = {}
     for split, parts in places.items():
         named = parts[0] if parts[0].is_file() else labels_folder(parts[0], folder)
-        splits[split] = named if len(parts) == 1 else Path(f"{source}:{split}"), of_split(parts, folder, classes)
+        source_of_split = named if len(parts) == 1 else Path(f"{source}:{split}")
+        splits[split] = source_of_split, of_split([files[part] for part in parts], classes)
     return in_coco_form(NAME, folder, splits, classes.names)
 
 
@@ -225,11 +228,9 @@ def labels_folder(images: Path, folder: Path) -> Path:
     return folder.joinpath(*parts[:place], "labels", *parts[place + 1 :])
 
 
-def of_split(places: list[Path], folder: Path, classes: Classes) -> Iterator[LabelledImage | UserError]:
-    """The images of a split, each once, as `each_read` gives them."""
-    files: dict[Path, Path] = {}
-    for place in places:
-        files |= in_list(place, folder) if place.is_file() else in_folder(place, folder)
+def of_split(parts: list[dict[Path, Path]], classes: Classes) -> Iterator[LabelledImage | UserError]:
+    """The images of a split, each once, as `each_read` gives them; given the label files by the images of its parts."""
+    files = {path: file for part in parts for path, file in part.items()}
     return each_read(files.items(), partial(labelled, classes=classes))
 
 
@@ -259,9 +260,8 @@ def in_folder(images: Path, folder: Path) -> dict[Path, Path]:
     without = sorted(set(label_files(labels)) - set(found.values()))
     if without:
         logger.warning(
-            "%s: left out %d label files without an image of their name in %s, such as %s; restore the images, or "
-            "remove the label files",
-            *(labels, len(without), images, without[0]),
+            "%s: left out %d label files that have no image, such as %s; restore their images in %s, or remove them",
+            *(labels, len(without), without[0], images),
         )
     return found
 
