@@ -251,11 +251,17 @@ def test_rectangles_of_four_points_are_read(export, converted):
         assert one["area"] == pytest.approx(800, abs=40)
 
 
-def test_images_without_a_json_file_of_labelme_are_counted(export, converted, caplog):
-    for name in ("a.jpg", "b.png", ".hidden.jpg"):
-        picture(export / name)
-    labelme(export, shape("rectangle", [10, 10], [20, 20]))
-    assert files_of(converted()) == ["x.jpg"]
+@pytest.mark.parametrize(("tool", "folder"), [("labelme", ""), ("voc", ""), ("voc", "JPEGImages")])
+def test_images_without_an_annotation_file_are_counted(export, converted, caplog, tool, folder):
+    for name in ("a.jpg", "b.png", ".hidden.jpg", "x.jpg"):
+        picture(export / folder / name)
+    if tool == "labelme":
+        labelme(export, shape("rectangle", [10, 10], [20, 20]))
+    else:
+        place = export / "Annotations" if folder else export
+        place.mkdir(exist_ok=True)
+        voc(place, ("cat", 11, 21, 20, 40))
+    assert [Path(file).name for file in files_of(converted())] == ["x.jpg"]
     assert "left out 2 images" in caplog.text
 
 

@@ -14,7 +14,6 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from botvision.data.formats.building import (
-    SPLIT_NAMES,
     FormatSplit,
     LabelledImage,
     Shape,
@@ -30,6 +29,7 @@ from botvision.data.formats.building import (
     runs_of,
     turned_box,
 )
+from botvision.data.formats.places import SPLIT_NAMES
 from botvision.errors import UserError, short
 
 logger = logging.getLogger("botvision")

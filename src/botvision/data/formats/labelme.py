@@ -25,7 +25,6 @@ from PIL import Image
 
 from botvision.data.formats.building import (
     FormatSplit,
-    ImagesByStem,
     LabelledImage,
     Shape,
     each_read,
@@ -37,8 +36,8 @@ from botvision.data.formats.building import (
     joined,
     number,
     runs_of,
-    split_folders,
 )
+from botvision.data.formats.places import ImagesByStem, split_folders, warn_of_unlabelled
 from botvision.data.images import upright_size
 from botvision.data.json_records import load_json, what_is_there
 from botvision.errors import UserError, short
@@ -94,15 +93,9 @@ def read(folder: Path) -> dict[str, FormatSplit]:
         split: (place, list(each_read(json_files(place), read_one))) for split, place in split_folders(folder).items()
     }
     found = in_coco_form(NAME, folder, splits)
-    labelled_images = {image.path for _, read in splits.values() for image in read if isinstance(image, LabelledImage)}
-    looked_at = {path.parent for path in labelled_images}.union(
-        *(visible_folders(place) for place, _ in splits.values())
-    )
-    if without := {image for place in looked_at for image in images.within(place)} - labelled_images:
-        logger.warning(
-            "%s: left out %d images without a JSON file, such as %s; to train on them as empty, save them in LabelMe",
-            *(folder, len(without), min(without)),
-        )
+    paths = {image.path for _, read in splits.values() for image in read if isinstance(image, LabelledImage)}
+    looked_at = {path.parent for path in paths}.union(*(visible_folders(place) for place, _ in splits.values()))
+    warn_of_unlabelled(folder, looked_at, paths, images)
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         logger.warning("%s: left out shapes that are no objects: %s", folder, counts)

@@ -22,8 +22,8 @@ from botvision.data.formats.building import (
     inside,
     number,
     read_bytes,
-    split_folders,
 )
+from botvision.data.formats.places import split_folders
 from botvision.data.images import upright_size
 from botvision.data.json_records import load_json, what_is_there
 from botvision.errors import UserError, short

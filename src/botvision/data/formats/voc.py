@@ -13,7 +13,6 @@ from xml.etree.ElementTree import Element
 
 from botvision.data.formats.building import (
     FormatSplit,
-    ImagesByStem,
     LabelledImage,
     Shape,
     box_of,
@@ -24,8 +23,8 @@ from botvision.data.formats.building import (
     number,
     read_bytes,
     read_xml,
-    split_folders,
 )
+from botvision.data.formats.places import ImagesByStem, split_folders, warn_of_unlabelled
 from botvision.data.images import upright_size
 from botvision.errors import UserError, short
 
@@ -37,8 +36,7 @@ ROOT = re.compile(rb"<annotation[\s>]")
 
 def is_here(folder: Path) -> bool:
     """Whether a folder holds XML files with this format's root."""
-    places = [folder / KIT] if (folder / KIT).is_dir() else split_folders(folder).values()
-    return any(has_file_with(place, "*.xml", ROOT) for place in places)
+    return any(has_file_with(place, "*.xml", ROOT) for place in places(folder).values())
 
 
 def read(folder: Path) -> dict[str, FormatSplit]:
@@ -47,23 +45,26 @@ def read(folder: Path) -> dict[str, FormatSplit]:
     Raises:
         UserError: names the file and the field that is wrong.
     """
-    if (folder / KIT).is_dir():
-        splits = kit_splits(folder)
-    else:
-        splits = {split: (place, sorted(place.glob("*.xml"))) for split, place in split_folders(folder).items()}
+    listed = listed_files(folder) if (folder / KIT).is_dir() else {}
+    files = listed or {split: (place, sorted(place.glob("*.xml"))) for split, place in places(folder).items()}
     images = ImagesByStem()
-    return in_coco_form(
-        NAME,
-        folder,
-        {
-            split: (source, each_read(files, partial(labelled, root=folder, images=images)))
-            for split, (source, files) in splits.items()
-        },
-    )
+    read_one = partial(labelled, root=folder, images=images)
+    splits = {split: (source, list(each_read(own, read_one))) for split, (source, own) in files.items()}
+    found = in_coco_form(NAME, folder, splits)
+    if not listed:  # lists may leave out what they like
+        paths = {image.path for _, read in splits.values() for image in read if isinstance(image, LabelledImage)}
+        looked_at = {path.parent for path in paths}.union(source for source, _ in files.values())
+        warn_of_unlabelled(folder, looked_at, paths, images)
+    return found
 
 
-def kit_splits(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
-    """The annotation files of each split that ImageSets/Main lists; without lists, all of them are train."""
+def places(folder: Path) -> dict[str, Path]:
+    """The folders of XML files by split."""
+    return {"train": folder / KIT} if (folder / KIT).is_dir() else split_folders(folder)
+
+
+def listed_files(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
+    """The annotation files of each split that ImageSets/Main lists; empty without lists."""
     lists = folder / "ImageSets" / "Main"
     found = {}
     for split in ("train", "val", "test"):
@@ -76,7 +77,7 @@ def kit_splits(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
                 raise UserError(f"{missing[0]}: no such file, which {source} lists ({len(missing)} such)")
             if not missing:
                 found[split] = source, files
-    return found or {"train": (folder / KIT, sorted((folder / KIT).glob("*.xml")))}
+    return found
 
 
 def labelled(file: Path, root: Path, images: ImagesByStem) -> LabelledImage:

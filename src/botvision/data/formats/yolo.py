@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from botvision.data.formats.building import (
-    SPLIT_NAMES,
     FormatSplit,
     LabelledImage,
     Shape,
     each_read,
-    image_files,
     in_coco_form,
     inside,
     number,
     read_bytes,
 )
+from botvision.data.formats.places import SPLIT_NAMES, image_files
 from botvision.data.images import upright_size
 from botvision.errors import UserError, short
 
