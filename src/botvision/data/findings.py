@@ -18,7 +18,7 @@ MOST, MOST_REFUSED = 20, 1000
 OF_AN_IMAGE = "annotations of an image cannot be read"
 FIELD = re.compile(r"'(\w+)'")
 LEADING_NAMES, CLAUSE_END = re.compile(r"^(%s([:;,] |$))+"), re.compile(r"[:;,] ")
-COUNT, OTHER = re.compile("%d"), re.compile("%[a-z]")
+COUNT, OTHER = re.compile("%d "), re.compile("%[a-z]")
 """In the forms of warnings."""
 
 
@@ -115,9 +115,9 @@ class WarningsAsFindings(logging.Handler):
 
 
 def kind_of(form: str) -> str:
-    """The first words of a form such as "%s: left out %d images, such as %s": "left out N images"."""
+    """The first words of a form such as "%s: left out %d images, such as %s": "left out images"."""
     words = LEADING_NAMES.sub("", form)
-    return OTHER.sub("...", COUNT.sub("N", CLAUSE_END.split(words)[0])).strip() or "warning"
+    return OTHER.sub("...", COUNT.sub("", CLAUSE_END.split(words)[0])).strip() or "warning"
 
 
 @contextmanager
