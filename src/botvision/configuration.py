@@ -33,12 +33,15 @@ class FieldError(UserError):
     Args:
         path: names from the outermost configuration to the field, such as ("model", "width").
         problem: what is wrong and what would be right, for example "should be at least 1, got 0".
+        others: names of other fields in ``problem``, which the command line writes as flags. Everything else in it
+            stays as it is: it may be the name of a file.
     """
 
-    def __init__(self, path: tuple[str, ...], problem: str) -> None:
+    def __init__(self, path: tuple[str, ...], problem: str, others: tuple[str, ...] = ()) -> None:
         super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
         self.path = path
         self.problem = printable(problem)
+        self.others = others
 
 
 class Config(BaseModel):
@@ -77,7 +80,7 @@ def field_error(error: ValidationError) -> FieldError:
     path = tuple(part for part in first["loc"] if isinstance(part, str) and part != "[key]")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):  # from a configuration inside this one
-        return FieldError((*path, *cause.path), cause.problem)
+        return FieldError((*path, *cause.path), cause.problem, cause.others)
     if isinstance(cause, ValueError):  # from a validator of ours, which says what it got
         return FieldError(path, str(cause))
     return FieldError(path, problem_of(first))

@@ -9,9 +9,6 @@ from botvision.cli.fields import flag_of
 from botvision.configuration import FieldError, field_error
 from botvision.errors import UserError
 
-FIELD_NAME = re.compile(r"(?<![\w./'\"-])[a-z]+(?:_[a-z]+)+(?![\w./'\"-])")
-"""The name of a field inside a sentence, such as batch_size; no part of a file name and no quoted value."""
-
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory")
 """As PyTorch says it of a processor's and of a GPU's."""
 
@@ -26,8 +23,7 @@ def message_of(error: Exception) -> str | None:
     if isinstance(error, cyclopts.CycloptsError):
         text = message_of_flags(error)
     elif isinstance(error, FieldError):
-        problem = FIELD_NAME.sub(lambda name: flag_of(name[0]), error.problem)
-        text = f"{flag_of(error.path[-1])}: {problem}" if error.path else problem
+        text = message_of_field(error)
     elif isinstance(error, UserError | OSError):  # the system's own errors name the file and what is wrong
         text = str(error)
     elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
@@ -44,6 +40,14 @@ def message_of(error: Exception) -> str | None:
     else:
         return None
     return " ".join(text.split())
+
+
+def message_of_field(error: FieldError) -> str:
+    """What is wrong with a field, with the fields that it names as flags; what the user gave stays as it is."""
+    problem = error.problem
+    for name in error.others:
+        problem = re.sub(rf"\b{name}\b", flag_of(name), problem, count=1)  # a value of the same letters comes later
+    return f"{flag_of(error.path[-1])}: {problem}" if error.path else problem
 
 
 def is_lost_process(error: Exception) -> bool:

@@ -41,7 +41,7 @@ def with_pixels_of(config: Some, data: Path | str, split: str, first: Path) -> S
     mean, std = config.pixel_mean or (kept and kept.mean), config.pixel_std or (kept and kept.std)
     if not (mean and std):
         problem = f"needs pixel_mean and pixel_std; botvision data check {data} --in-channels {channels} measures them"
-        raise FieldError(("model", "in_channels"), problem)
+        raise FieldError(("model", "in_channels"), problem, ("pixel_mean", "pixel_std"))
     return config.replace(in_channels=channels, pixel_mean=mean, pixel_std=std)
 
 

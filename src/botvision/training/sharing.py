@@ -75,22 +75,25 @@ class Failure(NamedTuple):
     """Of a field."""
     problem: str
     machine: str
+    others: tuple[str, ...]
+    """Fields that the problem names."""
 
     @classmethod
     def of(cls, error: Exception) -> Self:
         """Of an error on this process; all but the user's own errors are named by their type."""
         kinds = (kind for kind in (FieldError, NotFiniteError, StoppedError) if isinstance(error, kind))
-        path, problem = (error.path, error.problem) if isinstance(error, FieldError) else ((), str(error))
+        field = error if isinstance(error, FieldError) else FieldError((), str(error))
+        path, problem, others = field.path, field.problem, field.others
         if not isinstance(error, UserError | OSError | StoppedError):
             problem = f"{type(error).__name__}: {problem}"
-        return cls(dist.get_rank(), next(kinds, UserError), path, problem, platform.node())
+        return cls(dist.get_rank(), next(kinds, UserError), path, problem, platform.node(), others)
 
     def error(self, *, names_process: bool) -> UserError:
         """The error that all processes raise; the first one tells it."""
         where = f"process {self.rank} of {dist.get_world_size()} on {self.machine}: " if names_process else ""
         problem = where + self.problem
         if self.kind is FieldError:
-            return shared(FieldError(self.path, problem))
+            return shared(FieldError(self.path, problem, self.others))
         return shared(NotFiniteError(problem) if self.kind is NotFiniteError else UserError(problem))
 
 

@@ -149,6 +149,7 @@ class DetectorConfig(CommonConfig):
             raise FieldError(
                 ("rpn_foreground_iou",),
                 f"should be at least rpn_background_iou, got {self.rpn_foreground_iou} and {self.rpn_background_iou}",
+                ("rpn_background_iou",),
             )
         return self
 
