@@ -59,10 +59,18 @@ def short(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """The end of an error message: the known words that look most like ``word``, or all of them where none does."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or sorted(known)
-    return f"; did you mean {' or '.join(close)}?" if len(close) <= 3 else f"; known: {', '.join(close)}"
+def nearest(word: str, known: Sequence[str], listed_by: str | None = None) -> str:
+    """The end of an error message: the known words that look most like ``word``, or all of them where none does.
+
+    Args:
+        word: that the user gave.
+        known: all that could have been given.
+        listed_by: the command that lists them, named in their place where they are too many for a message.
+    """
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; the command {listed_by} lists them" if listed_by else f"; known: {', '.join(sorted(known))}"
 
 
 def first_few(words: Sequence[str], most: int) -> str:

@@ -6,6 +6,7 @@ import cyclopts
 import pydantic
 
 from botvision.cli.fields import flag_of
+from botvision.cli.suggestions import AS_FLAGS, assignments, suggestion
 from botvision.configuration import FieldError, field_error
 from botvision.errors import UserError
 
@@ -56,8 +57,16 @@ def is_lost_process(error: Exception) -> bool:
 
 
 def message_of_flags(error: cyclopts.CycloptsError) -> str:
-    """What is wrong with the flags of a command; cyclopts' own words serve for what is unknown or missing."""
+    """What is wrong with the flags of a command; cyclopts' own words serve for what is left."""
     match error, error.__cause__:
+        case cyclopts.UnknownOptionError(token=token, argument_collection=known), _:
+            option = (token.keyword or token.value).partition("=")[0]
+            names = [name for argument in known if argument.parse for name in argument.names]
+            return f"unknown option {option}; {suggestion(option, names)}"
+        case cyclopts.UnusedCliTokensError() | cyclopts.MissingArgumentError(), _ if found := assignments(
+            error.root_input_tokens or []
+        ):
+            return f"{AS_FLAGS}; got {', '.join(map(repr, found))}; see --help"
         case cyclopts.UnusedCliTokensError(), _:
             return f"unexpected {', '.join(map(repr, error.unused_tokens or []))}; see --help"
         case cyclopts.MissingArgumentError(argument=wanted, unused_tokens=None | []), _ if wanted and not wanted.tokens:

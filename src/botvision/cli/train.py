@@ -14,6 +14,7 @@ from botvision.cli.experiment_flags import experiment_flags
 from botvision.cli.fields import COMMON, changed, chosen, flags, with_flags
 from botvision.cli.output import leaving_at_once, report_run, stderr
 from botvision.cli.settings import APP_SETTINGS
+from botvision.cli.suggestions import AS_FLAGS, assignments
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.experiments import EXPERIMENTS, RECIPES, Experiment, find_experiment
@@ -51,8 +52,9 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, completer=
         print_experiments()
         return 0
     name, *rest = words
-    if name.startswith("-"):
-        raise UserError("train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]")
+    if name.startswith("-") or assignments([name]):
+        how = f"; {AS_FLAGS}" if assignments(words) else ""
+        raise UserError(f"train needs an experiment first: botvision train EXPERIMENT [--field VALUE ...]{how}")
     entry = find_experiment(name)
 
     def run(

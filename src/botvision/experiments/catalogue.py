@@ -156,5 +156,5 @@ def find_experiment(name: str) -> Experiment:
             f"{name} needs a model: {name}/MODEL; botvision models lists them, botvision train those of {name}"
         )
     if name not in EXPERIMENTS:
-        raise UserError(f"unknown experiment {name!r}{nearest(name, list(EXPERIMENTS))}")
+        raise UserError(f"unknown experiment {name!r}{nearest(name, list(EXPERIMENTS), 'botvision train')}")
     return EXPERIMENTS[name]
