@@ -7,6 +7,7 @@ from pydantic import Field
 
 from botvision.cli.output import image_progress, print_results, say
 from botvision.configuration import Count, CountOrZero
+from botvision.tasks.registry import naming_other_kind
 
 
 def shards(
@@ -40,7 +41,8 @@ def shards(
     from botvision.data import write_shards
     from botvision.data.classification import ImageClasses, check_same_classes, open_images
 
-    splits = {name: ImageClasses(open_images(data, name, follow_links=follow_links)) for name in split}
+    with naming_other_kind("classification", data):
+        splits = {name: ImageClasses(open_images(data, name, follow_links=follow_links)) for name in split}
     if len(splits) > 1:
         check_same_classes(splits["train"], splits["val"])
     written = {}

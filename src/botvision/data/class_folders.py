@@ -11,7 +11,7 @@ import numpy as np
 from botvision.data.findings import Findings
 from botvision.data.formats.bare_yolo import labelled_folders, missing_settings
 from botvision.data.image_files import ImageFolder, image_suffixes
-from botvision.data.imagenet import class_name, flat_labels, text_lines
+from botvision.data.imagenet import class_name, flat_labels, has_flat_labels, text_lines
 from botvision.data.images import BYTES_A_PIXEL, UnreadableImage, max_pixels
 from botvision.errors import UserError, short
 from botvision.files import read_file, what_is_in
@@ -166,6 +166,12 @@ def has_class_folders(root: Path) -> bool:
         if folder.is_dir() and not folder.name.startswith(".")
         for file in folder.iterdir()
     )
+
+
+def has_class_splits(root: Path) -> bool:
+    """Whether train/ or val/ holds folders, or is there beside a list of the labels of images side by side."""
+    splits = [root / name for name in ("train", "val") if (root / name).is_dir()]
+    return bool(splits) and (has_flat_labels(root) or any(entry.is_dir() for one in splits for entry in one.iterdir()))
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:

@@ -51,6 +51,11 @@ def flat_labels(root: Path, folder: Path, files: list[str]) -> FlatLabels:
     )
 
 
+def has_flat_labels(root: Path) -> bool:
+    """Whether one of the sources of `flat_labels` is there."""
+    return (root / DEVKIT).is_dir() or any((root / name).is_file() for name in LABEL_LISTS)
+
+
 def _from_devkit(devkit: Path, folder: Path, files: list[str]) -> FlatLabels:
     """Labels by the number in the file's name: line n of the truth is the kit's number of the class of image n."""
     synsets = _leaf_synsets(devkit / "meta.mat")

@@ -3,6 +3,8 @@
 Settings and options are here without PyTorch; the tasks themselves, which need it, are imported when they are used.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +31,10 @@ class TaskEntry(NamedTuple):
     """Of the task, in the module ``task`` of its folder, which has the task's name."""
     config_type: type[ExperimentConfig]
     """Everything that an experiment of this task is made of."""
+    data: str
+    """What its data sets hold, in the words of messages."""
+    examples: str
+    """Experiments of this task that a user may begin with."""
     eval_options: type[EvalOptions] = EvalOptions
     """Options of ``botvision eval`` for this task."""
     predict_options: type[PredictOptions] = PredictOptions
@@ -36,9 +42,21 @@ class TaskEntry(NamedTuple):
 
 
 TASKS = {
-    "detection": TaskEntry("DetectionTask", DetectionExperiment, DetectionEvalOptions, DetectionPredictOptions),
+    "detection": TaskEntry(
+        "DetectionTask",
+        DetectionExperiment,
+        "annotated images",
+        "finetune/botnet50 and small/botnet50",
+        DetectionEvalOptions,
+        DetectionPredictOptions,
+    ),
     "classification": TaskEntry(
-        "ClassificationTask", ClassificationExperiment, ClassificationEvalOptions, ClassificationPredictOptions
+        "ClassificationTask",
+        ClassificationExperiment,
+        "images of classes",
+        "imagenet/botnet50 and imagenet/resnet50",
+        ClassificationEvalOptions,
+        ClassificationPredictOptions,
     ),
 }
 """Every task by its name."""
@@ -78,6 +96,30 @@ def task_of_data(data: str) -> "type[Task]":
             f"class (it holds {what_is_in(Path(data))}){split_advice(Path(data))}"
         )
     return found
+
+
+@contextmanager
+def naming_other_kind(own: str, data: str) -> Iterator[None]:
+    """Around the opening of a data set for a task: where that fails, says whether it is laid out for another task.
+
+    Args:
+        own: name of the task.
+        data: folder, URL or pattern of the data set.
+
+    Raises:
+        UserError: as raised inside, or, of a data set for another task alone, which experiments train on it.
+    """
+    try:
+        yield
+    except UserError as error:
+        kinds = [name for name in TASKS if task_named(name).has_data(data)]
+        if not kinds or own in kinds:
+            raise
+        entry = TASKS[kinds[0]]
+        raise UserError(
+            f"{data}: is data for {kinds[0]} ({entry.data}), not for {own}; the experiments {entry.examples} train on "
+            "such data"
+        ) from error
 
 
 def task_of_checkpoint(path: Path) -> "type[Task]":

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from botvision.configuration import FieldError
 from botvision.data import ImageClasses, check_same_classes, open_classes
+from botvision.data.class_folders import has_class_splits
 from botvision.data.idx_files import has_idx
 from botvision.data.loading import Batch
 from botvision.data.shard_index import has_shards
@@ -38,6 +39,7 @@ from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.exportable import Exportable
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import STAGES, first_random, parts_up_to
+from botvision.tasks.registry import naming_other_kind
 from botvision.training.schedule import cosine_schedule
 from botvision.training.sharing import on_every_process, on_first_process
 from botvision.training.trainable import Evaluation, OnImage
@@ -86,10 +88,11 @@ class ClassificationTask(Task):
         """Open both splits, and compare their classes."""
         if data.data is None:
             raise FieldError(("data", "data"), f"is missing: should be {LAYOUT}")
-        self.train_set, self.val_set = (
-            open_classes(data.data, split, limit=limit, follow_links=data.follow_links)
-            for split, limit in ((data.train_split, data.train_images), (data.val_split, data.val_images))
-        )
+        with naming_other_kind(TASK, data.data):
+            self.train_set, self.val_set = (
+                open_classes(data.data, split, limit=limit, follow_links=data.follow_links)
+                for split, limit in ((data.train_split, data.train_images), (data.val_split, data.val_images))
+            )
         check_same_classes(self.train_set, self.val_set)
         if len(self.train_set.classes) < 2:
             raise UserError(
@@ -217,8 +220,8 @@ class ClassificationTask(Task):
 
     @classmethod
     def has_data(cls, data: str) -> bool:
-        """Whether there are shards, idx files or folders of classes."""
-        return has_shards(data) or has_idx(Path(data)) or any((Path(data) / n).is_dir() for n in ("train", "val"))
+        """Whether there are shards, idx files, folders of classes, or images side by side and a list of labels."""
+        return has_shards(data) or has_idx(Path(data)) or has_class_splits(Path(data))
 
     @classmethod
     def check_data(cls, data: str, options: CheckOptions, on_image: OnImage) -> Checked:
@@ -261,15 +264,16 @@ def open_for_evaluation(
     classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
     config = classifier.model.config
     size = options.input_size or config.image_size
-    dataset, right_labels = open_labelled(
-        data,
-        options.split,
-        eval_crop(size, options.crop, as_stored=config.in_channels is not None),
-        classifier.classes,
-        classifier.class_names,
-        labels=options.labels,
-        limit=options.images,
-        follow_links=options.follow_links,
-        channels=config.in_channels,
-    )
+    with naming_other_kind(TASK, data):
+        dataset, right_labels = open_labelled(
+            data,
+            options.split,
+            eval_crop(size, options.crop, as_stored=config.in_channels is not None),
+            classifier.classes,
+            classifier.class_names,
+            labels=options.labels,
+            limit=options.images,
+            follow_links=options.follow_links,
+            channels=config.in_channels,
+        )
     return classifier, dataset, right_labels, size

@@ -45,6 +45,7 @@ from botvision.tasks.evaluated import Evaluated
 from botvision.tasks.exportable import Exportable
 from botvision.tasks.options import CheckOptions
 from botvision.tasks.pixels import first_random, parts_up_to
+from botvision.tasks.registry import naming_other_kind
 from botvision.training.schedule import step_schedule
 from botvision.training.sharing import on_every_process, on_first_process
 from botvision.training.trainable import Evaluation, OnImage
@@ -79,7 +80,8 @@ class DetectionTask(Task):
             )
         data, detector = experiment.data.replace(data=folder), DETECTORS[experiment.model.detector]
         opened: dict[str, Any] = {"follow_links": data.follow_links}
-        self.train_set = open_coco(folder, data.train_split, detector, limit=data.train_images, **opened)
+        with naming_other_kind(TASK, str(folder)):
+            self.train_set = open_coco(folder, data.train_split, detector, limit=data.train_images, **opened)
         check_trainable(self.train_set)
         model = experiment.model
         if is_new:
@@ -191,7 +193,8 @@ class DetectionTask(Task):
         transform = eval_transform(config.input_size, config.padding)
         opened = {"transform": transform, "limit": options.images, "follow_links": options.follow_links}
         opened |= {"channels": config.in_channels}
-        dataset = open_coco(Path(data), options.split, type(detector.model), **opened)
+        with naming_other_kind(TASK, data):
+            dataset = open_coco(Path(data), options.split, type(detector.model), **opened)
         use_categories(dataset, detector.categories, detector.path)
         warn_of_missing_objects(dataset)
         logger.info("evaluating on %s; %s", contents(dataset), changes(dataset))
