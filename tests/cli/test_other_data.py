@@ -44,6 +44,20 @@ def classifier(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def write_yolo():
+    """Writes an image and its labels in YOLO's format."""
+
+    def write(folder) -> None:
+        (folder / "labels").mkdir(parents=True)
+        (folder / "images").mkdir()
+        Image.new("RGB", (40, 40)).save(folder / "images" / "a.png")
+        (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+        (folder / "data.yaml").write_text("train: images\nnames: [cat]\n")
+
+    return write
+
+
 def check_named(line: str, data, kind: str) -> None:
     """The message names the data, their kind, and experiments of that task and no other."""
     assert f"{data}: is data for {kind}" in line
@@ -75,3 +89,18 @@ def test_what_is_wrong_with_data_of_the_right_kind_is_still_said(refusal, classe
     line = refusal("train", "imagenet/botnet50", "--data", data, "--out", tmp_path / "out", "--device", "cpu")
     assert "detection" not in line
     assert "dog" in line
+
+
+@pytest.mark.parametrize("splits", [["train2017"], ["train2017", "val2017"], []])
+def test_to_split_a_folder_of_annotated_images_its_files_are_named(refusal, shapes, write_yolo, tmp_path, splits):
+    """Or, of another tool's annotations, the command that makes a file of them."""
+    data = tmp_path / "data"
+    for split in splits:
+        shutil.copytree(shapes / split, data / split)
+        (data / "annotations").mkdir(exist_ok=True)
+        shutil.copy(shapes / "annotations" / f"instances_{split}.json", data / "annotations")
+    if not splits:
+        write_yolo(data)
+    line = refusal("data", "split", data, "--out", tmp_path / "out")
+    assert [file for file in sorted(map(str, data.glob("annotations/*"))) if file not in line] == []
+    assert f"botvision data {'split' if splits else 'convert'} {data}" in line or len(splits) > 1

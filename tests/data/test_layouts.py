@@ -40,6 +40,27 @@ def test_what_is_missing_of_the_layout_is_named(write_coco, tmp_path):
     assert "photographs/" in message
 
 
+@pytest.mark.parametrize(("there", "missing"), [(["train"], "val"), (["train", "test"], "val"), (["val2017"], "train")])
+@pytest.mark.parametrize("is_roboflow", [False, True])
+def test_a_missing_split_is_answered_with_the_command_that_makes_it(write_coco, there, missing, is_roboflow):
+    for name in there:
+        folder = write_coco(name)
+        file = folder / "annotations" / f"instances_{name}.json"
+        if is_roboflow:
+            file.rename(folder / name / "_annotations.coco.json")
+    source = f"{there[0]}/_annotations.coco.json" if is_roboflow else f"annotations/instances_{there[0]}.json"
+    if is_roboflow:
+        file.parent.rmdir()
+    assert f"botvision data split {folder / source} --out {folder}-split" in message_of(folder, missing)
+
+
+def test_a_missing_split_that_no_file_can_make_is_not_answered_with_a_command(write_coco):
+    folder = write_coco("train")
+    assert "data split" not in message_of(folder, "test")  # it makes train and val
+    (folder / "train").rename(folder / "photographs")
+    assert "data split" not in message_of(folder, "val")  # the file's images would not be found
+
+
 @pytest.mark.parametrize(
     ("split", "annotations", "images"),
     [

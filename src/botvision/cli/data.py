@@ -1,5 +1,6 @@
 """`botvision data`: check, convert and split."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,11 +11,14 @@ from botvision.cli.examples import examples
 from botvision.cli.fields import flags, with_flags
 from botvision.cli.output import image_progress, print_results, say
 from botvision.configuration import CountOrZero, FieldError
-from botvision.errors import UserError
+from botvision.errors import UserError, first_few
 from botvision.tasks.options import CheckOptions
 
 if TYPE_CHECKING:
     from botvision.data.coco_files import CocoContent
+
+NAMED = 4
+"""Files that a message names."""
 
 data = App(name="data", help="Look at data sets, convert and split them.", help_epilogue=examples("data"))
 
@@ -92,14 +96,12 @@ def split_classes(
         UserError: annotated images.
     """
     from botvision.data.class_splitting import split_class_folders, write_class_folders
-    from botvision.data.layouts import has_annotations
+    from botvision.data.layouts import coco_files, has_annotations
 
     if images:
         raise FieldError(("images",), f"goes with a COCO file, and {source} is a folder")
     if has_annotations(source):
-        raise UserError(
-            f"{source}: holds annotated images; give their COCO file, which botvision data convert makes of others"
-        )
+        raise UserError(f"{source}: holds annotated images; {split_objects_advice(coco_files(source), source, out)}")
     splits = split_class_folders(source, val=val, seed=seed, follow_links=follow_links)
     with image_progress("writing") as on_image:
         write_class_folders(source, out, splits, on_image)
@@ -107,6 +109,16 @@ def split_classes(
     print_results(written, [f"{name}: {facts['images']} images" for name, facts in written.items()], as_json=as_json)
     say(f"written to {out}")
     return 0
+
+
+def split_objects_advice(files: list[Path], source: Path, out: Path) -> str:
+    """How a folder of annotated images is split; `files` are its annotations in COCO's format."""
+    if not files:
+        command = shlex.join(["botvision", "data", "convert", str(source), "--out", f"{source}-coco"])
+        return f"make a COCO file of their annotations first: {command}"
+    if len(files) > 1:
+        return f"give one of their COCO files in the place of the folder: {first_few(list(map(str, files)), NAMED)}"
+    return f"give their COCO file: {shlex.join(['botvision', 'data', 'split', str(files[0]), '--out', str(out)])}"
 
 
 @data.command(help_epilogue=examples("data convert"))

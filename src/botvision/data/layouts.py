@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -74,6 +75,7 @@ def find_annotations(folder: Path, split: str, *, keypoints: bool = False) -> tu
     if not found:
         raise UserError(
             missing_settings(folder)
+            or _one_split(folder, split)
             or f"{folder}: holds neither instances_{split}2017.json nor instances_{split}.json in annotations/, nor "
             f"{split}/{ROBOFLOW}, nor {' or '.join(reader.NAME for reader in FORMATS.values())}; "
             f"it holds {_contents(folder)}"
@@ -115,6 +117,30 @@ def has_annotations(folder: Path) -> bool:
     patterns = ("annotations/*.json", f"*/{ROBOFLOW}", "*.json")
     return any(any(folder.glob(pattern)) for pattern in patterns) or any(
         _beside_images(folder / name, "*.json") for names in OTHER_NAMES.values() for name in names
+    )
+
+
+def coco_files(folder: Path) -> list[Path]:
+    """The annotation files of a folder, in the first of the places of `find_split` that has any, sorted."""
+    patterns = ("annotations/instances_*.json", f"*/{ROBOFLOW}", "annotations/*.json", "*.json")
+    return next((files for files in (sorted(folder.glob(pattern)) for pattern in patterns) if files), [])
+
+
+def _one_split(folder: Path, split: str) -> str:
+    """The message about a folder that has one split and not this one, which can be made of it; empty for any other."""
+    files = coco_files(folder)
+    if len(files) > 1:
+        files = [file for file in files if "train" in file.relative_to(folder).as_posix()]
+    if split not in OTHER_NAMES or len(files) != 1:
+        return ""
+    try:
+        image_folder_of(files[0])
+    except UserError:  # the file cannot be split as it is
+        return ""
+    command = shlex.join(["botvision", "data", "split", str(files[0]), "--out", f"{folder}-split"])
+    return (
+        f"{folder}: has no {split} split, such as instances_{split}2017.json or instances_{split}.json in "
+        f"annotations/; make train and val of what is there: {command}; it holds {_contents(folder)}"
     )
 
 
