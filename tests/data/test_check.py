@@ -69,6 +69,16 @@ def test_sizes_of_objects_are_counted_by_the_areas_of_their_masks(check, write_c
     assert counts["toothbrush"] == {"all": 1, "small": 0, "medium": 0, "large": 1}
 
 
+def test_boxes_without_masks_are_noted_in_a_sentence_that_says_what_they_can_train(check, write_coco, content):
+    for annotation in content["annotations"]:
+        annotation.pop("segmentation", None)
+    _, found = check(write_coco())
+    (noted,) = [kind for kind in found["findings"] if kind["kind"] == "no object has a mask"]
+    problem = noted["first"][0]["problem"]
+    assert problem.startswith("the detector should be 'faster_rcnn'")
+    assert "instances_train2017.json" in problem
+
+
 def test_everything_wrong_is_listed_at_once_with_file_and_record(check, write_coco, content):
     wrong = [
         {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3]},

@@ -75,7 +75,14 @@ def test_boxes_without_masks_are_for_another_detector(task_of, segmentation):
     with pytest.raises(FieldError) as caught:
         task_of(train, train)
     assert caught.value.path[-1] == "detector"
-    for part in ("instances_train.json", "box without mask", "faster_rcnn", "coco/faster_botnet50", "2"):
+    for part in (
+        "instances_train.json",
+        "box without mask",
+        "faster_rcnn",
+        "coco/faster_botnet50",
+        "small/faster_botnet50",
+        "2",
+    ):
         assert part in str(caught.value)
     assert task_of(train, train, detector="faster_rcnn").train_set.objects == 2
 

@@ -117,7 +117,7 @@ def judge(datasets: dict[str, CocoDetection], options: CheckOptions, findings: F
             if options.detector:
                 findings.refuse(error, "detector")
             else:
-                findings.add("noted", "no object has a mask", "", error.problem)
+                findings.add("noted", "no object has a mask", "", f"the detector {error.problem}")
                 detectors.remove("mask_rcnn")
                 first.masks = False
                 refuse_where(check_trainable, findings, "train cannot be learnt", first)

@@ -26,6 +26,11 @@ OWN_EXPERIMENTS: dict[Kind, str] = {
 """By detector, what follows coco/ and small/ in the names of the experiments that train it."""
 
 
+def experiments_of(detector: Kind) -> str:
+    """The experiments that train a detector, in words."""
+    return " and ".join(f"{group}/{OWN_EXPERIMENTS[detector]}" for group in ("coco", "small"))
+
+
 class CommonConfig(PixelConfig):
     """What every detector has: a backbone of the catalogue, and images of one size."""
 
@@ -62,10 +67,9 @@ class CommonConfig(PixelConfig):
     def check_detector(cls, detector: Kind) -> Kind:
         """A detector with other settings than these is trained by experiments of its own."""
         if detector not in cls.kinds:
-            name = OWN_EXPERIMENTS[detector]
             raise ValueError(
                 f"should be {' or '.join(map(repr, cls.kinds))}, got {detector!r}, which has other settings: "
-                f"those of the experiments coco/{name} and small/{name}"
+                f"those of the experiments {experiments_of(detector)}"
             )
         return detector
 

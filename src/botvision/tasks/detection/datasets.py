@@ -9,6 +9,7 @@ from typing import Any
 from botvision.configuration import FieldError
 from botvision.data import Category, CocoDetection, keypoint_names
 from botvision.errors import UserError, first_few
+from botvision.tasks.detection.config import experiments_of
 from botvision.tasks.detection.detector import Detector
 
 logger = logging.getLogger("botvision")
@@ -43,8 +44,8 @@ def check_trainable(dataset: CocoDetection) -> None:
     if dataset.objects and dataset.masks and not dataset.objects_with_mask:
         raise FieldError(
             ("model", "detector"),
-            f"should be 'faster_rcnn', which finds boxes alone, as in the experiment coco/faster_botnet50: each of the "
-            f"{dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
+            f"should be 'faster_rcnn', which finds boxes alone, as in the experiments {experiments_of('faster_rcnn')}: "
+            f"each of the {dataset.objects} objects of {file} is a box without mask ({counts(dataset.changed)})",
         )
     if dataset.objects and dataset.keypoints and not dataset.objects_with_keypoints:
         missing = "no category has 'keypoints', a list of names"
