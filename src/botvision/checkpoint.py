@@ -65,7 +65,10 @@ def checkpoint_of(path: Path) -> Path:
         raise UserError(f"{path} is neither a checkpoint nor a run folder with checkpoints/last.ckpt{hint}")
     step, score = content["step"], content.get("best", 0.0)
     if file == best and score < LEAST_BEST:
-        last, content = first_whole(others)
+        try:
+            last, content = first_whole(others)
+        except UserError:  # all of them are damaged
+            last, content = None, None
         if last and content:
             text = "%s (step %d) is used: the best score of the run, %.4f at step %d, is below %g"
             logger.warning(text, last, content["step"], score, step, LEAST_BEST)
@@ -85,7 +88,7 @@ def first_whole(files: Sequence[Path]) -> tuple[Path, dict[str, Any]] | tuple[No
     """The first of some checkpoints that is there and whole, with its content; damaged ones are named in a warning.
 
     Raises:
-        UserError: none is whole; the first one is named.
+        UserError: none is whole; the first one is named, and what to do.
     """
     there = [file for file in files if file.is_file()]
     problems: list[UserError] = []
@@ -99,7 +102,10 @@ def first_whole(files: Sequence[Path]) -> tuple[Path, dict[str, Any]] | tuple[No
             logger.warning("%s; %s (step %d) is used instead", problem, file, content["step"])
         return file, content
     if problems:
-        raise problems[0]
+        raise UserError(
+            f"{problems[0]}; no other checkpoint that could take its place is whole; copy the run again from where it "
+            "was trained, or train again into another folder"
+        )
     return None, None
 
 

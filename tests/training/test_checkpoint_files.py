@@ -67,10 +67,22 @@ def test_only_damaged_ones_are_refused_and_left_as_they_are(stopped, make_task):
     for file in stopped.iterdir():
         flip(file)
     before = {file: file.read_bytes() for file in stopped.iterdir()}
-    for go_on in (lambda: resume(make_task(), stopped.parent, CONSOLE), lambda: start(make_task(), "linear", CONSOLE)):
-        with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
-            go_on()
+    for name, use in (
+        ("best", lambda: checkpoint_of(stopped.parent)),
+        ("last", lambda: resume(make_task(), stopped.parent, CONSOLE)),
+        ("last", lambda: start(make_task(), "linear", CONSOLE)),
+    ):
+        with pytest.raises(UserError, match=rf"{name}\.ckpt is damaged.*no other.*copy.*train again"):
+            use()
     assert {file: file.read_bytes() for file in stopped.iterdir()} == before
+
+
+def test_a_best_one_of_a_score_near_0_is_taken_where_all_others_are_damaged(stopped):
+    torch.save(read_checkpoint(stopped / "best.ckpt") | {"best": 0.0}, stopped / "best.ckpt")
+    assert checkpoint_of(stopped.parent).stem == "last"
+    for file in (file for file in stopped.iterdir() if file.stem != "best"):
+        flip(file)
+    assert checkpoint_of(stopped.parent).stem == "best"
 
 
 def test_a_damaged_best_one_is_named_and_replaced_by_that_of_the_next_evaluation(stopped, make_task, caplog):
