@@ -2,11 +2,14 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3 or not all(Path(name).is_file() for name in sys.argv[1:]):
+    sys.exit(f"usage: python run_onnx.py model.onnx photo.jpg, two files that are there; got {sys.argv[1:]}")
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["botvision"])
 if about["in_channels"] is not None:

@@ -2,12 +2,15 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision  # noqa: F401 (its NMS and RoIAlign)
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3 or not all(Path(name).is_file() for name in sys.argv[1:]):
+    sys.exit(f"usage: python run_torch_export.py model.pt2 photo.jpg, two files that are there; got {sys.argv[1:]}")
 extra = {"botvision.json": ""}
 program = torch.export.load(sys.argv[1], extra_files=extra).module()
 about = json.loads(extra["botvision.json"])

@@ -1,6 +1,7 @@
 """Classifiers and backbones that botvision export writes, beside the models that they were made of; and refusals."""
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def test_a_classifier_says_the_same_without_botvision(
     Image.new(mode, (80, 70)).save(tmp_path / "picture.png")
     *_, line = run_example(file, tmp_path / "picture.png", status=1)  # after what PyTorch warns of
     assert "picture.png" in line and "RGB" in line
+
+
+@pytest.mark.parametrize("script", ["run_onnx.py", "run_torch_export.py"])
+@pytest.mark.parametrize("given", [[], ["gone.model", "gone.jpg"]])
+def test_an_example_without_its_files_says_how_it_is_called(monkeypatch, script, given):
+    path = Path(__file__).parents[2] / "examples" / script
+    monkeypatch.setattr(sys, "argv", [str(path), *given])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(path))
+    assert all(word in caught.value.code for word in (script, *given))
 
 
 @pytest.mark.pools_open_sizes
