@@ -45,17 +45,23 @@ def classifier(tmp_path_factory):
 
 
 @pytest.fixture
-def write_yolo():
-    """Writes an image and its labels in YOLO's format."""
+def yolo(tmp_path):
+    """Labels of YOLO beside images in folders that could be those of classes."""
+    folder = tmp_path / "yolo"
+    for name in ("train", "val"):
+        (folder / name / "labels").mkdir(parents=True)
+        (folder / name / "images").mkdir()
+        Image.new("RGB", (40, 40)).save(folder / name / "images" / "a.png")
+        (folder / name / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (folder / "data.yaml").write_text("train: train/images\nval: val/images\nnames: [cat]\n")
+    return folder
 
-    def write(folder) -> None:
-        (folder / "labels").mkdir(parents=True)
-        (folder / "images").mkdir()
-        Image.new("RGB", (40, 40)).save(folder / "images" / "a.png")
-        (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-        (folder / "data.yaml").write_text("train: images\nnames: [cat]\n")
 
-    return write
+@pytest.fixture
+def bare_yolo(yolo):
+    """The same without the file that names the classes."""
+    (yolo / "data.yaml").unlink()
+    return yolo
 
 
 def check_named(line: str, data, kind: str) -> None:
@@ -65,7 +71,7 @@ def check_named(line: str, data, kind: str) -> None:
     assert {EXPERIMENTS[name].task for name in named} == {kind}
 
 
-@pytest.mark.parametrize("layout", ["shapes", "roboflow"])
+@pytest.mark.parametrize("layout", ["shapes", "roboflow", "yolo", "bare_yolo"])
 @pytest.mark.parametrize("command", ["train", "eval", "shards"])
 def test_objects_for_a_classifier(refusal, request, classifier, tmp_path, layout, command):
     data = request.getfixturevalue(layout)
@@ -92,15 +98,13 @@ def test_what_is_wrong_with_data_of_the_right_kind_is_still_said(refusal, classe
 
 
 @pytest.mark.parametrize("splits", [["train2017"], ["train2017", "val2017"], []])
-def test_to_split_a_folder_of_annotated_images_its_files_are_named(refusal, shapes, write_yolo, tmp_path, splits):
+def test_to_split_a_folder_of_annotated_images_its_files_are_named(refusal, shapes, yolo, tmp_path, splits):
     """Or, of another tool's annotations, the command that makes a file of them."""
-    data = tmp_path / "data"
+    data = tmp_path / "data" if splits else yolo
     for split in splits:
         shutil.copytree(shapes / split, data / split)
         (data / "annotations").mkdir(exist_ok=True)
         shutil.copy(shapes / "annotations" / f"instances_{split}.json", data / "annotations")
-    if not splits:
-        write_yolo(data)
     line = refusal("data", "split", data, "--out", tmp_path / "out")
     assert [file for file in sorted(map(str, data.glob("annotations/*"))) if file not in line] == []
     assert f"botvision data {'split' if splits else 'convert'} {data}" in line or len(splits) > 1

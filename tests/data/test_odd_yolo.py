@@ -109,13 +109,12 @@ def test_an_alias_in_the_yaml_file_is_refused(export, refusal, tmp_path, text):
         ["data", "convert", "--out", "new"],
         ["data", "convert", "--from", "yolo", "--out", "new"],
         ["train", "small/botnet50", "--out", "new", "--data"],
-        ["train", "imagenet/botnet50", "--smoke", "--out", "new", "--data"],
     ],
 )
 def test_labels_without_a_yaml_file_are_told_and_its_lines_given(
     export, refusal, tmp_path, monkeypatch, places, train, words
 ):
-    """And neither COCO's files nor class folders asked for, which images/ and labels/ are not."""
+    """And no COCO's files are asked for."""
     for place in places:
         yolo(export, "\n1 0.5 0.5 1 1\n", image=f"{place}/x.jpg")
     (export / "data.yaml").unlink()
@@ -144,7 +143,7 @@ def test_folders_of_yolo_are_never_taken_for_classes(export, refusal, tmp_path):
     for split in ("train", "val"):
         yolo(export, "0 0.5 0.5 1 1\n", "names: [cat]\n", image=f"{split}/images/x.jpg")
     words = ["train", "imagenet/botnet50", "--smoke", "--data", export, "--out", tmp_path / "run"]
-    assert "YOLO" in refusal(*words)
+    assert "data for detection" in refusal(*words)
 
 
 @pytest.mark.parametrize(("count", "is_named"), [("nc: 7\n", True), ("nc: 2\n", False), ("", False)])

@@ -169,9 +169,11 @@ def has_class_folders(root: Path) -> bool:
 
 
 def has_class_splits(root: Path) -> bool:
-    """Whether train/ or val/ holds folders, or is there beside a list of the labels of images side by side."""
+    """Whether train/ or val/ holds folders of classes, or is there beside a list of labels of images side by side."""
     splits = [root / name for name in ("train", "val") if (root / name).is_dir()]
-    return bool(splits) and (has_flat_labels(root) or any(entry.is_dir() for one in splits for entry in one.iterdir()))
+    if not splits or labelled_folders(root):
+        return False
+    return has_flat_labels(root) or any(entry.is_dir() for split in splits for entry in split.iterdir())
 
 
 def class_names(root: Path, classes: list[str]) -> list[str]:
