@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution in front of it, for inference."""
+"""A copy of a model for inference: batch norm folded into the convolution in front of it, weights kept packed."""
 
 import copy
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
+
+from botvision.models.packing import is_plain_convolution, pack_convolutions
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -21,9 +23,10 @@ def fold(model: Model) -> Model:
     """A copy of a model for inference, with every batch norm behind a convolution folded into it.
 
     In test mode batch norm multiplies and shifts each channel by fixed numbers, which weights and bias can do. Outputs
-    stay the same but for rounding; the copy needs less time and memory. It works on networks, classifiers and detectors
-    of ours, and on the ``nn.Sequential`` parts of any model. Other norms stay, and batch norms with something between
-    them and the convolution in front, such as attention.
+    stay the same but for rounding; the copy needs less time. It works on networks, classifiers and detectors of ours,
+    and on the ``nn.Sequential`` parts of any model. Other norms stay, and batch norms with something between them and
+    the convolution in front, such as attention. On a processor, convolutions keep a second copy of their weights in
+    oneDNN's layout for the shape of the last images (:class:`~botvision.models.packing.PackedConv2d`).
 
     Args:
         model: is not changed; its weights may be trained or not.
@@ -38,6 +41,7 @@ def fold(model: Model) -> Model:
             if can_fold(module.get_submodule(layer), module.get_submodule(norm)):
                 fold_pair(module.get_submodule(layer), module.get_submodule(norm))
                 module.set_submodule(norm, nn.Identity())
+    pack_convolutions(folded)
     return folded.to(memory_format=torch.channels_last)
 
 
@@ -53,9 +57,8 @@ def pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether a layer has plain weights, not pruned or parametrised ones, and a norm has fixed statistics."""
-    has_weights = type(layer) is nn.Conv2d and "weight" in dict(layer.named_parameters(recurse=False))
-    return has_weights and type(norm) in NORMS and norm.running_mean is not None
+    """Whether a layer is a plain convolution, and a norm has fixed statistics."""
+    return is_plain_convolution(layer) and type(norm) in NORMS and norm.running_mean is not None
 
 
 def fold_pair(layer: Any, norm: Any) -> None:  # noqa: ANN401 (a convolution, and one of NORMS)
