@@ -159,7 +159,9 @@ class Network(nn.Module):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """The map c5 (B, channels, H, W) -> logits (B, num_classes)."""
-        return self.fc(self.dropout(x.mean(dim=(2, 3))))
+        # Channels last: the gradient of a mean over the last two axes would have another memory layout than the map,
+        # which slows down the backward pass of all blocks of c5, batch norm's above all.
+        return self.fc(self.dropout(x.permute(0, 2, 3, 1).mean(dim=(1, 2))))
 
     def forward(self, x: Tensor, content_size: Tensor | None = None) -> Tensor | list[Tensor]:
         """Images (B, 3, H, W), normalised -> logits (B, num_classes), or the maps with ``features_only``.
