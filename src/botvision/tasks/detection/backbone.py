@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
@@ -67,4 +68,14 @@ class AuthorsLevels(ExtraFPNBlock):
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """Maps p2 to p5 and their names -> p2 to p6, and theirs; the maps of the backbone, ``x``, are not used."""
         levels = [*results, self.p6(results[-1])]
-        return [norm(level) for norm, level in zip(self.norms, levels, strict=True)], [*names, "p6"]
+        maps = [norm(level) for norm, level in zip(self.norms, levels, strict=True)]
+        for level in maps:
+            # RoIAlign's gradient has another layout, which makes batch norm's backward pass several times as slow.
+            if level.requires_grad and not torch.compiler.is_compiling():
+                level.register_hook(in_channels_last)
+        return maps, [*names, "p6"]
+
+
+def in_channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W), the same numbers with the channels of a pixel side by side in memory."""
+    return x.contiguous(memory_format=torch.channels_last)
