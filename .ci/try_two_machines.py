@@ -8,6 +8,7 @@ takes its place with the same command. Weights and scores have to be those of fo
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def machines() -> Iterator[None]:
         for name in ("switch", *ADDRESSES):
             kill(name)
             subprocess.run(["ip", "netns", "delete", name])
-            (Path("/etc/netns", name) / "hosts").unlink(missing_ok=True)
+            shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
 
 
 def kill(machine: str) -> None:
