@@ -29,18 +29,21 @@ class PackedConv2d(nn.Conv2d):
     ``weight.data``, which PyTorch does not count as a change.
     """
 
-    packed: tuple[Any, Tensor | None] = (None, None)
-    """What the last input and the weights were (:meth:`key`), and the weights packed for it."""
+    packed: tuple[Any, Tensor | None, Tensor | None] = (None, None, None)
+    """What the last input and the weights were (:meth:`key`), the weights packed for it, and those they were made of.
+
+    The last are kept so that no other weights can take their place in memory, and with it their address in the key.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
         if not self.can_pack(x):
             return super().forward(x)
         how = self.padding, self.stride, self.dilation, self.groups
-        key, (last, weight) = self.key(x), self.packed
+        key, (last, weight, _) = self.key(x), self.packed
         if key != last:
             weight = REORDER(self.weight, *how, x.shape)  # type: ignore[misc]
-            self.packed = (key, weight)
+            self.packed = (key, weight, self.weight.detach())
         x = x.contiguous(memory_format=torch.channels_last)
         return CONVOLVE(x, weight, self.bias, *how, "none", [], "")  # type: ignore[misc]
 
@@ -63,7 +66,7 @@ class PackedConv2d(nn.Conv2d):
     def key(self, x: Tensor) -> Any:  # noqa: ANN401 (compared with another one, no more)
         """Two keys are equal where the same packed weights are right for both."""
         version = 0 if self.weight.is_inference() else self.weight._version
-        return x.shape, x.dtype, self.weight.data_ptr(), version
+        return x.shape, self.weight.data_ptr(), version
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weights: copies and files make their own."""
