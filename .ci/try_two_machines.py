@@ -23,10 +23,9 @@ from botvision.checkpoint import read_checkpoint
 
 ADDRESSES = {"machine1": "10.9.0.1", "machine2": "10.9.0.2", "machine3": "10.9.0.3"}
 """The third one takes the place of the second when its network is gone."""
-STEPS, EVERY = 60, 10
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 RENDEZVOUS = "--nnodes 2 --nproc-per-node 2 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint machine1:29500"
-SETTINGS = f"--device cpu --batch-size 4 --workers 0 --steps {STEPS} --eval-every {EVERY} --save-every 5"
+SETTINGS = "--device cpu --batch-size 4 --workers 0 --steps 60 --eval-every 10 --save-every 5"
 
 
 def run(*words: str) -> None:
@@ -94,7 +93,7 @@ def scores(out: Path) -> list[list[str]]:
 
 
 def main(data: str, folder: str) -> None:
-    """Do it, and say whether the runs are equal."""
+    """Do it, say whether the runs are equal, and end with status 1 where they are not."""
     one, two = Path(folder, "one").resolve(), Path(folder, "two").resolve()
     subprocess.run(training("--nproc-per-node 4", data, one), check=True, env={**os.environ, **ENVIRONMENT})
     with machines():
@@ -111,9 +110,13 @@ def main(data: str, folder: str) -> None:
         if first.wait():
             sys.exit("the run failed")
     weights = [read_checkpoint(out / "checkpoints" / "last.ckpt")["state_dict"] for out in (one, two)]
-    same = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    print(f"weights equal to the bit: {same}; all evaluations equal: {scores(one) == scores(two)}")
+    same_weights = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    same_scores = scores(one) == scores(two)
+    print(f"weights equal to the bit: {same_weights}; all evaluations equal: {same_scores}")
+    sys.exit(not (same_weights and same_scores))
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])
