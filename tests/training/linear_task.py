@@ -1,5 +1,6 @@
 """A small trainable: a linear model on made numbers. As a script, it trains in one of several processes."""
 
+import atexit
 import json
 import os
 import signal
@@ -172,10 +173,16 @@ def wait_for_signal(on_image, process: int | None) -> None:
         on_image(0, IMAGES)
 
 
+def write_threads(file: Path) -> None:
+    """Write the names of this process's threads, those that are not Python's among them."""
+    file.write_text(json.dumps([name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     memory.free_memory = lambda: None  # as in the fixture of the same purpose
     folder = Path(sys.argv[1])
+    atexit.register(write_threads, folder / f"{os.environ['RANK']}-threads.json")  # first, so that it is called last
     seen = {mode: train(folder / mode, mode) for mode in MODES}
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(seen))
     try:

@@ -138,6 +138,14 @@ def test_a_lost_process_is_said_and_the_run_goes_on_from_its_checkpoint(folder):
     assert last_of(folder / "lost")["step"] == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux alone")
+def test_no_thread_of_the_connection_is_left_when_python_ends(folder):
+    """One that lives on can abort the process; here after a lost process, in whose steps the network was connected."""
+    threads = json.loads((folder / "0-threads.json").read_text())
+    assert threads != []
+    assert [name for name in threads if "gloo" in name] == []
+
+
 def test_different_versions_are_named(both, folder):
     for seen in both:
         assert all(version in seen["versions"]["error"] for version in ("0.0.1", __version__))

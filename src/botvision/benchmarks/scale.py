@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from botvision.benchmarks.trial import now
 from botvision.models import create_model
+from botvision.training.connection import leave
 
 BACKWARD = 2 / 3
 """Share of the backward pass in a step: it has two products for each one of the forward pass."""
@@ -179,9 +180,8 @@ def measure_two(rank: int, meeting: str, work: Work, repeats: int, found: torch.
     if rank == 0:
         medians = [statistics.median(times) for times in (alone, together, sums[1:])]
         found.copy_(torch.tensor(medians))
-    del connected  # its threads end before the connection does
-    dist.barrier()  # neither process leaves while the other one still listens
-    dist.destroy_process_group()
+    del connected
+    leave()
 
 
 def scale_table(step: Step, rows: list[Scaled], check: Check | None) -> list[Table | str]:

@@ -1,6 +1,7 @@
 """Connect the processes that torchrun or SLURM started, or say in one line why they cannot be connected."""
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a group: its functions keep the one of their import as a default argument
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from botvision.device import pick_device, process_counts, started_by_launcher
@@ -59,12 +61,23 @@ def connect(name: str) -> torch.device:
     if device.type == "cuda":
         own = torch.device("cuda", place)
         torch.cuda.set_device(own)
-        atexit.register(dist.destroy_process_group)  # NCCL warns of groups that are left
     backend = "nccl" if own else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, device_id=own)
+    atexit.register(leave)
     if rank:
         logging.getLogger("botvision").setLevel(logging.ERROR)
     return device
+
+
+def leave() -> None:
+    """End the connection while Python still runs, with the threads that serve it. Without one it does nothing.
+
+    A thread of gloo that lets its last tensor go asks for Python's lock. Once Python ends, that aborts the process
+    ("terminate called without an active exception"; pytorch/pytorch issue 190489). NCCL warns of groups that are left.
+    """
+    gc.collect()  # networks that were connected hold the group, and are parts of cycles
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 RANKS = {False: ("RANK", "LOCAL_RANK"), True: ("SLURM_PROCID", "SLURM_LOCALID")}
