@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from botvision.configuration import FieldError
 from botvision.errors import UserError
-from botvision.layers import HalvingPool, MHSA2d
+from botvision.layers import MHSA2d
 from botvision.layers.costs import shrink
 from botvision.layers.tables import ABSOLUTE, RELATIVE
 from botvision.models import CATALOGUE, Network, NetworkConfig, model_config
@@ -196,8 +196,8 @@ def convert(model: nn.Module) -> nn.Module:
     return model
 
 
-def convert_attention(layer: BottleneckAttn) -> nn.Module:
-    """Our attention layer, and the pooling behind it, with the weights of timm's."""
+def convert_attention(layer: BottleneckAttn) -> MHSA2d:
+    """Our attention layer, with the stride and the weights of timm's."""
     positions: Any = layer.pos_embed
     attention = MHSA2d(
         layer.qkv.in_channels,
@@ -206,6 +206,7 @@ def convert_attention(layer: BottleneckAttn) -> nn.Module:
         out_channels=layer.dim_out_v,
         head_width=layer.dim_head_qk,
         bias=layer.qkv.bias is not None,
+        stride=2 if isinstance(layer.pool, nn.AvgPool2d) else 1,
     ).to(layer.qkv.weight)
     attention.qkv.load_state_dict(layer.qkv.state_dict())
     # timm scales q before the content term alone unless told otherwise; we scale it before both.
@@ -213,5 +214,4 @@ def convert_attention(layer: BottleneckAttn) -> nn.Module:
     with torch.no_grad():
         for table, given in zip(attention.tables(), (positions.height_rel, positions.width_rel), strict=True):
             table.copy_(given * undo)
-    has_stride = isinstance(layer.pool, nn.AvgPool2d)
-    return (nn.Sequential(attention, HalvingPool()) if has_stride else attention).train(layer.training)
+    return attention.train(layer.training)

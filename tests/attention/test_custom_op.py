@@ -54,17 +54,22 @@ def test_the_map_of_these_tests_is_one_that_the_operator_serves():
 
 
 @pytest.mark.slow
-def test_pytorchs_own_check_of_operators():
-    given = small_operands()
-    torch.library.opcheck(attention, (*given, 0.25, "blocks"))
-    out, log_sum = (result.detach() for result in attention(*given, 0.25, "blocks"))
+@pytest.mark.parametrize("members", [1, 5])
+def test_pytorchs_own_check_of_operators(members):
+    given, others = small_operands(), (0.25, "blocks", members)
+    torch.library.opcheck(attention, (*given, *others))
+    out, log_sum = (result.detach() for result in attention(*given, *others))
     for needed in ([True] * 5, [False, True, False, False, True]):
-        torch.library.opcheck(attention_backward, (torch.ones_like(out), *given, out, log_sum, 0.25, "blocks", needed))
+        torch.library.opcheck(attention_backward, (torch.ones_like(out), *given, out, log_sum, *others, needed))
 
 
-def test_first_and_second_derivatives_are_those_of_differences():
-    assert torch.autograd.gradcheck(by_blocks, small_operands())
-    assert torch.autograd.gradgradcheck(by_blocks, small_operands())
+@pytest.mark.parametrize("members", [1, 5])
+def test_first_and_second_derivatives_are_those_of_differences(members):
+    def attend(*tensors):
+        return fused_attention(*tensors, 0.7, "blocks", members)
+
+    assert torch.autograd.gradcheck(attend, small_operands())
+    assert torch.autograd.gradgradcheck(attend, small_operands())
 
 
 def test_third_derivatives_are_the_references():

@@ -107,7 +107,7 @@ def test_every_backend_is_figure_4_with_every_gradient(size, head_width, value_w
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the largest tensor that any operation gave."""
+    """Remembers the most numbers in memory that any operation gave a tensor of."""
 
     def __init__(self):
         super().__init__()
@@ -115,27 +115,36 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        sizes = [tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors]
         self.elements = max([self.elements, *sizes])
         return out
 
 
-def test_a_large_map_never_has_the_matrix_of_all_pairs(monkeypatch):
+@pytest.mark.parametrize("members", [1, 4])
+def test_a_large_map_never_has_the_matrix_of_all_pairs(members, monkeypatch):
     size, heads, head_width = (40, 52), 2, 8
     q, k, v, *_ = operands(size, head_width, batch=1, heads=heads, dtype=torch.float32)
     positions = size[0] * size[1]
     biases = [torch.randn(1, heads, positions, side) for side in size]
-    monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", positions * query_blocks.LEAST_QUERIES)
+    monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", positions * query_blocks.LEAST_CELLS)
     with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
-        out = query_blocks.forward(q, k, v, *biases, 1.0)
-        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), out, out, 1.0, [True] * 5)
-    assert seen.elements == query_blocks.LEAST_QUERIES * positions
+        out = query_blocks.forward(q, k, v, *biases, 1.0, members)
+        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), out, 1.0, members, [True] * 5)
+    assert seen.elements == members * query_blocks.LEAST_CELLS * positions
     with Largest() as seen:
         reference_attention(q, k, v, *biases, 1.0)
     assert seen.elements == heads * positions**2
     with Largest() as seen:
         folded_attention(q, k, v, *biases, 1.0)
     assert seen.elements <= heads * positions * (head_width + sum(size) + 8)
+
+
+def test_pooled_content_has_no_zero_for_each_pair():
+    q, k, v, *_ = operands((21, 33), 4, batch=1)
+    with torch.no_grad(), Largest() as seen:
+        content_attention(q, k, v, size=(21, 33), pool=True)
+    assert seen.elements < q.shape[2] * k.shape[2]
 
 
 def test_tables_are_not_spread_over_pairs_of_positions():

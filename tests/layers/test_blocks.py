@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from botvision.layers import SPATIAL_LAYERS, Bottleneck, HalvingPool, NonLocalBlock, Style
+from botvision.layers import SPATIAL_LAYERS, Bottleneck, HalvingPool, MHSA2d, NonLocalBlock, Style
 
 BOT = "qk+qr_relative"
 
@@ -71,8 +71,10 @@ def test_bot_block_is_figure_1():
     torch.manual_seed(0)
     block = wake(Bottleneck(24, 8, 2, BOT, size=(6, 9), heads=2))
     x = torch.randn(2, 24, 6, 9)
-    out = block.bn1(block.conv1(x)).relu()
-    out = nn.functional.avg_pool2d(block.mhsa(out), 2, ceil_mode=True, count_include_pad=False)
+    attention = MHSA2d(8, (6, 9), heads=2)
+    attention.load_state_dict(block.mhsa.state_dict())
+    out = attention(block.bn1(block.conv1(x)).relu())
+    out = nn.functional.avg_pool2d(out, 2, ceil_mode=True, count_include_pad=False)
     out = block.bn3(block.conv3(block.bn2(out).relu()))
     torch.testing.assert_close(block(x), (out + block.downsample(x)).relu())
 

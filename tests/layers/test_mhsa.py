@@ -35,6 +35,21 @@ def dense_attention(layer, x):
 
 
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("size", [(6, 6), (3, 7), (24, 25)])  # the last one is computed in blocks
+def test_stride_2_is_pooling_of_the_formula(kind, size):
+    torch.manual_seed(0)
+    layer = MHSA2d(8, size, 2, kind, stride=2).double()
+    x = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
+    out = layer(x)
+    expected = F.avg_pool2d(dense_attention(layer, x), 2, ceil_mode=True, count_include_pad=False)
+    torch.testing.assert_close(out, expected)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn_like(expected)
+    own, other = (torch.autograd.grad(result, [x, *layer.parameters()], upstream) for result in (out, expected))
+    torch.testing.assert_close(own, other)
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 @pytest.mark.parametrize("size", [(5, 5), (3, 7), (1, 6)])
 def test_every_kind_is_its_formula(kind, size):
     torch.manual_seed(0)
@@ -120,6 +135,7 @@ def test_a_state_dict_of_another_layer_is_refused(other):
     ("arguments", "message"),
     [
         ({"heads": 3}, "heads: .*divide.* 3 heads and 8 channels"),
+        ({"stride": 3}, "stride: .*1 or 2, got 3"),
         ({"kind": "kq"}, "kind: .*qr_relative.*'kq'"),
         ({"size": None}, "size: is missing"),
         ({"heads": 0}, "heads: .*at least 1, got 0"),

@@ -1,5 +1,7 @@
 """Layers over a whole map as one program for every size: compiled with gradients, and exported."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -8,8 +10,14 @@ from torch.export import Dim, export
 from botvision.layers import ATTENTION_KINDS, MHSA2d
 from botvision.layers.lambda_layer import LambdaLayer
 
+
+def make_attention(kind, stride=1):
+    return MHSA2d(16, None if kind == "qk" else (7, 7), 2, kind, stride=stride)
+
+
 LAYERS = {
-    **{kind: lambda kind=kind: MHSA2d(16, None if kind == "qk" else (7, 7), 2, kind) for kind in ATTENTION_KINDS},
+    **{kind: partial(make_attention, kind) for kind in ATTENTION_KINDS},
+    **{f"{kind} of stride 2": partial(make_attention, kind, 2) for kind in ATTENTION_KINDS},
     "lambda": lambda: LambdaLayer(16, heads=2),
     "lambda_global": lambda: LambdaLayer(16, heads=2, window=None, size=(7, 7)),
 }
@@ -26,7 +34,7 @@ def test_a_layer_is_one_program_of_open_size(name):
     compiled = torch.compile(layer, backend=counter, dynamic=True, fullgraph=True)
     open_sides = {2: Dim.DYNAMIC(min=2, max=64), 3: Dim.DYNAMIC(min=2, max=64)}
     program = export(layer, (torch.randn(2, 16, 6, 9),), dynamic_shapes=(open_sides,)).module()
-    for size in [(6, 9), (4, 13), (34, 38)]:  # the last map is folded, and larger than its tables
+    for size in [(6, 9), (4, 13), (34, 38), (35, 38)]:  # the last maps are in blocks, and larger than their tables
         x = torch.randn(2, 16, *size, requires_grad=True)
         expected, found = layer(x), compiled(x)
         torch.testing.assert_close(program(x), expected, rtol=1e-3, atol=1e-4)

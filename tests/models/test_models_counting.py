@@ -6,7 +6,7 @@ from timm.layers.bottleneck_attn import BottleneckAttn
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from botvision.layers import ATTENTION_KINDS, MHSA2d
+from botvision.layers import ATTENTION_KINDS, HalvingPool, MHSA2d
 from botvision.models import CATALOGUE, create_model
 from botvision.models.counting import count_multiply_adds
 
@@ -35,9 +35,10 @@ class TimmAttention(nn.Module):
         super().__init__()
         channels = ours.qkv.in_channels
         self.layer = BottleneckAttn(channels, ours.widths[-1], size, num_heads=ours.heads, dim_head=ours.head_width)
+        self.pool = HalvingPool() if ours.stride == 2 else nn.Identity()
 
     def forward(self, x):
-        return self.layer(x)
+        return self.pool(self.layer(x))
 
 
 @pytest.mark.parametrize("name", ["botnet50", "botnet50_s1", "botnet_t3", "resnet50_bot_c4c5"])

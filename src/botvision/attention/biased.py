@@ -5,6 +5,8 @@ from torch import Tensor
 
 from botvision.attention.checks import check_biases, check_tensors, factors, scale_or_default
 from botvision.attention.choose import BACKENDS, choose_backend
+from botvision.attention.custom_op import fused_attention
+from botvision.attention.pooling import MEMBERS, by_cells, halve_answers
 
 
 def biased_attention(
@@ -50,10 +52,26 @@ def biased_attention(
     return attend(q, k, v, bias_height, bias_width, scale_or_default(scale, q)).masked_fill(is_masked, 0)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    scale: float,
+    pooled: tuple[int, int] | None = None,
+) -> Tensor:
     """:func:`~botvision.attention.reference.reference_attention` by the backend that is chosen or asked for.
 
     No query may have all its keys masked.
+
+    Args:
+        pooled: (H, W), the map of the queries, whose answers come out in the means of 2x2 cells; None leaves them.
     """
     name = choose_backend(q, v, (bias_height.shape[-1], bias_width.shape[-1]))
-    return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
+    if pooled is None:
+        return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
+    if name == "blocks" and not torch.compiler.is_exporting():  # formats of files do not know of cells
+        q, bias_height, bias_width = (by_cells(x, pooled) for x in (q, bias_height, bias_width))
+        return fused_attention(q, k, v, bias_height, bias_width, scale, "blocks", members=MEMBERS)
+    return halve_answers(BACKENDS[name](q, k, v, bias_height, bias_width, scale), pooled)

@@ -26,32 +26,47 @@ TENSORS = 5
 
 
 def fused_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    scale: float,
+    backend: str,
+    members: int = 1,
 ) -> Tensor:
     """:func:`~botvision.attention.reference.reference_attention` by the backend "blocks" or "triton".
 
-    The biases may be float32 where the rest is of half precision.
+    The biases may be float32 where the rest is of half precision. Only the blocks know of cells with several members.
     """
-    return call(attention, q, k, v, bias_height, bias_width, scale, backend)[0]
+    return call(attention, q, k, v, bias_height, bias_width, scale, backend, members)[0]
 
 
 @torch.library.custom_op("botvision::attention", mutates_args=())
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, backend: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_height: Tensor,
+    bias_width: Tensor,
+    scale: float,
+    backend: str,
+    members: int,
 ) -> tuple[Tensor, Tensor]:
-    """The attended values (B, heads, N, e), and the log-sum-exp of each query's logits (B, heads, N) in float32.
+    """The attended values (B, heads, N / members, e), and the log-sum-exp of each query, (B, heads, N) in float32.
 
     The blocks do not need the second result and leave it 0. Arguments as :func:`fused_attention` takes them.
     """
     with without_autocast(q):
         if backend == "triton":
             return triton_forward(q, k, v, bias_height, bias_width, scale)
-        return query_blocks.forward(q, k, v, bias_height, bias_width, scale), empty_log_sum(q).zero_()
+        out = query_blocks.forward(q, k, v, bias_height, bias_width, scale, members)
+        return out, empty_log_sum(q).zero_()
 
 
 @attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    return empty_output(q, v), empty_log_sum(q)
+def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    return empty_output(q, v, members=rest[-1]), empty_log_sum(q)
 
 
 @torch.library.custom_op("botvision::attention_backward", mutates_args=())
@@ -66,12 +81,15 @@ def attention_backward(
     log_sum: Tensor,
     scale: float,
     backend: str,
+    members: int,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the five tensors of :func:`attention`; an empty tensor for each that is not needed."""
-    compute = triton_backward if backend == "triton" else query_blocks.backward
+    inputs = (q, k, v, bias_height, bias_width)
     with without_autocast(q):
-        return as_outputs(q, compute(grad_out, (q, k, v, bias_height, bias_width), out, log_sum, scale, needed))
+        if backend == "triton":
+            return as_outputs(q, triton_backward(grad_out, inputs, out, log_sum, scale, needed))
+        return as_outputs(q, query_blocks.backward(grad_out, inputs, out, scale, members, needed))
 
 
 @attention_backward.register_fake
@@ -93,21 +111,21 @@ def empty_log_sum(q: Tensor) -> Tensor:
 def save_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
     """Save what went in and what came out, and no matrix."""
     ctx.save_for_backward(*inputs[:TENSORS], *output)
-    ctx.scale, ctx.backend = inputs[TENSORS:]
+    ctx.scale, ctx.backend, ctx.members = inputs[TENSORS:]
     ctx.mark_non_differentiable(output[1])
 
 
 def backward(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Any, ...]:  # noqa: ANN401
     """The gradients that are asked for."""
     needed = list(ctx.needs_input_grad[:TENSORS])
-    grads = call(attention_backward, grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, needed)
-    return *(grad if is_needed else None for grad, is_needed in zip(grads, needed, strict=True)), None, None
+    grads = call(attention_backward, grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, ctx.members, needed)
+    return *(grad if is_needed else None for grad, is_needed in zip(grads, needed, strict=True)), None, None, None
 
 
 def save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
     """Save what a second derivative needs."""
     ctx.save_for_backward(*inputs[: 1 + TENSORS])
-    ctx.scale, _, ctx.needed = inputs[-3:]
+    ctx.scale, _, ctx.members, ctx.needed = inputs[-4:]
 
 
 def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
@@ -116,13 +134,14 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     grad_out, *inputs = ctx.saved_tensors
 
     def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = torch.func.vjp(partial(reference_attention, scale=ctx.scale), *inputs)[1](grad_out)
+        reference = partial(reference_attention, scale=ctx.scale, members=ctx.members)
+        found = torch.func.vjp(reference, *inputs)[1](grad_out)
         return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
 
     with without_autocast(grad_out):
         pull_back = torch.func.vjp(first, grad_out, *inputs)[1]
         second = pull_back(tuple(grad for grad, is_needed in zip(grads, ctx.needed, strict=True) if is_needed))
-    return *second, None, None, None, None, None
+    return *second, None, None, None, None, None, None
 
 
 def one_call_each(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
@@ -184,7 +203,10 @@ Shape = tuple[int, ...]
 
 @register_flop_formula([torch.ops.botvision.attention])
 def count_flops(q: Shape, k: Shape, v: Shape, *rest: Any, out_shape: object = None) -> int:  # noqa: ANN401
-    """Floating-point operations of both products, from shapes; those of the biases are counted where they are made."""
+    """Floating-point operations of both products, from shapes; those of the biases are counted where they are made.
+
+    It counts the definition, whatever the backend saves where answers are pooled.
+    """
     batch, heads, queries, width = q
     return 2 * batch * heads * queries * v[2] * (width + v[3])
 

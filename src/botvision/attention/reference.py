@@ -48,7 +48,7 @@ def figure_4_attention(
 
 
 def reference_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float
+    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, members: int = 1
 ) -> Tensor:
     """softmax(scale * q k^T + bias_height[i, y_j] + bias_width[i, x_j]) v: (B, heads, N, e).
 
@@ -57,7 +57,10 @@ def reference_attention(
         k, v: ``(B, heads, H'*W', d)`` and ``(B, heads, H'*W', e)``, positions in row-major order.
         bias_height, bias_width: (B, heads, N, H') and (B, heads, N, W').
         scale: multiplies q k^T alone.
+        members: how many queries make a cell, whose answers are averaged: cell c has the queries c, c + N / members,
+            c + 2 N / members and so on, and the result is (B, heads, N / members, e).
     """
     bias = (bias_height[..., :, None] + bias_width[..., None, :]).flatten(-2)
     logits = (q * scale) @ k.transpose(-2, -1) + bias
-    return logits.softmax(dim=-1).to(v.dtype) @ v
+    out = logits.softmax(dim=-1).to(v.dtype) @ v
+    return out.unflatten(2, (members, -1)).mean(dim=2) if members > 1 else out

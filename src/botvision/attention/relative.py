@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from botvision.attention import choose
-from botvision.attention.biased import attend, biased_attention
+from botvision.attention.biased import attend
 from botvision.attention.checks import (
     check_map,
     check_tables,
@@ -16,6 +16,7 @@ from botvision.attention.checks import (
     factors,
     scale_or_default,
 )
+from botvision.attention.pooling import halve_answers
 from botvision.attention.positions import padding_biases, relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
@@ -32,6 +33,7 @@ def relative_attention(
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
     valid_size: Tensor | None = None,
+    pool: bool = False,
 ) -> Tensor:
     """Global attention over an H x W map with split, learned, relative positions (paper, Figure 4).
 
@@ -54,16 +56,18 @@ def relative_attention(
             first column.
         valid_size: (B, 2), for each image the rows and columns, at least 1, of its map of keys that are no padding,
             from the first on; no query attends to the padding. The whole map by default.
+        pool: return the means of 2x2 cells of queries, as :class:`~botvision.layers.HalvingPool` makes them of the
+            result. On a processor it costs less than the result alone: the product with v is of the means then.
 
     Returns:
-        (B, heads, H*W, e).
+        (B, heads, H*W, e); with ``pool`` (B, heads, ceil(H / 2) * ceil(W / 2), e).
 
     Raises:
         UserError: (a ValueError) shapes, dtypes or devices that do not belong together; the message names the
             argument, what it has and what it should have.
     """
     q, k, v, *tables = factors(q=q, k=k, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, k, v, tables, size, scale, key_size, valid_size)
+    return attend_by_tables(q, k, v, tables, size, scale, key_size, valid_size, pool=pool)
 
 
 def position_attention(
@@ -76,10 +80,11 @@ def position_attention(
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
     valid_size: Tensor | None = None,
+    pool: bool = False,
 ) -> Tensor:
     """:func:`relative_attention` without its content term, and so without k: ``softmax(s q r^T) v`` (Table 4, "qr")."""
     q, v, *tables = factors(q=q, v=v, rel_height=rel_height, rel_width=rel_width)
-    return attend_by_tables(q, None, v, tables, size, scale, key_size, valid_size)
+    return attend_by_tables(q, None, v, tables, size, scale, key_size, valid_size, pool=pool)
 
 
 def content_attention(
@@ -90,22 +95,28 @@ def content_attention(
     scale: float | None = None,
     key_size: tuple[int, int] | None = None,
     valid_size: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+    pool: bool = False,
 ) -> Tensor:
     """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (Table 4, "qk").
 
-    Only ``valid_size`` needs to know the map of the keys, ``key_size``.
+    Only ``valid_size`` needs the map of the keys, ``key_size``, and only ``pool`` that of the queries, ``size``.
     """
     q, k, v = factors(q=q, k=k, v=v)
     check_tensors(q, k, v)
+    pooled = pooled_map(size, pool, q)
+    scale = scale_or_default(scale, q)
     if valid_size is not None:
         if key_size is None:
             raise UserError("valid_size needs key_size=(H', W'), the map of the keys")
-        return biased_attention(q, k, v, *padding(q, valid_size, check_map("key_size", key_size, "k", k)), scale=scale)
-    scale = scale_or_default(scale, q)
+        height, width = padding(q, valid_size, check_map("key_size", key_size, "k", k))
+        shape = (*q.shape[:3], -1)
+        return attend(q, k, v, height.expand(shape), width.expand(shape), scale, pooled)
     if choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        out = F.scaled_dot_product_attention(q, k, v, scale=scale)
+        return out if pooled is None else halve_answers(out, pooled)
     nothing = q.new_zeros(()).expand(*q.shape[:3], 1)
-    return attend(q, k, v, nothing.expand(-1, -1, -1, k.shape[2]), nothing, scale)
+    return attend(q, k, v, nothing.expand(-1, -1, -1, k.shape[2]), nothing, scale, pooled)
 
 
 def absolute_attention(
@@ -118,6 +129,7 @@ def absolute_attention(
     size: tuple[int, int],
     scale: float | None = None,
     valid_size: Tensor | None = None,
+    pool: bool = False,
 ) -> Tensor:
     """``softmax(s q k^T + s q r^T) v`` with r of the key's own place (paper, Table 4, "qk + qr absolute").
 
@@ -128,7 +140,7 @@ def absolute_attention(
         abs_height: (L, d), one vector for each row, adapted to H rows as
             :func:`~botvision.attention.tables.adapt_table` does.
         abs_width: (L, d), likewise for columns.
-        size: (H, W), the map of the keys.
+        size: (H, W), the map of the keys; with ``pool`` that of the queries too.
     """
     q, k, v, *tables = factors(q=q, k=k, v=v, abs_height=abs_height, abs_width=abs_width)
     check_tensors(q, k, v)
@@ -136,7 +148,7 @@ def absolute_attention(
     check_tables(q, "abs", tables)
     rows, columns = (adapt_table(table, length) for table, length in zip(tables, size, strict=True))
     k = k + (rows[:, None] + columns[None, :]).flatten(0, 1)
-    return content_attention(q, k, v, scale=scale, key_size=size, valid_size=valid_size)
+    return content_attention(q, k, v, scale=scale, key_size=size, valid_size=valid_size, size=size, pool=pool)
 
 
 def attend_by_tables(
@@ -148,6 +160,8 @@ def attend_by_tables(
     scale: float | None,
     key_size: tuple[int, int] | None,
     valid_size: Tensor | None,
+    *,
+    pool: bool,
 ) -> Tensor:
     """Check, fit the tables to the maps, make the biases, attend; without a content term where there are no keys."""
     check_tensors(q, k, v)
@@ -168,7 +182,20 @@ def attend_by_tables(
         biases = (biases[0] + masks[0], biases[1] + masks[1])
     if k is None:
         q, k = q.new_zeros(*q.shape[:3], 1), v.new_zeros(*v.shape[:3], 1)
-    return attend(q, k, v, *biases, scale)
+    return attend(q, k, v, *biases, scale, size if pool else None)
+
+
+def pooled_map(size: tuple[int, int] | None, pool: bool, q: Tensor) -> tuple[int, int] | None:
+    """The checked map of the queries where their answers are pooled.
+
+    Raises:
+        UserError: it is not given, or of another number of queries.
+    """
+    if not pool:
+        return None
+    if size is None:
+        raise UserError("pool needs size=(H, W), the map of the queries")
+    return check_map("size", size, "q", q)
 
 
 def padding(q: Tensor, valid_size: Tensor, key_size: tuple[int, int]) -> tuple[Tensor, Tensor]:

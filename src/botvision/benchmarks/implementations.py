@@ -53,8 +53,10 @@ class OtherOperator(MHSA2d):
         self.load_state_dict(layer.state_dict())
         self.operator = operator
 
-    def attend(self, parts: list[Tensor], size: Size, valid_size: Tensor | None = None) -> Tensor:
-        """[q, k, v] -> (B, heads, H*W, d), of maps without padding."""
+    def attend(
+        self, parts: list[Tensor], size: Size, valid_size: Tensor | None = None, *, pool: bool = False
+    ) -> Tensor:
+        """[q, k, v] -> (B, heads, H*W, d), of maps without padding; not pooled."""
         return self.operator(*parts, *self.tables(), size)
 
 

@@ -18,8 +18,9 @@ def attention(
     bias_width: FLOAT[...],
     scale: float,
     backend: str,
+    members: int,
 ) -> tuple[FLOAT[...], FLOAT[...]]:
-    """``torch.ops.botvision.attention`` in the folded form (``attention/backends/folded_sdpa.py``)."""
+    """``torch.ops.botvision.attention`` of cells with one member, in the folded form (``backends/folded_sdpa.py``)."""
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     last = op.Constant(value_ints=[-1])

@@ -6,17 +6,15 @@ A ResNet block and a Bottleneck Transformer (BoT) block are one class: they diff
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
+from botvision.attention.pooling import halve
 from botvision.configuration import FieldError
 from botvision.layers.conv import convolution
 from botvision.layers.mhsa import MHSA2d
 from botvision.layers.shapes import BottleneckShape
 from botvision.layers.spatial import MakeNorm
-from botvision.symbolic import always_true
 
 
 @dataclass(frozen=True)
@@ -101,21 +99,14 @@ class Bottleneck(nn.Module):
 
 
 class HalvingPool(nn.Module):
-    """2x2 average pooling of stride 2 that rounds up; at an odd edge it is the mean of the pixels that exist.
+    """2x2 average pooling of stride 2 that rounds up, :func:`~botvision.attention.pooling.halve`.
 
-    It computes ``nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)``, but gets the output size by the formula
-    of the strided 1x1 convolution in the shortcut, so that a compiled or exported program of unknown size can prove
-    that both sizes are equal.
+    It computes ``nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
-        if not all(always_true(side % 2 == 0) for side in x.shape[2:]):
-            # Repeat the last row and column; an even edge does not read them. Not F.pad: under torch.compile the
-            # gradient of mode "replicate" is assumed to have another memory layout than it has (PyTorch 2.15).
-            x = torch.cat([x, x[:, :, -1:]], dim=2)
-            x = torch.cat([x, x[:, :, :, -1:]], dim=3)
-        return F.avg_pool2d(x, 2)
+        return halve(x)
 
 
 class NonLocalBlock(nn.Module):

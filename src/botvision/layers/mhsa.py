@@ -32,13 +32,15 @@ class MHSA2d(PositionTables):
         out_channels: C', heads times the width of the values; C by default.
         head_width: d, width of the queries, keys and position vectors of one head; C' / heads by default.
         bias: whether the projections have a bias.
+        stride: 1, or 2 for the 2x2 average pooling that follows attention in a block of stride 2 (Section 3), as
+            :class:`~botvision.layers.HalvingPool` computes it.
 
     Raises:
         UserError: a count that is not a whole number of at least 1, ``heads`` that does not divide ``out_channels``,
-            an unknown kind, a kind with tables and no size, or a size that is not (H, W).
+            another stride, an unknown kind, a kind with tables and no size, or a size that is not (H, W).
 
     Shape:
-        input (B, C, H, W), output (B, C', H, W) in channels-last memory.
+        input (B, C, H, W), output (B, C', ceil(H / stride), ceil(W / stride)) in channels-last memory.
     """
 
     relates_all_positions = True
@@ -53,6 +55,7 @@ class MHSA2d(PositionTables):
         out_channels: int | None = None,
         head_width: int | None = None,
         bias: bool = False,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
@@ -64,8 +67,11 @@ class MHSA2d(PositionTables):
             raise FieldError(("heads",), f"should divide the channels, got {heads} heads and {out_channels} channels")
         if kind not in ATTENTION_KINDS:
             raise FieldError(("kind",), f"should be one of {', '.join(ATTENTION_KINDS)}, got {kind!r}")
+        if stride not in (1, 2):
+            raise FieldError(("stride",), f"should be 1 or 2, got {stride!r}")
         self.heads = heads
         self.kind = kind
+        self.stride = stride
         self.head_width = out_channels // heads if head_width is None else head_width
         queries = [self.head_width * heads] * (1 if kind == "qr_relative" else 2)
         self.widths = [*queries, out_channels]
@@ -85,7 +91,7 @@ class MHSA2d(PositionTables):
             nn.init.normal_(table, std=self.head_width**-0.5)
 
     def forward(self, x: Tensor, valid_size: Tensor | None = None) -> Tensor:
-        """Attend from every position to every position: (B, C, H, W) -> (B, C', H, W).
+        """Attend from every position to every position: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)).
 
         Args:
             x: the map.
@@ -102,15 +108,23 @@ class MHSA2d(PositionTables):
         # attention kernels need to take their fast path.
         pixels = self.qkv(x).permute(0, 2, 3, 1).flatten(1, 2)
         parts = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in pixels.split(self.widths, dim=-1)]
-        out = self.attend(parts, (height, width), valid_size)
-        return out.transpose(1, 2).flatten(2).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        out = self.attend(parts, (height, width), valid_size, pool=self.stride == 2)
+        on_map = (
+            out.transpose(1, 2).flatten(2).unflatten(1, [(side - 1) // self.stride + 1 for side in (height, width)])
+        )
+        return on_map.permute(0, 3, 1, 2)
 
-    def attend(self, parts: list[Tensor], size: tuple[int, int], valid_size: Tensor | None = None) -> Tensor:
-        """[q, k, v], or [q, v] for ``qr_relative``, each (B, heads, H*W, d) -> (B, heads, H*W, C' / heads)."""
+    def attend(
+        self, parts: list[Tensor], size: tuple[int, int], valid_size: Tensor | None = None, *, pool: bool = False
+    ) -> Tensor:
+        """[q, k, v], or [q, v] for ``qr_relative``, each (B, heads, H*W, d) -> (B, heads, H*W, C' / heads).
+
+        With ``pool`` the means of 2x2 cells of the map.
+        """
         if self.kind == "qk":
-            return content_attention(*parts, key_size=size, valid_size=valid_size)
+            return content_attention(*parts, key_size=size, valid_size=valid_size, size=size, pool=pool)
         tables = [table.to(parts[0].dtype) for table in self.tables()]
-        return WITH_POSITIONS[self.kind](*parts, *tables, size=size, valid_size=valid_size)
+        return WITH_POSITIONS[self.kind](*parts, *tables, size=size, valid_size=valid_size, pool=pool)
 
     def multiply_adds(self, height: int, width: int) -> int:
         """Multiply-adds on one map without the projections, which are counted as a convolution."""

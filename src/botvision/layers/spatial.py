@@ -1,7 +1,7 @@
 """The registry of spatial layers: what can stand between the two 1x1 convolutions of a block (Figure 1).
 
 To add one, write its module and add an entry to :data:`SPATIAL_LAYERS`, with its cost. A module with matrix products
-outside of ``nn.Conv2d`` and ``nn.Linear`` has a method ``multiply_adds(height, width)``, for one map of that size. A
+outside of ``nn.Conv2d`` and ``nn.Linear`` has a method ``multiply_adds(height, width)``, for one input of that size. A
 module whose output at every position depends on the whole map has the class attribute ``relates_all_positions = True``.
 
 The registry is read with every configuration; the modules, which import PyTorch, are imported when one is made.
@@ -60,7 +60,7 @@ class SpatialLayer:
     """Of a place that has a size, on a map (H, W), with so many learned values in a channel of a norm; a layer of the
     catalogue's models needs it."""
     has_stride: bool = False
-    """Whether it takes the stride itself; otherwise the block pools 2x2 behind it (paper, Section 3)."""
+    """Whether it takes the stride itself; otherwise the block pools 2x2 behind it."""
     has_heads: bool = True
     """Whether the number of heads must divide the width."""
     masks_padding: bool = False
@@ -80,7 +80,7 @@ def make_attention(place: Place, kind: str) -> "nn.Module":
     """Attention of a kind of Table 4."""
     from botvision.layers.mhsa import MHSA2d
 
-    return MHSA2d(place.width, place.size, place.heads, kind)
+    return MHSA2d(place.width, place.size, place.heads, kind, stride=place.stride)
 
 
 def make_lambda(place: Place, window: int | None) -> "nn.Module":
@@ -112,6 +112,7 @@ SPATIAL_LAYERS: dict[str, SpatialLayer] = {
             make=partial(make_attention, kind=kind),
             describe=lambda place: f"MHSA, {place.width}, {place.heads} heads",
             cost=partial(attention_in, kind=kind),
+            has_stride=True,
             masks_padding=True,
         )
         for kind in ATTENTION_KINDS

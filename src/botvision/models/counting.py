@@ -34,7 +34,7 @@ def count_multiply_adds(model: nn.Module, height: int, width: int, channels: int
         elif isinstance(module, nn.Linear):
             total += output.numel() * module.in_features
         elif hasattr(module, "multiply_adds"):
-            total += module.multiply_adds(*output.shape[2:])  # type: ignore[operator]
+            total += module.multiply_adds(*inputs[0].shape[2:])  # type: ignore[operator]
 
     traced = copy.deepcopy(model).to("meta").eval()
     for module in traced.modules():

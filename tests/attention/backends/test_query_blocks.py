@@ -20,7 +20,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2, to
 def small_blocks(monkeypatch):
     """Many blocks, on maps that a test can afford."""
     monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", 64)
-    monkeypatch.setattr(query_blocks, "LEAST_QUERIES", 5)
+    monkeypatch.setattr(query_blocks, "LEAST_CELLS", 5)
 
 
 def operands(queries, key_size, width, value_width, *, batch=2, heads=2, dtype=torch.float64, layout="plain"):
@@ -44,21 +44,22 @@ def operands(queries, key_size, width, value_width, *, batch=2, heads=2, dtype=t
     ]
 
 
-def by_blocks(*tensors):
-    return fused_attention(*tensors, 0.3, "blocks")
+def by_blocks(*tensors, members=1):
+    return fused_attention(*tensors, 0.3, "blocks", members)
 
 
-def by_reference(*tensors):
-    return reference_attention(*tensors, 0.3)
+def by_reference(*tensors, members=1):
+    """Cells by the mean of their queries' answers."""
+    return reference_attention(*tensors, 0.3).unflatten(2, (members, -1)).mean(2)
 
 
-def with_gradients(attend, tensors, upstream):
+def with_gradients(attend, tensors, upstream, members=1):
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-    out = attend(*leaves)
+    out = attend(*leaves, members=members)
     return [out.detach(), *torch.autograd.grad(out, leaves, upstream.to(out.dtype))]
 
 
-def sizes(tensors, expected, upstream):
+def sizes(tensors, expected, upstream, members=1):
     """What rounding is measured against: of the output and v's gradient the norm, of others that of all their terms.
 
     A gradient through the softmax is a sum of p (dp - delta). Where these cancel, as in a table of one row, little is
@@ -70,7 +71,8 @@ def sizes(tensors, expected, upstream):
     def logits(q, k, bias_height, bias_width):
         return 0.3 * q @ k.mT + bias_height.repeat_interleave(width, dim=-1) + bias_width.repeat(1, 1, 1, height)
 
-    delta = (expected[0] * upstream).sum(dim=-1, keepdim=True)
+    upstream = upstream.repeat(1, 1, members, 1) / members
+    delta = (by_reference(*(tensor.double() for tensor in tensors)) * upstream).sum(dim=-1, keepdim=True)
     terms = logits(q, k, *biases).softmax(dim=-1) * ((upstream @ v.mT).abs() + delta.abs())
     leaves = [tensor.abs().requires_grad_() for tensor in (q, k, *biases)]
     of_q, of_k, *of_biases = (tensor.norm() for tensor in torch.autograd.grad(logits(*leaves), leaves, terms))
@@ -85,7 +87,8 @@ def assert_close(found, expected, tolerance, sizes):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    queries=st.integers(1, 60),
+    cells=st.integers(1, 60),
+    members=st.sampled_from([1, 4]),
     key_size=st.tuples(SIDES, SIDES),
     width=WIDTHS,
     value_width=WIDTHS,
@@ -93,27 +96,30 @@ def assert_close(found, expected, tolerance, sizes):
     layout=st.sampled_from(["plain", "channels last", "strided"]),
     large=st.sampled_from([1, 2**21]),  # by one product after the other, and by batched products
 )
-def test_blocks_are_the_reference_with_every_gradient(queries, key_size, width, value_width, dtype, layout, large):
-    given = operands(queries, key_size, width, value_width, dtype=dtype, layout=layout)
-    generator = torch.Generator().manual_seed(queries)
-    upstream = torch.randn(2, 2, queries, value_width, generator=generator, dtype=dtype).double()
-    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream)
+def test_blocks_are_the_reference_with_every_gradient(
+    cells, members, key_size, width, value_width, dtype, layout, large
+):
+    given = operands(cells * members, key_size, width, value_width, dtype=dtype, layout=layout)
+    generator = torch.Generator().manual_seed(cells)
+    upstream = torch.randn(2, 2, cells, value_width, generator=generator, dtype=dtype).double()
+    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream, members)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu_products, "LARGE", large)
-        found = with_gradients(by_blocks, given, upstream)
+        found = with_gradients(by_blocks, given, upstream, members)
     assert all(tensor.dtype == dtype for tensor in found)
-    assert_close(found, expected, TOLERANCE[dtype], sizes(given, expected, upstream))
+    assert_close(found, expected, TOLERANCE[dtype], sizes(given, expected, upstream, members))
 
 
-def test_a_map_of_several_true_blocks(monkeypatch):
+@pytest.mark.parametrize("members", [1, 4])
+def test_a_map_of_several_true_blocks(members, monkeypatch):
     monkeypatch.undo()
     queries = 33 * 40
     given = operands(queries, (33, 40), 32, 16, batch=1, heads=1, dtype=torch.float32)
     assert queries > query_blocks.BLOCK_LOGITS // queries
-    upstream = torch.randn(1, 1, queries, 16).double()
-    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream)
-    found = with_gradients(by_blocks, given, upstream)
-    assert_close(found, expected, 1e-5, sizes(given, expected, upstream))
+    upstream = torch.randn(1, 1, queries // members, 16).double()
+    expected = with_gradients(by_reference, [tensor.double() for tensor in given], upstream, members)
+    found = with_gradients(by_blocks, given, upstream, members)
+    assert_close(found, expected, 1e-5, sizes(given, expected, upstream, members))
 
 
 def test_small_maps_are_computed_many_images_at_a_time(monkeypatch):

@@ -3,6 +3,9 @@
 A block of queries meets all keys, so that its logits stay in cache and the softmax needs no second pass. The backward
 pass computes the block again instead of keeping it. Broadcasting adds the bias to a block: one number for each key row
 and one for each key column.
+
+The mean of the answers to several queries, the ``members`` of a cell, is the product of their mean probabilities with
+v. So where answers are pooled, that product and its gradients take a quarter of the multiply-adds (``pooling.py``).
 """
 
 import logging
@@ -18,38 +21,39 @@ logger = logging.getLogger("botvision")
 
 BLOCK_LOGITS = 2**20
 """Logits in one block: 4 MiB of float32."""
-LEAST_QUERIES = 128
-"""Queries in one block however many keys there are: the products are slower with fewer."""
+LEAST_CELLS = 128
+"""Cells of queries in one block however many keys there are: the products are slower with fewer."""
 BATCHED = 4
 """How many times larger a product must be for oneDNN, one head at a time, to be faster than a batched product."""
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float) -> Tensor:
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, bias_height: Tensor, bias_width: Tensor, scale: float, members: int = 1
+) -> Tensor:
     """:func:`~botvision.attention.reference.reference_attention` with the logits of one block in memory at a time.
 
     Takes any strides, and computes half precision in float32.
     """
     if cpu_products.ONEDNN is None and q.device.type == "cpu":
         logger.debug("attention in blocks without oneDNN, which this PyTorch lacks: products by torch.matmul")
-    out = empty_output(q, v)
+    out = empty_output(q, v, members)
     for some in groups(q, k):
-        group = Group([x[some] for x in (q, k, v, bias_height, bias_width)], scale)
-        for rows in group.blocks():
-            out[some][:, :, rows] = product(group.probabilities(rows), group.v.transpose(-2, -1))
+        group = Group([x[some] for x in (q, k, v, bias_height, bias_width)], scale, members)
+        for cells in group.blocks():
+            out[some][:, :, cells] = group.attended(cells)
     return out
 
 
 def backward(
-    grad_out: Tensor, inputs: Sequence[Tensor], out: Tensor, log_sum: Tensor, scale: float, needed: Sequence[bool]
+    grad_out: Tensor, inputs: Sequence[Tensor], out: Tensor, scale: float, members: int, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of :func:`forward`.
 
     Args:
-        grad_out: (B, heads, N, e), gradient of what came out; any strides.
+        grad_out: (B, heads, N / members, e), gradient of what came out; any strides.
         inputs: q, k, v, bias_height and bias_width, as they went in.
         out: what came out.
-        log_sum: of each query's logits; the blocks do not need it, Triton does.
-        scale: as it went in.
+        scale, members: as they went in.
         needed: for each of the five tensors, whether its gradient is asked for.
 
     Returns:
@@ -58,7 +62,7 @@ def backward(
     q, k = inputs[:2]
     grads = empty_gradients(inputs, needed)
     for some in groups(q, k):
-        group = Group([x[some] for x in inputs], scale)
+        group = Group([x[some] for x in inputs], scale, members)
         group.backward(grad_out[some], out[some], [None if grad is None else grad[some] for grad in grads])
     return grads
 
@@ -86,64 +90,90 @@ class Group:
     Args:
         inputs: q, k, v, bias_height, bias_width, each (images, heads, ...), views of the whole call's tensors.
         scale: multiplies q k^T.
+        members: of a cell, the queries whose answers are averaged.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], scale: float) -> None:
-        q, k, v, self.bias_height, self.bias_width = inputs
+    def __init__(self, inputs: Sequence[Tensor], scale: float, members: int) -> None:
+        q, k, v, bias_height, bias_width = inputs
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        self.scale = scale
-        self.q = q.to(self.dtype).contiguous() * scale
+        self.scale, self.members = scale, members
+        self.q = self.in_cells(q.to(self.dtype).contiguous()) * scale
         self.k = k.to(self.dtype).contiguous()
-        self.v = v.to(self.dtype).contiguous()
-        self.keys = (self.bias_height.shape[-1], self.bias_width.shape[-1])
+        self.v = v.to(self.dtype).contiguous() / members  # the mean of a cell is its sum of probabilities times this
+        self.bias_height, self.bias_width = self.in_cells(bias_height), self.in_cells(bias_width)
+        self.keys = (bias_height.shape[-1], bias_width.shape[-1])
+
+    def in_cells(self, x: Tensor) -> Tensor:
+        """(images, heads, queries, n) -> (images, heads, members, cells, n)."""
+        return x.unflatten(2, (self.members, -1))
 
     def blocks(self) -> Iterator[slice]:
-        """The queries, a block at a time."""
-        images, heads, queries, _ = self.q.shape
-        at_once = max(LEAST_QUERIES, BLOCK_LOGITS // max(1, images * heads * self.v.shape[2]))
-        return (slice(start, start + at_once) for start in range(0, queries, at_once))
+        """The cells, a block at a time."""
+        images, heads, members, cells, _ = self.q.shape
+        at_once = max(LEAST_CELLS, BLOCK_LOGITS // max(1, images * heads * members * self.v.shape[2]))
+        return (slice(start, start + at_once) for start in range(0, cells, at_once))
 
-    def probabilities(self, rows: slice) -> Tensor:
-        """The softmax over all keys for a block of queries: (images, heads, block, M)."""
-        logits = product(self.q[:, :, rows], self.k)
+    def probabilities(self, cells: slice) -> Tensor:
+        """The softmax over all keys for a block of cells: (images, heads, members, block, M)."""
+        logits = self.in_cells(product(self.q[:, :, :, cells].flatten(2, 3), self.k))
         on_map = logits.unflatten(-1, self.keys)
-        on_map += self.bias_height[:, :, rows, :, None]
-        on_map += self.bias_width[:, :, rows, None, :]
+        on_map += self.bias_height[:, :, :, cells, :, None]
+        on_map += self.bias_width[:, :, :, cells, None, :]
         return torch.softmax(logits, dim=-1, out=logits)
+
+    def attended(self, cells: slice) -> Tensor:
+        """What a block of cells gets: (images, heads, block, e)."""
+        return product(of_cells(self.probabilities(cells)), self.v.transpose(-2, -1))
 
     def backward(self, grad_out: Tensor, out: Tensor, grads: list[Tensor | None]) -> None:
         """Write the gradients of the group into ``grads``: of q, k, v, bias_height and bias_width, where not None."""
         of_q, of_k, of_v, of_height, of_width = grads
         grad_out, out = grad_out.to(self.dtype).contiguous(), out.to(self.dtype)
-        mean = (grad_out * out).sum(dim=-1, keepdim=True)  # of each query's gradient, under its probabilities
         # Sums over blocks are transposed: so both factors of every product are as the product wants them.
         sum_k, sum_v = (torch.zeros_like(x.transpose(-2, -1).contiguous()) for x in (self.k, self.v))
-        for rows in self.blocks():
-            upstream = grad_out[:, :, rows]
-            probabilities = self.probabilities(rows)
+        for cells in self.blocks():
+            upstream = grad_out[:, :, cells]
+            probabilities = self.probabilities(cells)
             if of_v is not None:
-                sum_v += product(upstream.transpose(-2, -1).contiguous(), probabilities.transpose(-2, -1))
+                sum_v += product(upstream.transpose(-2, -1).contiguous(), of_cells(probabilities).transpose(-2, -1))
             if of_q is of_k is of_height is of_width is None:
                 continue
-            grad_logits = product(upstream, self.v).sub_(mean[:, :, rows]).mul_(probabilities)
+            of_logits = self.of_logits(probabilities, upstream, out[:, :, cells])
+            flat = of_logits.flatten(2, 3)
             if of_q is not None:
-                of_q[:, :, rows] = product(grad_logits, self.k.transpose(-2, -1)).mul_(self.scale)
+                found = product(flat, self.k.transpose(-2, -1)).mul_(self.scale)
+                self.in_cells(of_q)[:, :, :, cells] = self.in_cells(found)
             if of_k is not None:
-                sum_k += product(self.q[:, :, rows].transpose(-2, -1).contiguous(), grad_logits.transpose(-2, -1))
-            on_map = grad_logits.unflatten(-1, self.keys)
-            if of_height is not None:
-                of_height[:, :, rows] = on_map.sum(dim=-1)
-            if of_width is not None:
-                of_width[:, :, rows] = on_map.sum(dim=-2)
-        for grad, total in ((of_k, sum_k), (of_v, sum_v)):
+                queries = self.q[:, :, :, cells].flatten(2, 3)
+                sum_k += product(queries.transpose(-2, -1).contiguous(), flat.transpose(-2, -1))
+            on_map = of_logits.unflatten(-1, self.keys)
+            for grad, axis in ((of_height, -1), (of_width, -2)):
+                if grad is not None:
+                    self.in_cells(grad)[:, :, :, cells] = on_map.sum(dim=axis)
+        for grad, total in ((of_k, sum_k), (of_v, sum_v.div_(self.members))):
             if grad is not None:
                 grad.copy_(total.transpose(-2, -1))
 
+    def of_logits(self, probabilities: Tensor, upstream: Tensor, out: Tensor) -> Tensor:
+        """The gradient through the softmax, p (dp - sum of p dp): (images, heads, members, block, M)."""
+        of_probabilities = product(upstream, self.v)
+        if self.members == 1:  # what came out says the sum
+            mean = (upstream * out).sum(dim=-1, keepdim=True)
+            return of_probabilities.sub_(mean).unsqueeze(2).mul_(probabilities)
+        of_logits = probabilities * of_probabilities.unsqueeze(2)
+        return of_logits.addcmul_(probabilities, of_logits.sum(dim=-1, keepdim=True), value=-1)
 
-def empty_output(q: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, N, e) for q (B, heads, N, d) and v (..., e): in memory the channels of a pixel lie side by side."""
+
+def of_cells(probabilities: Tensor) -> Tensor:
+    """(images, heads, members, block, M) -> the sums over members."""
+    return probabilities.squeeze(2) if probabilities.shape[2] == 1 else probabilities.sum(dim=2)
+
+
+def empty_output(q: Tensor, v: Tensor, members: int = 1) -> Tensor:
+    """(B, heads, N / members, e) for q (B, heads, N, d) and v (..., e): in memory the channels of a pixel lie side by
+    side."""
     batch, heads, positions, _ = q.shape
-    return q.new_empty(batch, positions, heads, v.shape[-1]).transpose(1, 2)
+    return q.new_empty(batch, positions // members, heads, v.shape[-1]).transpose(1, 2)
 
 
 def empty_gradients(inputs: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
