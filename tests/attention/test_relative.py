@@ -130,7 +130,7 @@ def test_a_large_map_never_has_the_matrix_of_all_pairs(members, monkeypatch):
     monkeypatch.setattr(query_blocks, "BLOCK_LOGITS", positions * query_blocks.LEAST_CELLS)
     with Largest() as seen:  # the functions behind the operator, which itself is one opaque call
         out = query_blocks.forward(q, k, v, *biases, 1.0, members)
-        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), out, 1.0, members, [True] * 5)
+        query_blocks.backward(torch.ones_like(out), (q, k, v, *biases), 1.0, members, [True] * 5)
     assert seen.elements == members * query_blocks.LEAST_CELLS * positions
     with Largest() as seen:
         reference_attention(q, k, v, *biases, 1.0)

@@ -89,7 +89,7 @@ def attention_backward(
     with without_autocast(q):
         if backend == "triton":
             return as_outputs(q, triton_backward(grad_out, inputs, out, log_sum, scale, needed))
-        return as_outputs(q, query_blocks.backward(grad_out, inputs, out, scale, members, needed))
+        return as_outputs(q, query_blocks.backward(grad_out, inputs, scale, members, needed))
 
 
 @attention_backward.register_fake

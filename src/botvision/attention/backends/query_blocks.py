@@ -45,14 +45,13 @@ def forward(
 
 
 def backward(
-    grad_out: Tensor, inputs: Sequence[Tensor], out: Tensor, scale: float, members: int, needed: Sequence[bool]
+    grad_out: Tensor, inputs: Sequence[Tensor], scale: float, members: int, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of :func:`forward`.
 
     Args:
         grad_out: (B, heads, N / members, e), gradient of what came out; any strides.
         inputs: q, k, v, bias_height and bias_width, as they went in.
-        out: what came out.
         scale, members: as they went in.
         needed: for each of the five tensors, whether its gradient is asked for.
 
@@ -63,7 +62,7 @@ def backward(
     grads = empty_gradients(inputs, needed)
     for some in groups(q, k):
         group = Group([x[some] for x in inputs], scale, members)
-        group.backward(grad_out[some], out[some], [None if grad is None else grad[some] for grad in grads])
+        group.backward(grad_out[some], [None if grad is None else grad[some] for grad in grads])
     return grads
 
 
@@ -125,10 +124,10 @@ class Group:
         """What a block of cells gets: (images, heads, block, e)."""
         return product(of_cells(self.probabilities(cells)), self.v.transpose(-2, -1))
 
-    def backward(self, grad_out: Tensor, out: Tensor, grads: list[Tensor | None]) -> None:
+    def backward(self, grad_out: Tensor, grads: list[Tensor | None]) -> None:
         """Write the gradients of the group into ``grads``: of q, k, v, bias_height and bias_width, where not None."""
         of_q, of_k, of_v, of_height, of_width = grads
-        grad_out, out = grad_out.to(self.dtype).contiguous(), out.to(self.dtype)
+        grad_out = grad_out.to(self.dtype).contiguous()
         # Sums over blocks are transposed: so both factors of every product are as the product wants them.
         sum_k, sum_v = (torch.zeros_like(x.transpose(-2, -1).contiguous()) for x in (self.k, self.v))
         for cells in self.blocks():
@@ -138,7 +137,7 @@ class Group:
                 sum_v += product(upstream.transpose(-2, -1).contiguous(), of_cells(probabilities).transpose(-2, -1))
             if of_q is of_k is of_height is of_width is None:
                 continue
-            of_logits = self.of_logits(probabilities, upstream, out[:, :, cells])
+            of_logits = through_softmax(product(upstream, self.v), probabilities)
             flat = of_logits.flatten(2, 3)
             if of_q is not None:
                 found = product(flat, self.k.transpose(-2, -1)).mul_(self.scale)
@@ -154,14 +153,22 @@ class Group:
             if grad is not None:
                 grad.copy_(total.transpose(-2, -1))
 
-    def of_logits(self, probabilities: Tensor, upstream: Tensor, out: Tensor) -> Tensor:
-        """The gradient through the softmax, p (dp - sum of p dp): (images, heads, members, block, M)."""
-        of_probabilities = product(upstream, self.v)
-        if self.members == 1:  # what came out says the sum
-            mean = (upstream * out).sum(dim=-1, keepdim=True)
-            return of_probabilities.sub_(mean).unsqueeze(2).mul_(probabilities)
-        of_logits = probabilities * of_probabilities.unsqueeze(2)
-        return of_logits.addcmul_(probabilities, of_logits.sum(dim=-1, keepdim=True), value=-1)
+
+def through_softmax(of_cells: Tensor, probabilities: Tensor) -> Tensor:
+    """The gradient of logits, p (dp - sum of p dp), in the place of the probabilities.
+
+    Args:
+        of_cells: (images, heads, block, M), dp, of every member of a cell alike.
+        probabilities: (images, heads, members, block, M).
+    """
+    for own in probabilities.unbind(2):
+        # In place a row is read before it is written; fresh memory for each block would cost as much as a product.
+        # PyTorch (2.11 to 2.14) writes wrong numbers into strided memory.
+        if own.is_cpu and own.is_contiguous():
+            torch._softmax_backward_data(of_cells, own, -1, own.dtype, grad_input=own)
+        else:
+            own.copy_(torch._softmax_backward_data(of_cells, own, -1, own.dtype))
+    return probabilities
 
 
 def of_cells(probabilities: Tensor) -> Tensor:
