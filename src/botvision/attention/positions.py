@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from botvision.attention.backends.cpu_products import linear
+
 
 def relative_biases(
     q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], key_size: Sequence[int], scale: float
@@ -53,7 +55,7 @@ def products_by_distance(lines: Tensor, table: Tensor, keys: int) -> Tensor:
         (..., L, L').
     """
     queries, distances = lines.shape[-2], table.shape[0]
-    products = lines @ F.pad(table, (0, 0, 0, 1)).T
+    products = linear(lines, F.pad(table, (0, 0, 0, 1)))
     windows = products.flatten(-2)[..., queries - 1 : queries - 1 + queries * distances]
     return windows.unflatten(-1, (queries, distances))[..., :keys]
 

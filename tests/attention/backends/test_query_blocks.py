@@ -175,3 +175,33 @@ def test_a_build_without_onednn_computes_the_same_and_says_so(monkeypatch, caplo
     given = operands(30, (5, 6), 8, 8, dtype=torch.float32)
     torch.testing.assert_close(by_blocks(*given), by_reference(*given))
     assert "without oneDNN" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 4), (2, 3, 5, 7, 20), (0, 3, 8)])
+def test_linear_is_the_product_with_first_and_second_derivatives(shape, monkeypatch):
+    monkeypatch.setattr(cpu_products, "LARGE", 1)
+    torch.manual_seed(0)
+    x = (torch.randn(shape) / 8).transpose(0, -2).requires_grad_()
+    weight = (torch.randn(9, shape[-1]) / 8).requires_grad_()
+
+    def derivatives(product, *inputs):
+        out = product(*inputs)
+        first = torch.autograd.grad(out.pow(2).sum(), inputs, create_graph=True)
+        return [out, *first, *torch.autograd.grad(sum(grad.pow(2).sum() for grad in first), inputs)]
+
+    found = derivatives(cpu_products.linear, x, weight)
+    expected = derivatives(lambda x, weight: x @ weight.T, *(t.detach().double().requires_grad_() for t in (x, weight)))
+    for ours, true in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-5)
+
+
+def test_position_products_are_products_to_a_compiler(monkeypatch):
+    """Formats of files have an operator for them, and compilers a choice of libraries."""
+    monkeypatch.setattr(cpu_products, "LARGE", 1)
+
+    class Products(torch.nn.Module):
+        def forward(self, x, weight):
+            return cpu_products.linear(x, weight)
+
+    program = torch.export.export(Products(), (torch.randn(2, 30, 8), torch.randn(9, 8)))
+    assert not [node for node in program.graph.nodes if "conv" in str(node.target)]

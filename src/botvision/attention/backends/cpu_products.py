@@ -6,6 +6,7 @@ size of a block of attention take 0.40 to 0.55 of MKL's time, and those below :d
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LARGE = 128 * 128 * 128
@@ -32,6 +33,20 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         out = ONEDNN(a.view(rows, inner), b.reshape(columns, inner), None, "none", [], "")
         return out.view(*a.shape[:-1], columns)
     return a @ b.transpose(-2, -1)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x weight^T, differentiable: (..., K) and (N, K) -> (..., N).
+
+    PyTorch leads to oneDNN and back through autograd by convolutions alone. A 1x1 convolution in channels-last memory
+    is this product: x is the pixels of one image.
+    """
+    rows = x.numel() // max(1, x.shape[-1])
+    # A compiler must see the product: it chooses a library by itself, and formats of files have an operator for it.
+    if torch.compiler.is_compiling() or not prefers_onednn(x, rows * weight.numel()):
+        return F.linear(x, weight)
+    image = x.reshape(1, rows, 1, -1).permute(0, 3, 1, 2)
+    return F.conv2d(image, weight[:, :, None, None]).permute(0, 2, 3, 1).view(*x.shape[:-1], -1)
 
 
 def prefers_onednn(like: Tensor, multiply_adds: int) -> bool:

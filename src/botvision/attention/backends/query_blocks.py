@@ -96,9 +96,10 @@ class Group:
         q, k, v, bias_height, bias_width = inputs
         self.dtype = torch.promote_types(q.dtype, torch.float32)
         self.scale, self.members = scale, members
-        self.q = self.in_cells(q.to(self.dtype).contiguous()) * scale
-        self.k = k.to(self.dtype).contiguous()
-        self.v = v.to(self.dtype).contiguous() / members  # the mean of a cell is its sum of probabilities times this
+        q, k, v = (x.to(self.dtype) for x in (q, k, v))
+        v = v / members if members > 1 else v  # the mean of a cell is its sum of probabilities times this
+        # The product of a slice of one head is contiguous by itself: it is not copied again.
+        self.q, self.k, self.v = self.in_cells((q * scale).contiguous()), k.contiguous(), v.contiguous()
         self.bias_height, self.bias_width = self.in_cells(bias_height), self.in_cells(bias_width)
         self.keys = (bias_height.shape[-1], bias_width.shape[-1])
 
