@@ -11,6 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from botvision.configuration import FieldError
 from botvision.errors import UserError
 from botvision.layers import Bottleneck, MakeNorm, NonLocalBlock, Style, convolution
+from botvision.layers.activations import SiLU
 from botvision.layers.shapes import NonLocalShape
 from botvision.models.config import C2_TO_C5, NetworkConfig
 from botvision.models.stages import NamedBlock, stage_blocks
@@ -30,7 +31,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 NORMS: dict[str, MakeNorm] = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": group_norm}
-ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.ReLU | nn.SiLU]] = {"relu": nn.ReLU, "silu": SiLU}
 
 
 class FeatureInfo(NamedTuple):
