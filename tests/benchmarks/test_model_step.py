@@ -9,10 +9,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from botvision.benchmarks import model_step
-from botvision.benchmarks.model_step import ModelSetting, bench_models, needed_by, power_of_two_below, prepare, run_of
+from botvision.benchmarks.model_step import (
+    ModelSetting,
+    bench_models,
+    images,
+    needed_by,
+    power_of_two_below,
+    prepare,
+    run_of,
+)
 from botvision.benchmarks.needed_memory import needed_memory
 from botvision.benchmarks.step_report import notes, read_times, write_times
-from botvision.benchmarks.timed_models import MODELS, PEER, TimedModel, multiply_adds
+from botvision.benchmarks.timed_models import MODELS, PEER, PEER_AS_IT_COMES, TimedModel, multiply_adds
 
 CPU = torch.device("cpu")
 SETTING = ModelSetting(batch=4, device=CPU)
@@ -60,6 +68,15 @@ def test_our_count_and_pytorchs_agree():
     assert multiply_adds(PEER, 256) == pytest.approx(multiply_adds("botnet50", 256), rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "memory_format"), [(PEER, torch.channels_last), (PEER_AS_IT_COMES, torch.contiguous_format)]
+)
+def test_one_peer_is_timed_as_it_comes_too(name, memory_format):
+    weight, x = prepare(name, 64, SETTING).model.conv1.weight, images(name, 64, 2, CPU)
+    assert weight.is_contiguous(memory_format=memory_format)
+    assert x.is_contiguous(memory_format=memory_format)
+
+
 def allocated(call):
     """Bytes that PyTorch holds at most during a call, by its allocator's own record: no memory of the rest counts."""
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -72,7 +89,7 @@ def allocated(call):
 @pytest.mark.parametrize("name", ["botnet50", "efficientnet_b0"])
 def test_needed_memory_is_about_what_a_step_takes(name, inference):
     setting = replace(SETTING, inference=inference)
-    step = run_of(prepare(name, 160, setting).model, 160, 4, setting, CPU)
+    step = run_of(prepare(name, 160, setting).model, images(name, 160, 4, CPU), setting)
     step()  # gradients are there from now on, as in the steps that are measured
     assert needed_by(name, 160, 4, setting) == pytest.approx(allocated(step), rel=0.2)
 

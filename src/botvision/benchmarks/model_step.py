@@ -1,6 +1,7 @@
 """Time and memory of a training step (forward and backward pass) or of a prediction of whole models, in turns.
 
-All have random weights, channels-last memory and the same kind of input, so that what differs is the model.
+All have random weights and the same kind of input, so that what differs is the model; and its memory format where
+:data:`~botvision.benchmarks.timed_models.MODELS` says so.
 """
 
 from collections.abc import Callable
@@ -193,7 +194,7 @@ def prepare(name: str, size: int, setting: ModelSetting) -> Candidate:
     if not MODELS[name].is_installed():
         candidate.trial.note = f"{MODELS[name].package} is not installed (pip install 'botvision[bench]')"
         return candidate
-    model = MODELS[name].build(size).to(setting.device).to(memory_format=torch.channels_last)
+    model = MODELS[name].build(size).to(setting.device).to(memory_format=MODELS[name].memory_format)
     candidate.model = model.train(not setting.inference)
     if setting.compile:
         candidate.model.compile(dynamic=False)
@@ -211,7 +212,7 @@ def warm_up(one: Candidate, setting: ModelSetting) -> None:
                 f"does not fit in memory: one image needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free"
             )
     while not one.trial.note:
-        one.trial.call = run_of(one.model, one.size, one.batch, setting, setting.device)
+        one.trial.call = run_of(one.model, images(one.name, one.size, one.batch, setting.device), setting)
         one.trial.attempt(one.trial.call)
         if one.trial.note != OUT_OF_MEMORY or one.batch == 1:
             return
@@ -221,7 +222,7 @@ def warm_up(one: Candidate, setting: ModelSetting) -> None:
 def needed_by(name: str, size: int, batch: int, setting: ModelSetting) -> float:
     """Bytes that a step or a prediction will take beside the weights, without running it."""
     model = MODELS[name].on_meta(size).train(not setting.inference)
-    return MARGIN * needed_memory(run_of(model, size, batch, setting, torch.device("meta")))
+    return MARGIN * needed_memory(run_of(model, images(name, size, batch, torch.device("meta")), setting))
 
 
 def power_of_two_below(number: int) -> int:
@@ -229,12 +230,16 @@ def power_of_two_below(number: int) -> int:
     return 2 ** ((number - 1).bit_length() - 1)
 
 
-def run_of(model: nn.Module, size: int, batch: int, setting: ModelSetting, device: torch.device) -> Callable[[], None]:
-    """A step of a model, or a prediction, on random images."""
-    x = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+def images(name: str, size: int, batch: int, device: torch.device) -> Tensor:
+    """Random images for a model: (batch, 3, size, size)."""
+    return torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=MODELS[name].memory_format)
+
+
+def run_of(model: nn.Module, x: Tensor, setting: ModelSetting) -> Callable[[], None]:
+    """A step of a model on images, or a prediction."""
     if setting.inference:
         return partial(predict, model, x, setting)
-    return partial(train, model, x, torch.randn(batch, CLASSES, device=device) / batch, setting)
+    return partial(train, model, x, torch.randn(len(x), CLASSES, device=x.device) / len(x), setting)
 
 
 def predict(model: nn.Module, x: Tensor, setting: ModelSetting) -> None:

@@ -20,6 +20,8 @@ LEAST_SIZE = 64
 """Pixels; at 32, batch norm of one image has one value a channel, which it cannot normalise in training."""
 PEER = "resnet50_timm_attn"
 """BoTNet-50 made of other people's parts: torchvision's ResNet-50 with timm's attention in c5."""
+PEER_AS_IT_COMES = f"{PEER}_nchw"
+"""The same in PyTorch's default memory format; all other models are timed in channels-last memory."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class TimedModel:
     """The distribution that it needs beside ours."""
     divisor: int = 1
     """Of its image sizes."""
+    memory_format: torch.memory_format = torch.channels_last
+    """Of its weights and images."""
 
     def is_installed(self) -> bool:
         """Whether its package is there, without importing it."""
@@ -42,7 +46,7 @@ class TimedModel:
     def on_meta(self, size: int) -> nn.Module:
         """The model without memory, for counting."""
         with torch.device("meta"):
-            return self.build(size).to(memory_format=torch.channels_last)
+            return self.build(size).to(memory_format=self.memory_format)
 
 
 def ours(name: str, size: int) -> nn.Module:
@@ -94,6 +98,7 @@ MODELS: dict[str, TimedModel] = {
     },
     **{name: TimedModel(size, partial(transformer, name), "timm", 16) for name, size in TRANSFORMERS.items()},
     PEER: TimedModel(224, timm_attention, "timm", 32),
+    PEER_AS_IT_COMES: TimedModel(224, timm_attention, "timm", 32, torch.contiguous_format),
 }
 """By the names that the command line takes; timm's are its own."""
 
