@@ -1,7 +1,7 @@
 """Time and memory of a training step (forward and backward pass) or of a prediction of whole models, in turns.
 
-All have random weights and the same kind of input, so that what differs is the model; and its memory format where
-:data:`~botvision.benchmarks.timed_models.MODELS` says so.
+All have random weights, the same kind of input, and channels-last memory unless their entry in
+:data:`~botvision.benchmarks.timed_models.MODELS` names another format.
 """
 
 from collections.abc import Callable

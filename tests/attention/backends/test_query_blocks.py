@@ -195,6 +195,24 @@ def test_linear_is_the_product_with_first_and_second_derivatives(shape, monkeypa
         torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-5)
 
 
+def test_linear_takes_part_in_the_transforms_of_torch_func(monkeypatch):
+    monkeypatch.setattr(cpu_products, "LARGE", 1)
+    x, weight = torch.randn(3, 7, 4), torch.randn(2, 5, 4)
+
+    def product(x, weight):
+        return x @ weight.T
+
+    for axes in [(0, None), (None, 0)]:
+        inputs = [x, weight[0]] if axes[0] == 0 else [x[0], weight]
+        found, expected = (torch.func.vmap(call, axes)(*inputs) for call in (cpu_products.linear, product))
+        torch.testing.assert_close(found, expected)
+    found, expected = (
+        torch.func.grad(lambda x, call=call: call(x, weight[0]).pow(3).sum())(x)
+        for call in (cpu_products.linear, product)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_position_products_are_products_to_a_compiler(monkeypatch):
     """Formats of files have an operator for them, and compilers a choice of libraries."""
     monkeypatch.setattr(cpu_products, "LARGE", 1)

@@ -38,8 +38,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x weight^T, differentiable: (..., K) and (N, K) -> (..., N).
 
-    PyTorch leads to oneDNN and back through autograd by convolutions alone. A 1x1 convolution in channels-last memory
-    is this product: x is the pixels of one image.
+    Of oneDNN's operators for dense float32 tensors, PyTorch can differentiate only convolutions. A 1x1 convolution in
+    channels-last memory is this product: the rows of x are the pixels of one image.
     """
     rows = x.numel() // max(1, x.shape[-1])
     # A compiler must see the product: it chooses a library by itself, and formats of files have an operator for it.

@@ -98,7 +98,7 @@ class Group:
         self.scale, self.members = scale, members
         q, k, v = (x.to(self.dtype) for x in (q, k, v))
         v = v / members if members > 1 else v  # the mean of a cell is its sum of probabilities times this
-        # The product of a slice of one head is contiguous by itself: it is not copied again.
+        # Multiplying makes a slice of one head contiguous, so that it is not copied a second time.
         self.q, self.k, self.v = self.in_cells((q * scale).contiguous()), k.contiguous(), v.contiguous()
         self.bias_height, self.bias_width = self.in_cells(bias_height), self.in_cells(bias_width)
         self.keys = (bias_height.shape[-1], bias_width.shape[-1])
