@@ -213,13 +213,23 @@ def test_linear_takes_part_in_the_transforms_of_torch_func(monkeypatch):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_position_products_are_products_to_a_compiler(monkeypatch):
-    """Formats of files have an operator for them, and compilers a choice of libraries."""
+def test_position_products_are_products_to_compilers_and_exporters(monkeypatch):
+    """Compilers have a choice of libraries, and formats of files an operator for them."""
     monkeypatch.setattr(cpu_products, "LARGE", 1)
+    inputs = torch.randn(2, 30, 8), torch.randn(9, 8)
+    graphs = []
+
+    def keep(module, _):
+        graphs.append(module.graph)
+        return module.forward
 
     class Products(torch.nn.Module):
         def forward(self, x, weight):
             return cpu_products.linear(x, weight)
 
-    program = torch.export.export(Products(), (torch.randn(2, 30, 8), torch.randn(9, 8)))
-    assert not [node for node in program.graph.nodes if "conv" in str(node.target)]
+    torch.compile(cpu_products.linear, backend=keep, fullgraph=True)(*inputs)
+    graphs.append(torch.export.export(Products(), inputs).graph)
+    for graph in graphs:
+        names = [str(node.target) for node in graph.nodes]
+        assert any("linear" in name for name in names)
+        assert not [name for name in names if "conv" in name]
