@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from botvision.benchmarks import model_step
+from botvision.benchmarks.apart import Ended
 from botvision.benchmarks.model_step import (
     ModelSetting,
     bench_models,
@@ -47,8 +48,12 @@ class Tiny(nn.Module):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Adds models of that kind to the known ones, with a small product as the peak of the device."""
+    """Adds models of that kind to the known ones, with a small product as the peak of the device.
+
+    Another process would not know them, so memory is measured in this one.
+    """
     monkeypatch.setattr(model_step, "PRODUCT", {"cpu": 128})
+    monkeypatch.setattr(model_step, "answers_apart", lambda call, jobs: (call(job) for job in jobs))
     for name, most in {"tiny": 100, "hungry": 2, "starving": 0}.items():
         monkeypatch.setitem(MODELS, name, TimedModel(64, lambda size, most=most: Tiny(most)))
 
@@ -149,6 +154,30 @@ def test_a_device_that_is_out_of_memory_gets_smaller_batches(tiny, monkeypatch):
     assert hungry.batch == 2
     assert 0 < hungry.least_ms <= hungry.ms <= hungry.most_ms
     assert (starving.ms, starving.note) == (None, "out of memory")
+
+
+@pytest.mark.parametrize(("status", "note"), [(-9, "out of memory"), (1, "its process ended with status 1")])
+def test_a_process_that_ends_while_it_measures_memory_costs_one_row(tiny, monkeypatch, status, note):
+    def answers(call, jobs):
+        yield Ended(status)
+        yield call(jobs[1])
+
+    monkeypatch.setattr(model_step, "answers_apart", answers)
+    lost, kept = bench_models([("tiny", 256), ("tiny", 64)], SETTING, 1, quiet).rows
+    assert (lost.ms, lost.peak_mib, lost.note) == (None, None, note)
+    assert kept.ms > 0
+
+
+def test_the_process_with_the_times_keeps_memory_as_it_did(monkeypatch):
+    def refuse():
+        raise AssertionError("memory is measured in the process that measures times")
+
+    monkeypatch.setattr(model_step, "PRODUCT", {"cpu": 128})
+    monkeypatch.setattr(model_step, "freed_at_once", refuse)
+    (row,) = bench_models([("resnet50", 64)], SETTING, 1, quiet).rows
+    assert row.ms > 0
+    weights = 4 * 25_557_032  # of torchvision's resnet50
+    assert row.peak_mib is None or row.peak_mib * 2**20 > 2 * weights  # weights and gradients
 
 
 def test_a_model_whose_package_is_missing_is_said(tiny, monkeypatch):

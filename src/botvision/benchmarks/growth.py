@@ -80,6 +80,8 @@ def grow(
         repeats: turns; medians are reported.
         say: called with a line about what is being measured.
     """
+    # Models first: the memory of the layer is measured in this process, after which steps take longer.
+    report = bench_models([(name, size) for name in models for size in sizes], setting, repeats, say)
     layer = Setting(setting.batch, HEADS, HEAD_WIDTH, setting.dtype, setting.device)
     rows = bench_attention([(side, side) for side in maps], [OURS], layer, repeats, say)
     with torch.device("meta"):
@@ -92,7 +94,6 @@ def grow(
         values = [getattr(row, field) for row in rows]
         per_image = [None if value is None else value / setting.batch for value in values]
         found.append(Growth(LAYER, f"{what} ({UNITS[unit]})", maps, per_image, expected))
-    report = bench_models([(name, size) for name in models for size in sizes], setting, repeats, say)
     what = "inference" if setting.inference else "training"
     for name in models:
         steps = [row for row in report.rows if row.model == name]

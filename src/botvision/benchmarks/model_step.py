@@ -4,7 +4,8 @@ All have random weights, the same kind of input, and channels-last memory unless
 :data:`~botvision.benchmarks.timed_models.MODELS` names another format.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
+from botvision.benchmarks.apart import Ended, answers_apart
 from botvision.benchmarks.attention_report import device_name
 from botvision.benchmarks.needed_memory import needed_memory
 from botvision.benchmarks.operators import OperatorTime, profile
@@ -159,14 +161,8 @@ def bench_models(
         keep: called after each turn with the medians so far, so that a benchmark that is stopped loses one turn.
     """
     candidates = [prepare(name, size, setting) for name, size in subjects]
-    with freed_at_once():
-        for one in candidates:
-            say(f"memory, {one.name} at {one.size}")
-            warm_up(one, setting)
-            one.trial.attempt(one.trial.measure_memory)
+    measure_memory(candidates, setting, say)
     peak = peak_rate(setting)
-    for one in candidates:
-        one.trial.attempt(one.trial.call)  # memory is kept again from here on
     for turn in range(repeats):
         say(f"time, turn {turn + 1} of {repeats}")
         for one in candidates:
@@ -182,6 +178,7 @@ def profile_models(subjects: list[tuple[str, int]], setting: ModelSetting) -> di
     found = {}
     for name, size in subjects:
         one = prepare(name, size, setting)
+        fit(one, setting)
         warm_up(one, setting)
         title = f"{name} at {size}, batch {one.batch}: {one.trial.note or 'operators'}"
         found[title] = [] if one.trial.note else profile(one.trial.call, setting.device)
@@ -201,16 +198,68 @@ def prepare(name: str, size: int, setting: ModelSetting) -> Candidate:
     return candidate
 
 
-def warm_up(one: Candidate, setting: ModelSetting) -> None:
-    """Run once, with the largest batch that fits: on a processor by what it would take, on a GPU by trying."""
+def measure_memory(candidates: Sequence[Candidate], setting: ModelSetting, say: Callable[[str], None]) -> None:
+    """Measure the memory of every candidate that fits, and leave it warm, for its time to be measured.
+
+    A processor's memory can only be measured where the C library gives freed memory back at once, after which it keeps
+    memory in another way, and steps in the same process take longer. So that is done in a process of its own.
+    """
+    if setting.device.type == "cuda":
+        for one in candidates:
+            say(f"memory, {one.name} at {one.size}")
+            warm_up(one, setting)
+            one.trial.attempt(one.trial.measure_memory)
+        return
+    for one in candidates:
+        fit(one, setting)
+    running = [one for one in candidates if not one.trial.note]
+    call = partial(step_memory, setting=setting, threads=torch.get_num_threads())
+    jobs = [(one.name, one.size, one.batch) for one in running]
+    with closing(answers_apart(call, jobs)) as answers:
+        for one in running:
+            say(f"memory, {one.name} at {one.size}")
+            answer = next(answers)
+            if isinstance(answer, Ended):
+                why = f"its process ended with status {answer.status}"
+                one.trial.note = OUT_OF_MEMORY if answer.was_killed else why
+            else:
+                one.batch, one.trial.peak, one.trial.note = answer
+    for one in running:
+        warm_up(one, setting)
+
+
+def step_memory(job: tuple[str, int, int], setting: ModelSetting, threads: int) -> tuple[int, int | None, str]:
+    """The batch that a step of a model ran with, the bytes of its peak, and why there are none.
+
+    Args:
+        job: name, size and images at once.
+        setting: for all jobs.
+        threads: of PyTorch, as in the process that measures times.
+    """
+    name, size, batch = job
+    torch.set_num_threads(threads)
+    with freed_at_once():
+        one = prepare(name, size, setting)
+        one.batch = batch
+        warm_up(one, setting)
+        one.trial.attempt(one.trial.measure_memory)
+    return one.batch, one.trial.peak, one.trial.note
+
+
+def fit(one: Candidate, setting: ModelSetting) -> None:
+    """On a processor: take the largest batch that fits in memory, by what it would take."""
     free = free_memory() if setting.device.type == "cpu" else None
-    if free is not None and not one.trial.note:
-        while (needed := needed_by(one.name, one.size, one.batch, setting)) > free and one.batch > 1:
-            one.batch = power_of_two_below(one.batch)
-        if needed > free:
-            one.trial.note = (
-                f"does not fit in memory: one image needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free"
-            )
+    if free is None or one.trial.note:
+        return
+    free -= sum(map(bytes_of, one.model.parameters()))  # the process that measures memory has weights of its own
+    while (needed := needed_by(one.name, one.size, one.batch, setting)) > free and one.batch > 1:
+        one.batch = power_of_two_below(one.batch)
+    if needed > free:
+        one.trial.note = f"does not fit in memory: one image needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free"
+
+
+def warm_up(one: Candidate, setting: ModelSetting) -> None:
+    """Run once; where the device is out of memory, with smaller and smaller batches."""
     while not one.trial.note:
         one.trial.call = run_of(one.model, images(one.name, one.size, one.batch, setting.device), setting)
         one.trial.attempt(one.trial.call)
