@@ -130,7 +130,7 @@ class Group:
         of_q, of_k, of_v, of_height, of_width = grads
         grad_out = grad_out.to(self.dtype).contiguous()
         # Sums over blocks are transposed: so both factors of every product are as the product wants them.
-        sum_k, sum_v = (torch.zeros_like(x.transpose(-2, -1).contiguous()) for x in (self.k, self.v))
+        sum_k, sum_v = (x.new_zeros(x.mT.shape) for x in (self.k, self.v))
         for cells in self.blocks():
             upstream = grad_out[:, :, cells]
             probabilities = self.probabilities(cells)
