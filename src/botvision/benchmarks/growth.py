@@ -6,7 +6,9 @@ not grow, so that its slope is below 1.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,11 +17,13 @@ from matplotlib.ticker import NullFormatter
 from rich import box
 from rich.table import Table
 
-from botvision.benchmarks.attention_layer import Setting, bench_attention
+from botvision.benchmarks.apart import Ended, answers_apart
+from botvision.benchmarks.attention_layer import Row, Setting, bench_attention
 from botvision.benchmarks.attention_report import short
 from botvision.benchmarks.implementations import OURS
 from botvision.benchmarks.model_step import ModelSetting, bench_models
 from botvision.benchmarks.step_report import NOT_MEASURED
+from botvision.errors import UserError
 from botvision.models.counting import count_multiply_adds
 
 LAYER = "attention layer"
@@ -79,11 +83,16 @@ def grow(
         setting: images at once, and where to run.
         repeats: turns; medians are reported.
         say: called with a line about what is being measured.
+
+    Raises:
+        UserError: the process that measures the layer was ended, as where memory runs out.
     """
-    # Models first: the memory of the layer is measured in this process, after which steps take longer.
+    say("attention layer")
+    with closing(answers_apart(partial(layer_rows, setting=setting, repeats=repeats), [maps])) as answers:
+        rows = next(answers)
+    if isinstance(rows, Ended):
+        raise UserError(f"the process of the attention layer ended with status {rows.status}; choose smaller maps")
     report = bench_models([(name, size) for name in models for size in sizes], setting, repeats, say)
-    layer = Setting(setting.batch, HEADS, HEAD_WIDTH, setting.dtype, setting.device)
-    rows = bench_attention([(side, side) for side in maps], [OURS], layer, repeats, say)
     with torch.device("meta"):
         module = Setting(1, HEADS, HEAD_WIDTH, torch.float32, torch.device("meta")).layer((maps[0], maps[0]))
     work = [count_multiply_adds(module, side, side, HEADS * HEAD_WIDTH) for side in maps]
@@ -102,6 +111,12 @@ def grow(
         per_image = [None if row.peak_mib is None else row.peak_mib / row.batch for row in steps]
         found.append(Growth(name, f"{what} (MiB)", sizes, per_image))
     return found
+
+
+def layer_rows(maps: Sequence[int], setting: ModelSetting, repeats: int) -> list[Row]:
+    """Our attention layer on square maps. Its memory is measured in the process that calls this."""
+    layer = Setting(setting.batch, HEADS, HEAD_WIDTH, setting.dtype, setting.device)
+    return bench_attention([(side, side) for side in maps], [OURS], layer, repeats, say=lambda line: None)
 
 
 def growth_table(found: list[Growth]) -> Table:
