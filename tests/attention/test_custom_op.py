@@ -11,6 +11,7 @@ from botvision.attention import (
     content_attention,
     custom_op,
     figure_4_attention,
+    operator_rules,
     reference_attention,
     relative_attention,
 )
@@ -136,7 +137,7 @@ def test_gradients_of_each_sample_by_vmap_of_grad():
 def test_a_pytorch_that_does_not_tell_of_torch_func_still_has_gradients_and_vmap(monkeypatch):
     given = small_operands()
     expected = torch.autograd.grad(by_reference(*given).sin().sum(), given)
-    monkeypatch.setattr(custom_op, "in_torch_func", lambda: False)
+    monkeypatch.setattr(operator_rules, "in_torch_func", lambda: False)
     for ours, theirs in zip(torch.autograd.grad(by_blocks(*given).sin().sum(), given), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     many = [torch.stack([tensor.detach(), -tensor.detach()]) for tensor in given]

@@ -5,7 +5,6 @@ so that it can be differentiated again: second derivatives go by the reference a
 """
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 from botvision.attention.backends import query_blocks
 from botvision.attention.backends.query_blocks import empty_gradients, empty_output
 from botvision.attention.backends.triton_launch import triton_backward, triton_forward
+from botvision.attention.operator_rules import as_outputs, call, gradients_of_gradients, register
 from botvision.attention.positions import without_autocast
 from botvision.attention.reference import reference_attention
 
@@ -88,19 +88,16 @@ def attention_backward(
     inputs = (q, k, v, bias_height, bias_width)
     with without_autocast(q):
         if backend == "triton":
-            return as_outputs(q, triton_backward(grad_out, inputs, out, log_sum, scale, needed))
-        return as_outputs(q, query_blocks.backward(grad_out, inputs, scale, members, needed))
+            grads = triton_backward(grad_out, inputs, out, log_sum, scale, needed)
+        else:
+            grads = query_blocks.backward(grad_out, inputs, scale, members, needed)
+    of_q, of_k, of_v, of_height, of_width = as_outputs(q, grads)
+    return of_q, of_k, of_v, of_height, of_width
 
 
 @attention_backward.register_fake
 def _(grad_out: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
     return as_outputs(grad_out, empty_gradients(inputs[:TENSORS], inputs[-1]))
-
-
-def as_outputs(like: Tensor, grads: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients as an operator can return them: an empty tensor for None."""
-    of_q, of_k, of_v, of_height, of_width = (like.new_empty(0) if grad is None else grad for grad in grads)
-    return of_q, of_k, of_v, of_height, of_width
 
 
 def empty_log_sum(q: Tensor) -> Tensor:
@@ -132,71 +129,14 @@ def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN40
     """Gradients of :func:`attention_backward` by the reference: exact, differentiable again, with the whole matrix."""
     logger.debug("second derivatives of attention: computed by the reference, with its whole matrix")
     grad_out, *inputs = ctx.saved_tensors
-
-    def first(grad_out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        reference = partial(reference_attention, scale=ctx.scale, members=ctx.members)
-        found = torch.func.vjp(reference, *inputs)[1](grad_out)
-        return tuple(grad for grad, is_needed in zip(found, ctx.needed, strict=True) if is_needed)
-
+    reference = partial(reference_attention, scale=ctx.scale, members=ctx.members)
     with without_autocast(grad_out):
-        pull_back = torch.func.vjp(first, grad_out, *inputs)[1]
-        second = pull_back(tuple(grad for grad, is_needed in zip(grads, ctx.needed, strict=True) if is_needed))
+        second = gradients_of_gradients(reference, [grad_out], inputs, ctx.needed, grads)
     return *second, None, None, None, None, None, None
 
 
-def one_call_each(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
-    """The rule of an operator for ``torch.vmap``: one call after the other."""
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
-        logger.debug("attention under vmap: %d calls, one after the other", info.batch_size)
-        given = (
-            argument.unbind(dim) if isinstance(dim, int) else [argument] * info.batch_size
-            for argument, dim in zip(arguments, in_dims, strict=True)
-        )
-        results = [call(op, *one) for one in zip(*given, strict=True)]
-        stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
-        return stacked, (0,) * len(stacked)
-
-    return rule
-
-
-attention.register_autograd(backward, setup_context=save_forward)
-attention_backward.register_autograd(second_backward, setup_context=save_backward)
-attention.register_vmap(one_call_each(attention))
-attention_backward.register_vmap(one_call_each(attention_backward))
-
-
-def for_torch_func(op: Any, save: Any, differentiate: Any) -> type[torch.autograd.Function]:  # noqa: ANN401
-    """The operator in the only form that the gradient transforms of ``torch.func`` take.
-
-    They refuse what ``register_autograd`` makes (pytorch/pytorch issues 168393, 170834 and 179652), as it has no
-    ``setup_context``. Everything else calls the operator itself.
-    """
-
-    class ForTorchFunc(torch.autograd.Function):
-        forward = staticmethod(lambda *arguments: op(*arguments))
-        setup_context = staticmethod(save)
-        backward = staticmethod(differentiate)
-        vmap = staticmethod(one_call_each(op))
-
-    return ForTorchFunc
-
-
-FOR_TORCH_FUNC = {
-    attention: for_torch_func(attention, save_forward, backward),
-    attention_backward: for_torch_func(attention_backward, save_backward, second_backward),
-}
-# PyTorch has no public name for the question. Without an answer the operator itself is called, which serves everything
-# but the gradient transforms of torch.func.
-in_torch_func: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
-
-
-def call(op: Any, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    """The operator's results, also inside a transform of ``torch.func``."""
-    if not torch.compiler.is_compiling() and in_torch_func():
-        return FOR_TORCH_FUNC[op].apply(*arguments)
-    return op(*arguments)
-
+register(attention, save_forward, backward)
+register(attention_backward, save_backward, second_backward)
 
 Shape = tuple[int, ...]
 
