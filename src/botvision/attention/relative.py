@@ -17,6 +17,7 @@ from botvision.attention.checks import (
     scale_or_default,
 )
 from botvision.attention.pooling import halve_answers
+from botvision.attention.position_op import fused_biases
 from botvision.attention.positions import padding_biases, relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
@@ -175,8 +176,11 @@ def attend_by_tables(
     check_tables(q, "rel", tables)
     height, width = (adapt_relative_table(*fit) for fit in zip(tables, size, key_lengths, strict=True))
     scale = scale_or_default(scale, q)
-    q = q.contiguous()  # once for three products
-    biases = relative_biases(q, height, width, size, key_size or size, scale)
+    if choose.choose_backend(q, v, key_size or size) == "triton":
+        biases = fused_biases(q, height, width, size, scale)
+    else:
+        q = q.contiguous()  # once for three products
+        biases = relative_biases(q, height, width, size, key_size or size, scale)
     if valid_size is not None:
         masks = padding(q, valid_size, key_size or size)
         biases = (biases[0] + masks[0], biases[1] + masks[1])

@@ -18,6 +18,7 @@ import torch
 
 from botvision.attention.backends import triton_launch
 from botvision.attention.backends.triton_launch import patch_shape, triton_backward, triton_forward, triton_serves
+from botvision.attention.backends.triton_positions import position_biases, position_gradients
 
 HALF = (torch.float16, torch.bfloat16)
 GRADIENTS = ("q", "k", "v", "bias_height", "bias_width")
@@ -253,8 +254,18 @@ SHARED_MEMORY = {(10, 0): 227 * KIB, (9, 0): 227 * KIB, (8, 0): 99 * KIB}
 """What a program may have on the smallest card of the family (A100 alone: 163 KB)."""
 
 
+PROGRAMS = [
+    "forward_program",
+    "query_gradient_program",
+    "key_gradient_program",
+    "bias_program",
+    "bias_query_gradient_program",
+    "table_gradient_program",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["forward_program", "query_gradient_program", "key_gradient_program"])
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("name", COMPILED)
 def test_programs_compile_and_fit_a_card(name, program, compiled):
     result = compiled[name]
@@ -269,18 +280,24 @@ def test_programs_compile_and_fit_a_card(name, program, compiled):
 
 def test_random_maps_share_their_programs(tmp_path):
     counts = in_process_of_its_own("count", tmp_path, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path / "cache"))
-    # Four shapes of patches, each for maps that they fit and maps that they do not.
-    assert counts.keys() == {"forward_program", "query_gradient_program", "key_gradient_program"}, counts
+    # Four shapes of patches, each for maps that they fit and maps that they do not; positions know of no patches.
+    assert counts.keys() == set(PROGRAMS), counts
     assert max(counts.values()) <= 8, counts
+    assert max(counts[name] for name in PROGRAMS[3:]) == 1, counts
 
 
 def programs_for(generation: tuple[int, int]) -> list:
-    """The three programs, with a driver that says that there is a card of this generation."""
+    """The six programs, with a driver that says that there is a card of this generation."""
     from triton.backends.compiler import GPUTarget
     from triton.runtime.driver import driver
 
     from botvision.attention.backends.triton_forward_program import forward_program
     from botvision.attention.backends.triton_gradient_programs import key_gradient_program, query_gradient_program
+    from botvision.attention.backends.triton_position_programs import (
+        bias_program,
+        bias_query_gradient_program,
+        table_gradient_program,
+    )
 
     class AbsentCard:
         """Says which card to compile for."""
@@ -296,7 +313,17 @@ def programs_for(generation: tuple[int, int]) -> list:
 
     driver.set_active(AbsentCard())
     triton_launch.capability = lambda device: generation
-    return [forward_program, query_gradient_program, key_gradient_program]
+    attention_programs = [forward_program, query_gradient_program, key_gradient_program]
+    return [*attention_programs, bias_program, bias_query_gradient_program, table_gradient_program]
+
+
+def launch_all(case: Case) -> None:
+    """Everything that attention by tables launches, on the meta device."""
+    by_kernel(case, "meta")
+    q = operands(case)[0].to("meta")
+    tables = tuple(q.new_empty(2 * side - 1, case.width) for side in case.size)
+    biases = position_biases(q, *tables, case.size, 1.0)
+    position_gradients(biases, q, tables, case.size, 1.0, [True] * 3)
 
 
 def count_programs(maps: int) -> dict[str, int]:
@@ -323,12 +350,12 @@ def count_programs(maps: int) -> dict[str, int]:
     generator = random.Random(0)
     for _ in range(maps):
         size = generator.randint(1, 100), generator.randint(1, 100)
-        by_kernel(Case(size, 64, dtype=torch.bfloat16, layout="channels last", bias_dtype=torch.float32), "meta")
+        launch_all(Case(size, 64, dtype=torch.bfloat16, layout="channels last", bias_dtype=torch.float32))
     return {name: len(keys) for name, keys in asked.items()}
 
 
 def compile_for(case: Case, generation: tuple[int, int]) -> dict[str, dict[str, int]]:
-    """Shared memory, registers and spilled bytes of the three programs, compiled through the launchers themselves."""
+    """Shared memory, registers and spilled bytes of the programs, compiled through the launchers themselves."""
     from triton import knobs
 
     found = {}
@@ -341,7 +368,7 @@ def compile_for(case: Case, generation: tuple[int, int]) -> dict[str, dict[str, 
 
     for program in programs_for(generation):
         program.run = launch_of(program)
-    by_kernel(case, "meta")
+    launch_all(case)
     return {name: resources(program, knobs.nvidia) for name, program in found.items()}
 
 

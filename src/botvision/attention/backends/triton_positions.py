@@ -1,0 +1,153 @@
+"""Relative positions by three Triton programs: both biases of Figure 4's q r^T, and the gradients of q and the tables.
+
+    bias_height[i, y] = scale * q_i . rel_height[y - y_i + H - 1]        bias_width likewise
+
+It is :func:`~botvision.attention.positions.relative_biases` in one launch, and its backward pass in two and two sums.
+PyTorch's operations take about forty kernels for that, each with its start, and copies of q, the products and the
+biases in float32. Products of half precision are exact before they are summed, in float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from botvision.attention.backends.query_blocks import empty_output
+from botvision.attention.backends.triton_launch import block_width, divide_up, with_contiguous_vectors, with_strides
+
+
+class Tiles(NamedTuple):
+    """What one program works on, and with how much of the card."""
+
+    queries: int
+    distances: int
+    warps: int
+    stages: int
+
+
+HALF = Tiles(64, 64, 8, 2)
+FLOAT32 = Tiles(32, 32, 4, 1)
+"""No tensor cores, and operands that fill the registers.
+
+Both are chosen by what the compiler makes of them: tiles as large as they can be before registers spill.
+"""
+SHARES = 128
+"""Into how many sums the gradient of a table is cut, a number that no card changes, so that all add in one order."""
+
+
+def tiles_for(q: Tensor) -> Tiles:
+    """The tiles of these queries."""
+    return FLOAT32 if q.dtype == torch.float32 else HALF
+
+
+def position_biases(
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float
+) -> tuple[Tensor, Tensor]:
+    """``scale * q r^T`` in its two terms, contiguous and in float32: (B, heads, H*W, H') and (B, heads, H*W, W').
+
+    Args:
+        q: (B, heads, H*W, d), any strides.
+        rel_height, rel_width: (H + H' - 1, d) and (W + W' - 1, d), in q's dtype.
+        size: (H, W).
+        scale: multiplies both.
+    """
+    keys = key_size(rel_height, rel_width, size)
+    biases = [torch.empty((*q.shape[:3], side), dtype=torch.float32, device=q.device) for side in keys]
+    if q.numel():
+        from botvision.attention.backends.triton_position_programs import bias_program
+
+        tables = tuple(map(with_row_stride, (rel_height, rel_width)))
+        q = with_contiguous_vectors(q)
+        launch(bias_program, (blocks_of(q),), q, size, keys, scale, with_strides(q), tables, tuple(biases))
+    return biases[0], biases[1]
+
+
+def position_gradients(
+    grad_biases: tuple[Tensor, Tensor],
+    q: Tensor,
+    tables: tuple[Tensor, Tensor],
+    size: Sequence[int],
+    scale: float,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of q, rel_height and rel_width, in their dtypes; None for those that are not needed.
+
+    Args:
+        grad_biases: of what :func:`position_biases` returned; any strides.
+        q, tables, size, scale: as they went in.
+        needed: for each of the three tensors, whether its gradient is asked for.
+    """
+    if q.numel() == 0:
+        return [torch.zeros_like(x) if need else None for x, need in zip((q, *tables), needed, strict=True)]
+    upstream = tuple(grad.contiguous() for grad in grad_biases)
+    of_q = query_gradient(upstream, q, tables, size, scale) if needed[0] else None
+    of_tables = table_gradients(upstream, q, tables, size, scale) if any(needed[1:]) else [None, None]
+    return [of_q, *(grad if need else None for grad, need in zip(of_tables, needed[1:], strict=True))]
+
+
+def query_gradient(
+    upstream: tuple[Tensor, ...], q: Tensor, tables: tuple[Tensor, Tensor], size: Sequence[int], scale: float
+) -> Tensor:
+    """The gradient of q."""
+    from botvision.attention.backends.triton_position_programs import bias_query_gradient_program
+
+    grad_q = empty_output(q, q)
+    operands = tuple(map(with_row_stride, tables)), upstream, with_strides(grad_q)
+    launch(bias_query_gradient_program, (blocks_of(q),), q, size, key_size(*tables, size), scale, *operands)
+    return grad_q
+
+
+def table_gradients(
+    upstream: tuple[Tensor, ...], q: Tensor, tables: tuple[Tensor, Tensor], size: Sequence[int], scale: float
+) -> list[Tensor]:
+    """The gradients of both tables, each the sum of :data:`SHARES`."""
+    from botvision.attention.backends.triton_position_programs import table_gradient_program
+
+    shares = tuple(torch.empty((SHARES, *table.shape), dtype=torch.float32, device=q.device) for table in tables)
+    runs = max(divide_up(table.shape[0], tiles_for(q).distances) for table in tables)
+    q = with_contiguous_vectors(q)
+    operands = with_strides(q), upstream, shares, blocks_of(q)
+    launch(table_gradient_program, (SHARES, runs), q, size, key_size(*tables, size), scale, *operands)
+    return [share.sum(dim=0).to(table.dtype) for share, table in zip(shares, tables, strict=True)]
+
+
+def launch(
+    program: Any,  # noqa: ANN401
+    grid: tuple[int, ...],
+    q: Tensor,
+    size: Sequence[int],
+    keys: Sequence[int],
+    scale: float,
+    *operands: Any,  # noqa: ANN401
+) -> None:
+    """Run a grid of one program; ``operands`` are the arguments before the sizes."""
+    tiles = tiles_for(q)
+    with torch.cuda.device_of(q):
+        program[grid](
+            *operands,
+            *(*q.shape[1:3], *size, *keys, scale),
+            WIDTH=q.shape[3],
+            BLOCK=block_width(q.shape[3]),
+            QUERIES=tiles.queries,
+            DISTANCES=tiles.distances,
+            num_warps=tiles.warps,
+            num_stages=tiles.stages,
+        )
+
+
+def blocks_of(q: Tensor) -> int:
+    """Blocks of queries of all heads of all images."""
+    batch, heads, queries, _ = q.shape
+    return batch * heads * divide_up(queries, tiles_for(q).queries)
+
+
+def key_size(rel_height: Tensor, rel_width: Tensor, size: Sequence[int]) -> tuple[int, int]:
+    """(H', W'), the map of the keys that the tables are for."""
+    return rel_height.shape[0] - size[0] + 1, rel_width.shape[0] - size[1] + 1
+
+
+def with_row_stride(table: Tensor) -> tuple[Tensor, int]:
+    """A table as the programs take it: with contiguous vectors, and the stride of its rows."""
+    table = with_contiguous_vectors(table)
+    return table, table.stride(0)
