@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from botvision.attention import figure_4_attention
+from botvision.attention.backends import triton_positions
 from botvision.attention.backends.triton_positions import position_biases, position_gradients
 
 SCALE = 0.3
@@ -34,6 +35,7 @@ CASES = {
     "keys on another map": Case((4, 6), (3, 9)),
     "one position": Case((1, 1), (1, 1), 1),
     "several runs of distances": Case((40, 3), (40, 3), 64),
+    "a long line": Case((1, 150), (1, 150), 16),
     "channels last": Case((5, 7), (5, 7), layout="channels last"),
     "no stride is 1": Case((5, 7), (5, 7), layout="transposed"),
     "float16": Case((20, 9), (20, 9), 128, torch.float16),
@@ -150,6 +152,23 @@ def test_float32_does_not_lose_bits_to_tf32(monkeypatch):
     expected, result = by_distances(CASES["square"]), by_programs(CASES["square"], "cuda")
     for key in NAMES:
         assert (result[key].cpu().double() - expected[key]).norm() < 1e-6 * expected[key].norm()
+
+
+def test_a_long_table_takes_no_more_memory_for_its_gradient(monkeypatch):
+    """A line of 4096 positions: with a share for every program its gradient would be added up from 1 GiB."""
+    numbers = []
+
+    def note(program, grid, q, size, keys, scale, vectors, upstream, shares, blocks):
+        numbers.append(sum(share.numel() for share in shares))
+        for share in shares:
+            share.zero_()
+
+    monkeypatch.setattr(triton_positions, "launch", note)
+    q, tables = torch.empty(1, 1, 4096, 128), (torch.empty(1, 128), torch.empty(8191, 128))
+    biases = torch.empty(1, 1, 4096, 1), torch.empty(1, 1, 4096, 4096)
+    position_gradients(biases, q, tables, (1, 4096), 1.0, [False, True, True])
+    assert numbers
+    assert max(numbers) <= 2 * tables[1].numel()
 
 
 def test_nothing_is_computed_of_nothing():

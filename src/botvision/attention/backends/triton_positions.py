@@ -31,8 +31,12 @@ FLOAT32 = Tiles(32, 32, 4)
 
 Both are chosen by what the compiler makes of them: tiles as large as they can be before registers spill.
 """
-SHARES = 128
-"""Into how many sums the gradient of a table is cut, a number that no card changes, so that all add in one order."""
+PROGRAMS = 256
+"""Programs for the gradients of the tables, about two for each core of a large card.
+
+No card changes it, so that all add in the same order. The shares that are summed at the end take no more memory than
+that many tiles of a table.
+"""
 
 
 def tiles_for(q: Tensor) -> Tiles:
@@ -100,14 +104,15 @@ def query_gradient(
 def table_gradients(
     upstream: tuple[Tensor, ...], q: Tensor, tables: tuple[Tensor, Tensor], size: Sequence[int], scale: float
 ) -> list[Tensor]:
-    """The gradients of both tables, each the sum of :data:`SHARES`."""
+    """The gradients of both tables, each the sum of shares that other programs make of other queries."""
     from botvision.attention.backends.triton_position_programs import table_gradient_program
 
-    shares = tuple(torch.empty((SHARES, *table.shape), dtype=torch.float32, device=q.device) for table in tables)
     runs = max(divide_up(table.shape[0], tiles_for(q).distances) for table in tables)
+    count = min(max(1, PROGRAMS // runs), blocks_of(q))
+    shares = tuple(torch.empty((count, *table.shape), dtype=torch.float32, device=q.device) for table in tables)
     q = with_contiguous_vectors(q)
     operands = with_strides(q), upstream, shares, blocks_of(q)
-    launch(table_gradient_program, (SHARES, runs), q, size, key_size(*tables, size), scale, *operands)
+    launch(table_gradient_program, (count, runs), q, size, key_size(*tables, size), scale, *operands)
     return [share.sum(dim=0).to(table.dtype) for share, table in zip(shares, tables, strict=True)]
 
 
