@@ -16,7 +16,7 @@ RUN = Path("runs/gpu")
 HALF = "--dtype bfloat16 --device cuda"
 COMMANDS = {
     "Kernels beside float64": ("pytest tests/attention -q -k cuda -p no:cacheprovider", 180),
-    "Block sizes": ("botvision bench blocks", 150),
+    "Block sizes": ("botvision bench blocks", 200),
     "Attention in a BoT block": (
         f"botvision bench attention {HALF} --batch 8 --repeats 20 --sizes 32x32 64x64 80x80 --out OUT/attention",
         150,
@@ -35,7 +35,7 @@ COMMANDS = {
     "Table 1 at 1024 pixels": (f"botvision bench step {HALF} --size 1024 --batch 8 --repeats 5", 60),
     "A short training": (f"botvision demo --device cuda --precision bfloat16 --out {RUN}/demo", 180),
 }
-"""The commands, and how many seconds each may take: together less than 21 minutes."""
+"""The commands, and how many seconds each may take: together less than 20 minutes."""
 
 
 def measure(title: str, out: Path) -> str:

@@ -13,13 +13,15 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from botvision.attention.backends import triton_launch
+from botvision.attention.backends import triton_launch, triton_positions
 from botvision.attention.backends.triton_launch import Blocks
 from botvision.benchmarks.implementations import Size
 
-PROGRAMS = ("forward", "query_gradient", "key_gradient")
 CANDIDATES = [Blocks(*one) for one in product((64, 128), (32, 64, 128), (4, 8), (2, 3))]
-"""What is tried of every program: queries, keys, warps and stages."""
+"""What is tried of the programs of attention: queries, keys, warps and stages."""
+OF_ATTENTION = ("forward", "query_gradient", "key_gradient")
+OF_POSITIONS = [Blocks(*one) for one in product((64, 128), (32, 64), (4, 8), (1, 2))]
+"""What is tried of those of relative positions: queries, distances, warps and stages."""
 TOLERANCE = 2e-2
 """By which results of half precision may differ between blocks, relative to the largest number."""
 
@@ -43,7 +45,7 @@ class BlocksTime:
 def tune(
     size: Size, *, batch: int, heads: int, head_width: int, dtype: torch.dtype, say: Callable[[str], None]
 ) -> list[BlocksTime]:
-    """Time every candidate of the three programs on one map, on the current NVIDIA card.
+    """Time every candidate of the six programs on one map, on the current NVIDIA card.
 
     Args:
         size: (H, W) of the map.
@@ -59,7 +61,8 @@ def tune(
         say(f"blocks of {program}, {size[0]}x{size[1]}, heads of {head_width}")
         chosen: Blocks = getattr(triton_launch.PLANS[key], program)
         wanted = call()
-        for blocks in [chosen, *(one for one in CANDIDATES if one != chosen)]:
+        candidates = CANDIDATES if program in OF_ATTENTION else OF_POSITIONS
+        for blocks in [chosen, *(one for one in candidates if one != chosen)]:
             with using(key, program, blocks):
                 ms = time_of(call, wanted)
             found.append(BlocksTime(program, size, head_width, blocks, blocks == chosen, ms))
@@ -77,12 +80,17 @@ def programs(
     inputs, scale = (q, k, v, bias_height, bias_width), head_width**-0.5
     out, log_sum = triton_launch.triton_forward(*inputs, scale)
     delta = (grad.float() * out.float()).sum(dim=-1)
+    rel_height, rel_width = (random(2 * side - 1, head_width).to(dtype) for side in size)
+    of_positions = (bias_height, bias_width), q, (rel_height, rel_width), size, scale
     return {
         "forward": partial(triton_launch.triton_forward, *inputs, scale),
         "query_gradient": partial(
             triton_launch.launch_query_gradient, grad, inputs, out, log_sum, torch.empty_like(delta), scale
         ),
         "key_gradient": partial(triton_launch.launch_key_gradient, grad, inputs, log_sum, delta, scale),
+        "biases": partial(triton_positions.position_biases, q, rel_height, rel_width, size, scale),
+        "bias_query_gradient": lambda: (triton_positions.query_gradient(*of_positions),),
+        "table_gradient": partial(triton_positions.table_gradients, *of_positions),
     }, triton_launch.plan_key(q, v)
 
 

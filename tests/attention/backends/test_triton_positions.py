@@ -158,7 +158,7 @@ def test_a_long_table_takes_no_more_memory_for_its_gradient(monkeypatch):
     """A line of 4096 positions: with a share for every program its gradient would be added up from 1 GiB."""
     numbers = []
 
-    def note(program, grid, q, size, keys, scale, vectors, upstream, shares, blocks):
+    def note(program, grid, blocks, q, size, keys, scale, vectors, upstream, shares, all_blocks):
         numbers.append(sum(share.numel() for share in shares))
         for share in shares:
             share.zero_()

@@ -39,16 +39,24 @@ class Blocks(NamedTuple):
 
     queries: int
     keys: int
+    """Of a patch of the map; for the programs of relative positions, distances in a run of a table."""
     warps: int
     stages: int
 
 
 class Plan(NamedTuple):
-    """The blocks of the three programs."""
+    """The blocks of the three programs, and of the three of relative positions (``triton_positions.py``).
+
+    Those of positions are not timed yet. They are as large as registers allow, and have one stage: with two, Triton 3.6
+    lets the products on Hopper wait for each other.
+    """
 
     forward: Blocks
     query_gradient: Blocks
     key_gradient: Blocks
+    biases: Blocks = Blocks(64, 64, 8, 1)
+    bias_query_gradient: Blocks = Blocks(64, 64, 8, 1)
+    table_gradient: Blocks = Blocks(64, 64, 8, 1)
 
 
 PLANS = {
@@ -59,7 +67,7 @@ PLANS = {
     ("ampere", "wide"): Plan(Blocks(128, 64, 8, 2), Blocks(64, 64, 8, 2), Blocks(64, 64, 8, 2)),
     ("ampere", "narrow"): Plan(Blocks(128, 64, 8, 2), Blocks(128, 64, 8, 2), Blocks(32, 128, 8, 2)),
     # No tensor cores, and operands that fill the registers.
-    ("any", "float32"): Plan(*3 * [Blocks(32, 32, 8, 1)]),
+    ("any", "float32"): Plan(*6 * [Blocks(32, 32, 8, 1)]),
 }
 """By the card's family and the width of the heads.
 

@@ -8,40 +8,27 @@ biases in float32. Products of half precision are exact before they are summed, 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from botvision.attention.backends.query_blocks import empty_output
-from botvision.attention.backends.triton_launch import block_width, divide_up, with_contiguous_vectors, with_strides
+from botvision.attention.backends.triton_launch import (
+    Blocks,
+    block_width,
+    choose_plan,
+    divide_up,
+    with_contiguous_vectors,
+    with_strides,
+)
 
-
-class Tiles(NamedTuple):
-    """What one program works on, and with how much of the card."""
-
-    queries: int
-    distances: int
-    warps: int
-
-
-HALF = Tiles(64, 64, 8)
-FLOAT32 = Tiles(32, 32, 4)
-"""No tensor cores, and operands that fill the registers.
-
-Both are chosen by what the compiler makes of them: tiles as large as they can be before registers spill.
-"""
 PROGRAMS = 256
 """Programs for the gradients of the tables, about two for each core of a large card.
 
 No card changes it, so that all add in the same order. The shares that are summed at the end take no more memory than
 that many tiles of a table.
 """
-
-
-def tiles_for(q: Tensor) -> Tiles:
-    """The tiles of these queries."""
-    return FLOAT32 if q.dtype == torch.float32 else HALF
 
 
 def position_biases(
@@ -62,7 +49,9 @@ def position_biases(
 
         tables = tuple(map(with_row_stride, (rel_height, rel_width)))
         q = with_contiguous_vectors(q)
-        launch(bias_program, (blocks_of(q),), q, size, keys, scale, with_strides(q), tables, tuple(biases))
+        blocks = choose_plan(q, q).biases
+        operands = with_strides(q), tables, tuple(biases)
+        launch(bias_program, (count_blocks(q, blocks),), blocks, q, size, keys, scale, *operands)
     return biases[0], biases[1]
 
 
@@ -85,7 +74,7 @@ def position_gradients(
         return [torch.zeros_like(x) if need else None for x, need in zip((q, *tables), needed, strict=True)]
     upstream = tuple(grad.contiguous() for grad in grad_biases)
     of_q = query_gradient(upstream, q, tables, size, scale) if needed[0] else None
-    of_tables = table_gradients(upstream, q, tables, size, scale) if any(needed[1:]) else [None, None]
+    of_tables = table_gradients(upstream, q, tables, size, scale) if any(needed[1:]) else (None, None)
     return [of_q, *(grad if need else None for grad, need in zip(of_tables, needed[1:], strict=True))]
 
 
@@ -97,28 +86,34 @@ def query_gradient(
 
     grad_q = empty_output(q, q)
     operands = tuple(map(with_row_stride, tables)), upstream, with_strides(grad_q)
-    launch(bias_query_gradient_program, (blocks_of(q),), q, size, key_size(*tables, size), scale, *operands)
+    blocks = choose_plan(q, q).bias_query_gradient
+    grid = (count_blocks(q, blocks),)
+    launch(bias_query_gradient_program, grid, blocks, q, size, key_size(*tables, size), scale, *operands)
     return grad_q
 
 
 def table_gradients(
     upstream: tuple[Tensor, ...], q: Tensor, tables: tuple[Tensor, Tensor], size: Sequence[int], scale: float
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor]:
     """The gradients of both tables, each the sum of shares that other programs make of other queries."""
     from botvision.attention.backends.triton_position_programs import table_gradient_program
 
-    runs = max(divide_up(table.shape[0], tiles_for(q).distances) for table in tables)
-    count = min(max(1, PROGRAMS // runs), blocks_of(q))
+    blocks = choose_plan(q, q).table_gradient
+    all_blocks = count_blocks(q, blocks)
+    runs = max(divide_up(table.shape[0], blocks.keys) for table in tables)
+    count = min(max(1, PROGRAMS // runs), all_blocks)
     shares = tuple(torch.empty((count, *table.shape), dtype=torch.float32, device=q.device) for table in tables)
     q = with_contiguous_vectors(q)
-    operands = with_strides(q), upstream, shares, blocks_of(q)
-    launch(table_gradient_program, (count, runs), q, size, key_size(*tables, size), scale, *operands)
-    return [share.sum(dim=0).to(table.dtype) for share, table in zip(shares, tables, strict=True)]
+    operands = with_strides(q), upstream, shares, all_blocks
+    launch(table_gradient_program, (count, runs), blocks, q, size, key_size(*tables, size), scale, *operands)
+    of_height, of_width = (share.sum(dim=0).to(table.dtype) for share, table in zip(shares, tables, strict=True))
+    return of_height, of_width
 
 
 def launch(
     program: Any,  # noqa: ANN401
     grid: tuple[int, ...],
+    blocks: Blocks,
     q: Tensor,
     size: Sequence[int],
     keys: Sequence[int],
@@ -126,24 +121,23 @@ def launch(
     *operands: Any,  # noqa: ANN401
 ) -> None:
     """Run a grid of one program; ``operands`` are the arguments before the sizes."""
-    tiles = tiles_for(q)
     with torch.cuda.device_of(q):
         program[grid](
             *operands,
             *(*q.shape[1:3], *size, *keys, scale),
             WIDTH=q.shape[3],
             BLOCK=block_width(q.shape[3]),
-            QUERIES=tiles.queries,
-            DISTANCES=tiles.distances,
-            num_warps=tiles.warps,
-            num_stages=1,  # with two, Triton 3.6 lets the products on Hopper wait for each other
+            QUERIES=blocks.queries,
+            DISTANCES=blocks.keys,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
         )
 
 
-def blocks_of(q: Tensor) -> int:
+def count_blocks(q: Tensor, blocks: Blocks) -> int:
     """Blocks of queries of all heads of all images."""
     batch, heads, queries, _ = q.shape
-    return batch * heads * divide_up(queries, tiles_for(q).queries)
+    return batch * heads * divide_up(queries, blocks.queries)
 
 
 def key_size(rel_height: Tensor, rel_width: Tensor, size: Sequence[int]) -> tuple[int, int]:
