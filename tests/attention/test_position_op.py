@@ -40,7 +40,10 @@ def programs(monkeypatch):
 
     def forward(q, rel_height, rel_width, size, scale):
         keys = key_size(rel_height, rel_width, size)
-        return tuple(bias.clone() for bias in relative_biases(q, rel_height, rel_width, size, keys, scale))
+        return tuple(
+            bias.clone(memory_format=torch.contiguous_format)
+            for bias in relative_biases(q, rel_height, rel_width, size, keys, scale)
+        )
 
     def backward(grads, q, tables, size, scale, needed):
         asked.append(needed)
@@ -54,8 +57,9 @@ def programs(monkeypatch):
             places, keys, _ = of_spread.shape
             index = torch.arange(keys) - torch.arange(places)[:, None] + places - 1
             flat = of_spread.flatten(0, 1)
-            of_tables.append(torch.zeros_like(table).index_add(0, index.flatten(), flat))
-        found = [scale * of_q.flatten(2, 3), *(scale * grad for grad in of_tables)]
+            of_tables.append(table.new_zeros(table.shape).index_add(0, index.flatten(), flat))
+        of_q = (scale * of_q.flatten(2, 3)).transpose(1, 2).contiguous().transpose(1, 2)
+        found = [of_q, *(scale * grad for grad in of_tables)]
         return [grad if need else None for grad, need in zip(found, needed, strict=True)]
 
     monkeypatch.setattr(triton_positions, "position_biases", forward)
@@ -73,8 +77,12 @@ def total(function, tensors):
 
 
 @pytest.mark.slow
-def test_pytorchs_own_check_of_operators():
-    given = [tensor.detach().float().requires_grad_() for tensor in operands()]
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_pytorchs_own_check_of_operators(is_transposed):
+    given = [tensor.detach().float() for tensor in operands()]
+    if is_transposed:
+        given = [tensor.mT.contiguous().mT for tensor in given]
+    given = [tensor.requires_grad_() for tensor in given]
     torch.library.opcheck(biases, (*given, list(SIZE), SCALE))
     upstream = [torch.ones_like(bias) for bias in by_pytorch(*given)]
     for needed in ([True] * 3, [False, True, False]):

@@ -61,7 +61,7 @@ def biases_backward(
 
 @biases_backward.register_fake
 def _(grad_height: Tensor, grad_width: Tensor, q: Tensor, *rest: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    like = empty_output(q, q), *(torch.empty_like(table) for table in rest[:2])
+    like = empty_output(q, q), *(table.new_empty(table.shape) for table in rest[:2])
     return as_outputs(q, [x if is_needed else None for x, is_needed in zip(like, rest[-1], strict=True)])
 
 

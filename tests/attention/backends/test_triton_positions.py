@@ -119,12 +119,15 @@ def test_biases_and_gradients_are_those_of_the_distances(place, name, computed):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", ["square", "float16"])
+@pytest.mark.parametrize("name", ["square", "float16", "no stride is 1"])
 def test_biases_are_float32_and_gradients_like_what_they_belong_to(name, place, computed):
     result = computed(name, place)
     assert {result[key].dtype for key in NAMES[:2]} == {torch.float32}
     for key, tensor in zip(NAMES[2:], operands(CASES[name])[0], strict=True):
         assert (result[key].dtype, result[key].shape) == (tensor.dtype, tensor.shape)
+    # As a compiler is told beforehand, whatever the strides of what they belong to.
+    assert result["q"].transpose(1, 2).is_contiguous()
+    assert all(result[key].is_contiguous() for key in NAMES if key != "q")
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from botvision.attention.backends.query_blocks import empty_output
+from botvision.attention.backends.query_blocks import empty_gradients, empty_output
 
 SERVED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 HAS_TRITON = find_spec("triton") is not None
@@ -123,7 +123,7 @@ def triton_backward(
     needed is not run.
     """
     if inputs[0].numel() == 0:  # keys without a query have a gradient, too: zero
-        return [torch.zeros_like(x) if need else None for x, need in zip(inputs, needed, strict=True)]
+        return [grad if grad is None else grad.zero_() for grad in empty_gradients(inputs, needed)]
     grad_out, out = with_contiguous_vectors(grad_out), with_contiguous_vectors(out)
     read, log_sum = as_read(inputs), log_sum.contiguous()
     grads: list[Tensor | None] = [None] * 5

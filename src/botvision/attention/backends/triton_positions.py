@@ -71,7 +71,7 @@ def position_gradients(
         needed: for each of the three tensors, whether its gradient is asked for.
     """
     if q.numel() == 0:
-        return [torch.zeros_like(x) if need else None for x, need in zip((q, *tables), needed, strict=True)]
+        return [x.new_zeros(x.shape) if need else None for x, need in zip((q, *tables), needed, strict=True)]
     upstream = tuple(grad.contiguous() for grad in grad_biases)
     of_q = query_gradient(upstream, q, tables, size, scale) if needed[0] else None
     of_tables = table_gradients(upstream, q, tables, size, scale) if any(needed[1:]) else (None, None)
