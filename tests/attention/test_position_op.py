@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from botvision.attention import relative_attention
+from botvision.attention import backend, position_attention, relative_attention
 from botvision.attention.backends import triton_launch, triton_positions
 from botvision.attention.backends.triton_positions import key_size
 from botvision.attention.position_op import biases, biases_backward, fused_biases
@@ -150,3 +150,15 @@ def test_attention_on_a_card_takes_it_and_no_other_place_does(monkeypatch, progr
     relative_attention(q, q, q, *tables, size=(2, 3)).sum().backward()
     assert launched
     assert programs == [[False, True, False]]
+
+
+def test_positions_of_wide_queries_are_left_to_pytorch_where_the_rest_is_by_triton(monkeypatch, programs):
+    launched = []
+    monkeypatch.setattr(triton_launch, "launch", lambda *a: launched.append(a))
+    monkeypatch.setattr("botvision.attention.choose.triton_serves", lambda q, v: max(q.shape[-1], v.shape[-1]) <= 128)
+    q, v = torch.randn(1, 1, 6, 160, requires_grad=True), torch.randn(1, 1, 6, 16)
+    tables = torch.randn(3, 160), torch.randn(5, 160)
+    with backend("triton"):
+        assert position_attention(q, v, *tables, size=(2, 3)).shape == v.shape
+    assert launched
+    assert not programs

@@ -176,7 +176,8 @@ def attend_by_tables(
     check_tables(q, "rel", tables)
     height, width = (adapt_relative_table(*fit) for fit in zip(tables, size, key_lengths, strict=True))
     scale = scale_or_default(scale, q)
-    if choose.choose_backend(q, v, key_size or size) == "triton":
+    # Without a content term q may be wider here than the programs of the biases take, and not where it attends.
+    if choose.triton_serves(q, q) and choose.choose_backend(q, v, key_size or size) == "triton":
         biases = fused_biases(q, height, width, size, scale)
     else:
         q = q.contiguous()  # once for three products
