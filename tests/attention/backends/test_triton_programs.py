@@ -158,7 +158,8 @@ def test_outputs_and_gradients_are_the_references(name, place, computed):
     case = CASES[name]
     expected, result = by_reference(case), computed(name, place)
     errors = {key: relative_error(result[key], expected[key]) for key in expected}
-    assert max(errors.values()) < (1e-2 if case.dtype in HALF else 1e-5), errors
+    # Not by their maximum, which can pass over a NaN.
+    assert all(error < (1e-2 if case.dtype in HALF else 1e-5) for error in errors.values()), errors
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -195,7 +196,7 @@ def test_large_maps_on_a_card(side):
     case = Case((side, side), 128, dtype=torch.bfloat16, layout="channels last", bias_dtype=torch.float32)
     expected, result = by_reference(case), by_kernel(case, "cuda")
     errors = {key: relative_error(result[key].cpu(), expected[key]) for key in expected}
-    assert max(errors.values()) < 1e-2, errors
+    assert all(error < 1e-2 for error in errors.values()), errors
 
 
 @pytest.mark.parametrize(("batch", "queries"), [(0, 6), (2, 0)])
@@ -247,6 +248,8 @@ COMPILED = {
     "20x25 for Hopper": (Case((20, 25), 96, dtype=torch.bfloat16), (9, 0)),
     "64x64 for A100": (Case((64, 64), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (8, 0)),
     "float32 for A100": (Case((20, 25), 64), (8, 0)),
+    "float16 for A100": (Case((64, 64), 128, dtype=torch.float16, bias_dtype=torch.float32), (8, 0)),
+    "float16 for Hopper": (Case((64, 64), 128, dtype=torch.float16, bias_dtype=torch.float32), (9, 0)),
     "37x45 for Hopper": (Case((37, 45), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (9, 0)),
     "37x45 for Blackwell": (Case((37, 45), 128, dtype=torch.bfloat16, bias_dtype=torch.float32), (10, 0)),
 }

@@ -51,16 +51,10 @@ def bias_program(
     bias_width += row_offset(head, queries, first, key_width)
 
     y, x = (first + query) // width, (first + query) % width
-    for start in range(0, height + key_height - 1, DISTANCES):
-        table_tile = load_distances(rel_height, start, height + key_height - 1, WIDTH, BLOCK, DISTANCES)
-        products = tl.dot(q_tile, tl.trans(table_tile), input_precision="ieee") * scale
-        place, is_key = at_distances(bias_height, query, is_query, start, y, height, key_height, DISTANCES)
-        tl.store(place, products, mask=is_key)
-    for start in range(0, width + key_width - 1, DISTANCES):
-        table_tile = load_distances(rel_width, start, width + key_width - 1, WIDTH, BLOCK, DISTANCES)
-        products = tl.dot(q_tile, tl.trans(table_tile), input_precision="ieee") * scale
-        place, is_key = at_distances(bias_width, query, is_query, start, x, width, key_width, DISTANCES)
-        tl.store(place, products, mask=is_key)
+    store_biases(
+        q_tile, rel_height, bias_height, query, is_query, y, height, key_height, scale, WIDTH, BLOCK, DISTANCES
+    )
+    store_biases(q_tile, rel_width, bias_width, query, is_query, x, width, key_width, scale, WIDTH, BLOCK, DISTANCES)
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -89,16 +83,10 @@ def bias_query_gradient_program(
 
     y, x = (first + query) // width, (first + query) % width
     result = tl.zeros([QUERIES, BLOCK], tl.float32)
-    for start in range(0, height + key_height - 1, DISTANCES):
-        table_tile = load_distances(rel_height, start, height + key_height - 1, WIDTH, BLOCK, DISTANCES)
-        place, is_key = at_distances(grad_height, query, is_query, start, y, height, key_height, DISTANCES)
-        upstream = tl.load(place, mask=is_key, other=0.0).to(table_tile.dtype)
-        result = tl.dot(upstream, table_tile, result, input_precision="ieee")
-    for start in range(0, width + key_width - 1, DISTANCES):
-        table_tile = load_distances(rel_width, start, width + key_width - 1, WIDTH, BLOCK, DISTANCES)
-        place, is_key = at_distances(grad_width, query, is_query, start, x, width, key_width, DISTANCES)
-        upstream = tl.load(place, mask=is_key, other=0.0).to(table_tile.dtype)
-        result = tl.dot(upstream, table_tile, result, input_precision="ieee")
+    result = add_gradient(
+        result, rel_height, grad_height, query, is_query, y, height, key_height, WIDTH, BLOCK, DISTANCES
+    )
+    result = add_gradient(result, rel_width, grad_width, query, is_query, x, width, key_width, WIDTH, BLOCK, DISTANCES)
     store_vectors(of_head(grad_q, head, heads), first, query, is_query, result * scale, WIDTH, BLOCK)
 
 
@@ -139,14 +127,71 @@ def table_gradient_program(
         q_tile = load_vectors(of_head(q, head, heads), first, query, is_query, WIDTH, BLOCK)
         rows = grad_height + row_offset(head, queries, first, key_height)
         place, is_key = at_distances(rows, query, is_query, start, y, height, key_height, DISTANCES)
-        upstream = tl.load(place, mask=is_key, other=0.0).to(q_tile.dtype)
-        of_height = tl.dot(tl.trans(upstream), q_tile, of_height, input_precision="ieee")
+        of_height = multiply(tl.trans(tl.load(place, mask=is_key, other=0.0)), q_tile, of_height)
         rows = grad_width + row_offset(head, queries, first, key_width)
         place, is_key = at_distances(rows, query, is_query, start, x, width, key_width, DISTANCES)
-        upstream = tl.load(place, mask=is_key, other=0.0).to(q_tile.dtype)
-        of_width = tl.dot(tl.trans(upstream), q_tile, of_width, input_precision="ieee")
+        of_width = multiply(tl.trans(tl.load(place, mask=is_key, other=0.0)), q_tile, of_width)
     store_share(share_height, of_height * scale, start, height + key_height - 1, WIDTH, BLOCK, DISTANCES)
     store_share(share_width, of_width * scale, start, width + key_width - 1, WIDTH, BLOCK, DISTANCES)
+
+
+@triton.jit
+def store_biases(
+    q_tile,
+    table,
+    rows,
+    query,
+    is_query,
+    place,
+    length,
+    key_length,
+    scale,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DISTANCES: tl.constexpr,
+):
+    """Write the biases of one axis; ``rows`` as :func:`at_distances` takes it."""
+    for start in range(0, length + key_length - 1, DISTANCES):
+        table_tile = load_distances(table, start, length + key_length - 1, WIDTH, BLOCK, DISTANCES)
+        products = tl.dot(q_tile, tl.trans(table_tile), input_precision="ieee") * scale
+        target, is_key = at_distances(rows, query, is_query, start, place, length, key_length, DISTANCES)
+        tl.store(target, products, mask=is_key)
+
+
+@triton.jit
+def add_gradient(
+    total,
+    table,
+    rows,
+    query,
+    is_query,
+    place,
+    length,
+    key_length,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DISTANCES: tl.constexpr,
+):
+    """Add what the biases of one axis give to the gradients of the queries, without the scale."""
+    for start in range(0, length + key_length - 1, DISTANCES):
+        table_tile = load_distances(table, start, length + key_length - 1, WIDTH, BLOCK, DISTANCES)
+        source, is_key = at_distances(rows, query, is_query, start, place, length, key_length, DISTANCES)
+        total = multiply(tl.load(source, mask=is_key, other=0.0), table_tile, total)
+    return total
+
+
+@triton.jit
+def multiply(upstream, vectors, total):
+    """Add the product of gradients in float32 and vectors.
+
+    The gradients may be outside the range of float16. TF32 has the range of float32 and the digits of float16, so
+    vectors of float16 stay what they are in it.
+    """
+    if vectors.dtype == tl.float16:
+        total = tl.dot(upstream, vectors.to(tl.float32), total, input_precision="tf32")
+    else:
+        total = tl.dot(upstream.to(vectors.dtype), vectors, total, input_precision="ieee")
+    return total
 
 
 @triton.jit

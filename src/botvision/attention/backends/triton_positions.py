@@ -2,9 +2,10 @@
 
     bias_height[i, y] = scale * q_i . rel_height[y - y_i + H - 1]        bias_width likewise
 
-It is :func:`~botvision.attention.positions.relative_biases` in one launch, and its backward pass in two and two sums.
-PyTorch's operations take about forty kernels for that, each with its start, and copies of q, the products and the
-biases in float32. Products of half precision are exact before they are summed, in float32.
+It is :func:`~botvision.attention.positions.relative_biases` in one launch, and its backward pass in two launches and a
+sum for each table. PyTorch's operations take dozens of kernels for that, each with its start, and copies of q, the
+products and the biases in float32. In the forward pass products of half precision are exact before they are summed, in
+float32. In the backward pass the gradients of biases are cut to the digits of q's dtype, but not to float16's range.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ from botvision.attention.backends.triton_launch import (
 PROGRAMS = 256
 """Programs for the gradients of the tables, about two for each core of a large card.
 
-No card changes it, so that all add in the same order. The shares that are summed at the end take no more memory than
-that many tiles of a table.
+It is fixed, so that every run adds in the same order. The shares that are summed at the end take no more memory than
+that many tiles, for each of both tables.
 """
 
 
