@@ -40,7 +40,7 @@ def one_call_each(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[
     """The rule of an operator for ``torch.vmap``: one call after the other."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
-        logger.debug("attention under vmap: %d calls, one after the other", info.batch_size)
+        logger.debug("%s under vmap: %d calls, one after the other", op, info.batch_size)
         given = (
             argument.unbind(dim) if isinstance(dim, int) else [argument] * info.batch_size
             for argument, dim in zip(arguments, in_dims, strict=True)
