@@ -96,6 +96,21 @@ def test_queries_may_be_on_another_map_than_the_keys():
         assert_alike(partial(attend, pool=True), attend, [q, k, v, *tables], (3, 5))
 
 
+@pytest.mark.parametrize("attend", [content_attention, absolute_attention])
+def test_every_query_has_its_own_gradient_where_all_are_one_vector_in_memory(attend):
+    q, k, v, *tables = (tensor.detach() for tensor in operands((4, 6)))
+    attend = partial(attend, size=(4, 6), pool=True)
+    rest = [k, v] if attend.func is content_attention else [k, v, tables[0][:4], tables[1][:6]]
+    shared = q[:, :, :1].expand_as(q)
+    weights = torch.arange(36.0, dtype=torch.float64).view(6, 6)
+    with backend("blocks"):
+        own, other = (
+            torch.func.grad(lambda x: (weights @ attend(x, *rest)).square().sum())(x)
+            for x in (shared, shared.contiguous())
+        )
+    torch.testing.assert_close(own, other)
+
+
 def test_the_queries_of_a_cell_are_a_quarter_apart():
     places = torch.arange(15).view(1, 1, 15, 1)
     cells = by_cells(places, (3, 5)).view(4, 6)

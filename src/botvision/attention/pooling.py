@@ -38,7 +38,8 @@ def by_cells(x: Tensor, size: tuple[int, int]) -> Tensor:
         right ones, the lower left and the lower right. A query at an odd edge is there more than once.
     """
     rows, columns = ((side - 1) // 2 + 1 for side in size)
-    if x.stride(2) == 0:  # the same for all queries, and in memory once
+    # The same for all queries, and in memory once. Where it is differentiated, each query has a gradient of its own.
+    if x.stride(2) == 0 and not x.requires_grad:
         return x[:, :, :1].expand(-1, -1, MEMBERS * rows * columns, -1)
     grid = x.unflatten(2, size)
     if not has_even_sides(grid):
