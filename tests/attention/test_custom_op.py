@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from botvision.attention import (
@@ -132,6 +133,15 @@ def test_gradients_of_each_sample_by_vmap_of_grad():
         loss(*leaves).backward()
         torch.testing.assert_close(found[0][i], leaves[0].grad)
         torch.testing.assert_close(found[1][i], leaves[3].grad)
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_forward_mode_is_refused_and_not_dropped(which):
+    with forward_ad.dual_level():
+        given = [tensor.detach() for tensor in operands()]
+        given[which] = forward_ad.make_dual(given[which], torch.ones_like(given[which]))
+        with pytest.raises(NotImplementedError):
+            attend(*given)
 
 
 def test_a_pytorch_that_does_not_tell_of_torch_func_still_has_gradients_and_vmap(monkeypatch):

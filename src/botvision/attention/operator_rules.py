@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 logger = logging.getLogger("botvision")
 
@@ -17,10 +18,19 @@ in_torch_func: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms
 
 
 def call(op: Any, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    """The operator's results, also inside a transform of ``torch.func``."""
-    if not torch.compiler.is_compiling() and in_torch_func():
+    """The operator's results, also inside a transform of ``torch.func``.
+
+    Raises:
+        NotImplementedError: an argument carries a forward-mode derivative, which the operator itself would drop.
+    """
+    if not torch.compiler.is_compiling() and (in_torch_func() or any(map(has_tangent, arguments))):
         return FOR_TORCH_FUNC[op].apply(*arguments)
     return op(*arguments)
+
+
+def has_tangent(argument: Any) -> bool:  # noqa: ANN401
+    """Whether it is a tensor that carries a forward-mode derivative."""
+    return isinstance(argument, Tensor) and unpack_dual(argument).tangent is not None
 
 
 def register(op: Any, save: Callable[..., None], differentiate: Callable[..., tuple[Any, ...]]) -> None:  # noqa: ANN401
