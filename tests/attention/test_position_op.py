@@ -1,7 +1,7 @@
 """The operator of relative positions in PyTorch's own tools: derivatives, torch.func, tracing, counting.
 
 What it computes on a card is checked in ``backends/test_triton_positions.py``; here PyTorch's operations take the place
-of the programs, in float64.
+of the programs, in float64, except where the operator's own backend "pytorch" is tested.
 """
 
 import pytest
@@ -68,7 +68,7 @@ def programs(monkeypatch):
 
 
 def by_operator(*tensors):
-    return fused_biases(*tensors, SIZE, SCALE)
+    return fused_biases(*tensors, SIZE, SCALE, "triton")
 
 
 def total(function, tensors):
@@ -83,15 +83,20 @@ def test_pytorchs_own_check_of_operators(is_transposed):
     if is_transposed:
         given = [tensor.mT.contiguous().mT for tensor in given]
     given = [tensor.requires_grad_() for tensor in given]
-    torch.library.opcheck(biases, (*given, list(SIZE), SCALE))
+    for by in ("triton", "pytorch"):
+        torch.library.opcheck(biases, (*given, list(SIZE), SCALE, by))
     upstream = [torch.ones_like(bias) for bias in by_pytorch(*given)]
     for needed in ([True] * 3, [False, True, False]):
         torch.library.opcheck(biases_backward, (*upstream, *given, list(SIZE), SCALE, needed))
 
 
-def test_first_and_second_derivatives_are_those_of_differences():
-    assert torch.autograd.gradcheck(by_operator, operands())
-    assert torch.autograd.gradgradcheck(by_operator, operands())
+@pytest.mark.parametrize("by", ["triton", "pytorch"])
+def test_first_and_second_derivatives_are_those_of_differences(by):
+    def compute(*tensors):
+        return fused_biases(*tensors, SIZE, SCALE, by)
+
+    assert torch.autograd.gradcheck(compute, operands())
+    assert torch.autograd.gradgradcheck(compute, operands())
 
 
 @pytest.mark.parametrize("which", range(3))
@@ -162,3 +167,26 @@ def test_positions_of_wide_queries_are_left_to_pytorch_where_the_rest_is_by_trit
         assert position_attention(q, v, *tables, size=(2, 3)).shape == v.shape
     assert launched
     assert not programs
+
+
+def test_compiled_under_autocast_gradients_keep_their_range_and_their_digits():
+    """The compiler traces the backward pass under autocast, too, which would make zeros of small gradients."""
+    torch.manual_seed(0)
+    size = (21, 22)
+    q, k, v, upstream = torch.randn(4, 1, 2, size[0] * size[1], 16)
+    tables = [torch.randn(2 * side - 1, 16) for side in size]
+    given = [(x * factor).half() for x, factor in zip((q, k, v, *tables), (100, 0.01, 1, 0.01, 0.01), strict=True)]
+    upstream = (upstream * 1e-6).half()
+
+    def gradients(function, dtype):
+        leaves = [x.to(dtype).requires_grad_() for x in given]
+        with torch.autocast("cpu", torch.float16):
+            out = function(*leaves)
+        return torch.autograd.grad(out, leaves, upstream.to(out.dtype))[3:]
+
+    def attend(q, k, v, rel_height, rel_width):
+        return relative_attention(q, k, v, rel_height, rel_width, size=size)
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
+    for ours, exact in zip(gradients(compiled, torch.float32), gradients(attend, torch.float64), strict=True):
+        assert (ours - exact).norm() < 1e-3 * exact.norm()

@@ -3,7 +3,7 @@
 ``reference.py`` defines the result. ``biased.py`` is the primitive, and ``relative.py`` has the kinds of the paper's
 Table 4 on it, with the position terms of ``positions.py`` and ``tables.py``. ``choose.py`` chooses among ``backends/``;
 ``custom_op.py`` makes one operator of PyTorch of those that compute without the matrix of logits, and
-``position_op.py`` one of the position terms by Triton.
+``position_op.py`` one of the position terms, for Triton and for graphs compiled under autocast.
 """
 
 from botvision.attention.biased import biased_attention

@@ -1,7 +1,10 @@
-"""Relative positions as an operator of PyTorch, ``torch.ops.botvision.relative_biases``, for the Triton programs."""
+"""Relative positions as an operator of PyTorch, ``torch.ops.botvision.relative_biases``.
 
-from collections.abc import Sequence
-from functools import partial
+For the Triton programs, which PyTorch cannot trace; and for its own operations where a compiler would put the autocast
+of the forward pass around the backward pass, too, and so round factors that autocast is kept from here.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,26 +21,41 @@ TENSORS = 3
 
 
 def fused_biases(
-    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """:func:`~botvision.attention.positions.relative_biases` by Triton, which knows H' and W' from the tables."""
-    height, width = call(biases, q, rel_height, rel_width, list(size), scale)
+    """:func:`~botvision.attention.positions.relative_biases`, by "triton" or "pytorch"; the tables tell H' and W'."""
+    height, width = call(biases, q, rel_height, rel_width, list(size), scale, backend)
     return height, width
 
 
 @torch.library.custom_op("botvision::relative_biases", mutates_args=())
 def biases(
-    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """bias_height (B, heads, H*W, H') and bias_width (B, heads, H*W, W') in float32."""
-    return triton_positions.position_biases(q, rel_height, rel_width, size, scale)
+    """bias_height (B, heads, H*W, H') and bias_width (B, heads, H*W, W'), in float32 or float64, contiguous."""
+    if backend == "triton":
+        return triton_positions.position_biases(q, rel_height, rel_width, size, scale)
+    height, width = by_pytorch(size, scale)(q, rel_height, rel_width)
+    return height.contiguous(), width.contiguous()
 
 
 @biases.register_fake
-def _(q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
+def _(
+    q: Tensor, rel_height: Tensor, rel_width: Tensor, size: Sequence[int], scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
     height, width = triton_positions.key_size(rel_height, rel_width, size)
-    like = q.new_empty(q.shape[:3], dtype=torch.float32)
+    like = q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
     return like.new_empty((*q.shape[:3], height)), like.new_empty((*q.shape[:3], width))
+
+
+def by_pytorch(size: Sequence[int], scale: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The biases of a map of queries, in PyTorch's own operations, as a function of q and the tables."""
+
+    def compute(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> tuple[Tensor, Tensor]:
+        keys = triton_positions.key_size(rel_height, rel_width, size)
+        return relative_biases(q, rel_height, rel_width, size, keys, scale)
+
+    return compute
 
 
 @torch.library.custom_op("botvision::relative_biases_backward", mutates_args=())
@@ -51,7 +69,7 @@ def biases_backward(
     scale: float,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the three tensors of :func:`biases`; an empty tensor for each that is not needed."""
+    """Gradients of the three tensors of :func:`biases` by Triton; an empty tensor for each that is not needed."""
     grads = triton_positions.position_gradients(
         (grad_height, grad_width), q, (rel_height, rel_width), size, scale, needed
     )
@@ -68,14 +86,18 @@ def _(grad_height: Tensor, grad_width: Tensor, q: Tensor, *rest: Any) -> tuple[T
 def save_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
     """Save what went in."""
     ctx.save_for_backward(*inputs[:TENSORS])
-    ctx.size, ctx.scale = inputs[TENSORS:]
+    ctx.size, ctx.scale, ctx.backend = inputs[TENSORS:]
 
 
 def backward(ctx: Any, grad_height: Tensor, grad_width: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
     """The gradients that are asked for."""
     needed = list(ctx.needs_input_grad[:TENSORS])
-    grads = call(biases_backward, grad_height, grad_width, *ctx.saved_tensors, ctx.size, ctx.scale, needed)
-    return *(grad if is_needed else None for grad, is_needed in zip(grads, needed, strict=True)), None, None
+    if ctx.backend == "triton":
+        grads = call(biases_backward, grad_height, grad_width, *ctx.saved_tensors, ctx.size, ctx.scale, needed)
+    else:
+        with without_autocast(grad_height):
+            grads = torch.func.vjp(by_pytorch(ctx.size, ctx.scale), *ctx.saved_tensors)[1]((grad_height, grad_width))
+    return *(grad if is_needed else None for grad, is_needed in zip(grads, needed, strict=True)), None, None, None
 
 
 def save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
@@ -87,11 +109,10 @@ def save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
 def second_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
     """Gradients of :func:`biases_backward`, in PyTorch's own operations."""
     grad_height, grad_width, q, rel_height, rel_width = ctx.saved_tensors
-    keys = triton_positions.key_size(rel_height, rel_width, ctx.size)
-    by_pytorch = partial(relative_biases, size=ctx.size, key_size=keys, scale=ctx.scale)
+    compute = by_pytorch(ctx.size, ctx.scale)
     with without_autocast(grad_height):
         upstream, inputs = [grad_height, grad_width], [q, rel_height, rel_width]
-        second = gradients_of_gradients(by_pytorch, upstream, inputs, ctx.needed, grads)
+        second = gradients_of_gradients(compute, upstream, inputs, ctx.needed, grads)
     return *second, None, None, None
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from botvision.attention import choose
+from botvision.attention.backends.triton_launch import with_contiguous_vectors
 from botvision.attention.biased import attend
 from botvision.attention.checks import (
     check_map,
@@ -18,7 +19,7 @@ from botvision.attention.checks import (
 )
 from botvision.attention.pooling import halve_answers
 from botvision.attention.position_op import fused_biases
-from botvision.attention.positions import padding_biases, relative_biases
+from botvision.attention.positions import has_autocast, padding_biases, relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
 
@@ -178,7 +179,10 @@ def attend_by_tables(
     scale = scale_or_default(scale, q)
     # Without a content term q may be wider here than the programs of the biases take, and not where it attends.
     if choose.triton_serves(q, q) and choose.choose_backend(q, v, key_size or size) == "triton":
-        biases = fused_biases(q, height, width, size, scale)
+        q = with_contiguous_vectors(q)  # once for attention, too
+        biases = fused_biases(q, height, width, size, scale, "triton")
+    elif is_compiled_under_autocast(q):
+        biases = fused_biases(q, height, width, size, scale, "pytorch")
     else:
         q = q.contiguous()  # once for three products
         biases = relative_biases(q, height, width, size, key_size or size, scale)
@@ -197,6 +201,12 @@ def pooled_map(size: tuple[int, int] | None, pool: bool, q: Tensor) -> tuple[int
         UserError: it is not given, or of another number of queries.
     """
     if not pool:
+def is_compiled_under_autocast(q: Tensor) -> bool:
+    """Whether ``torch.compile``, and no exporter, traces this under autocast."""
+    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return is_compiled and has_autocast(q) and torch.is_autocast_enabled(q.device.type)
+
+
         return None
     if size is None:
         raise UserError("pool needs size=(H, W), the map of the queries")
