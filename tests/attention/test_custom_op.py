@@ -144,6 +144,21 @@ def test_forward_mode_is_refused_and_not_dropped(which):
             attend(*given)
 
 
+@pytest.mark.parametrize("size", [(2, 3), (21, 20)])
+def test_attention_without_positions_has_second_derivatives(size):
+    """On small maps as on large ones."""
+    given = operands(size, batch=1, heads=1, value_width=8)[:3]
+
+    def by_formula(q, k, v):
+        return ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(dim=-1) @ v
+
+    second = []
+    for compute in (content_attention, by_formula):
+        first = torch.autograd.grad(compute(*given).square().sum(), given, create_graph=True)
+        second.append(torch.autograd.grad(sum(grad.square().sum() for grad in first), given))
+    torch.testing.assert_close(*second)
+
+
 def test_a_pytorch_that_does_not_tell_of_torch_func_still_has_gradients_and_vmap(monkeypatch):
     given = small_operands()
     expected = torch.autograd.grad(by_reference(*given).sin().sum(), given)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from botvision.attention.backends.triton_launch import with_contiguous_vectors
 from botvision.attention.checks import check_biases, check_tensors, factors, scale_or_default
 from botvision.attention.choose import BACKENDS, choose_backend
 from botvision.attention.custom_op import fused_attention
@@ -69,6 +70,8 @@ def attend(
         pooled: (H, W), the map of the queries, whose answers come out in the means of 2x2 cells; None leaves them.
     """
     name = choose_backend(q, v, (bias_height.shape[-1], bias_width.shape[-1]))
+    if name == "triton":
+        q, k, v = map(with_contiguous_vectors, (q, k, v))  # once for both passes
     if pooled is None:
         return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
     if name == "blocks" and not torch.compiler.is_exporting():  # formats of files do not know of cells

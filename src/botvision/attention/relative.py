@@ -102,23 +102,30 @@ def content_attention(
 ) -> Tensor:
     """:func:`relative_attention` without positions: ``softmax(s q k^T) v`` (Table 4, "qk").
 
-    Only ``valid_size`` needs the map of the keys, ``key_size``, and only ``pool`` that of the queries, ``size``.
+    Only ``valid_size`` needs the map of the keys, ``key_size``, and only ``pool`` that of the queries, ``size``. On a
+    GPU it is PyTorch's own attention, unless keys are masked, and has no second derivatives then.
     """
     q, k, v = factors(q=q, k=k, v=v)
     check_tensors(q, k, v)
     pooled = pooled_map(size, pool, q)
     scale = scale_or_default(scale, q)
+    if key_size is not None:
+        key_size = check_map("key_size", key_size, "k", k)
     if valid_size is not None:
         if key_size is None:
             raise UserError("valid_size needs key_size=(H', W'), the map of the keys")
-        height, width = padding(q, valid_size, check_map("key_size", key_size, "k", k))
-        shape = (*q.shape[:3], -1)
-        return attend(q, k, v, height.expand(shape), width.expand(shape), scale, pooled)
-    if choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
+        biases = padding(q, valid_size, key_size)
+    elif q.device.type != "cpu" and choose.forced is None and choose.choose_backend(q, v, (0, 0)) != "blocks":
+        # Its fast kernels refuse vectors that are not contiguous, and the slow one has the whole matrix.
+        q, k, v = map(with_contiguous_vectors, (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, scale=scale)
         return out if pooled is None else halve_answers(out, pooled)
-    nothing = q.new_zeros(()).expand(*q.shape[:3], 1)
-    return attend(q, k, v, nothing.expand(-1, -1, -1, k.shape[2]), nothing, scale, pooled)
+    else:
+        height, width = key_size or (k.shape[2], 1)
+        nothing = q.new_zeros(1, 1, 1, 1)
+        biases = nothing.expand(-1, -1, -1, height), nothing.expand(-1, -1, -1, width)
+    bias_height, bias_width = (bias.expand(*q.shape[:3], -1) for bias in biases)
+    return attend(q, k, v, bias_height, bias_width, scale, pooled)
 
 
 def absolute_attention(
@@ -194,6 +201,12 @@ def attend_by_tables(
     return attend(q, k, v, *biases, scale, size if pool else None)
 
 
+def is_compiled_under_autocast(q: Tensor) -> bool:
+    """Whether ``torch.compile``, and no exporter, traces this under autocast."""
+    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return is_compiled and has_autocast(q) and torch.is_autocast_enabled(q.device.type)
+
+
 def pooled_map(size: tuple[int, int] | None, pool: bool, q: Tensor) -> tuple[int, int] | None:
     """The checked map of the queries where their answers are pooled.
 
@@ -201,12 +214,6 @@ def pooled_map(size: tuple[int, int] | None, pool: bool, q: Tensor) -> tuple[int
         UserError: it is not given, or of another number of queries.
     """
     if not pool:
-def is_compiled_under_autocast(q: Tensor) -> bool:
-    """Whether ``torch.compile``, and no exporter, traces this under autocast."""
-    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-    return is_compiled and has_autocast(q) and torch.is_autocast_enabled(q.device.type)
-
-
         return None
     if size is None:
         raise UserError("pool needs size=(H, W), the map of the queries")
