@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from botvision.attention import BACKENDS, backend, biased_attention, choose, content_attention, relative_attention
 from botvision.attention.backends import triton_launch
@@ -79,6 +80,58 @@ def test_a_backend_that_does_not_exist_or_cannot_serve_is_refused(monkeypatch):
     tensors = [torch.randn(1, 1, *shape) for shape in [(6, 4), (6, 4), (6, 4), (6, 2), (6, 3)]]
     with backend("triton"), pytest.raises(UserError, match=r"triton.*cpu"):
         biased_attention(*tensors)
+
+
+@pytest.mark.parametrize("by", ["a card", "a processor without CUDA"])
+def test_tensors_without_data_can_be_on_a_card_that_is_not_there(by, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0" if by == "a card" else None)
+    with FakeTensorMode():
+        q, v = vectors(1024, 128, 128, torch.bfloat16, "cuda")
+        assert choose_backend(q, v, (32, 32)) in BACKENDS
+
+
+def test_values_too_wide_for_triton_are_named(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    q, v = torch.randn(1, 1, 6, 4), torch.randn(1, 1, 6, 200)
+    with backend("triton"), pytest.raises(UserError, match=r"triton.*200.*cpu"):
+        content_attention(q, q, v)
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The inputs of every program of attention that would be launched."""
+    inputs = []
+    monkeypatch.setattr(triton_launch, "launch", lambda program, programs, blocks, given, *a: inputs.append(given))
+    monkeypatch.setattr(choose, "triton_serves", lambda q, v: True)
+    return inputs
+
+
+def test_without_positions_triton_gets_a_number_for_each_row_and_column_and_no_matrix(launched):
+    q, k, v = torch.randn(3, 1, 2, 35, 16)
+    with backend("triton"):
+        content_attention(q, k, v, key_size=(5, 7))
+    assert [bias.shape[-1] for bias in launched[0][3:]] == [5, 7]
+
+
+def test_strided_vectors_are_copied_once_for_both_passes(launched):
+    """As they come where the map is not in channels-last memory."""
+    q, k, v = torch.randn(3, 1, 2, 16, 35).mT.requires_grad_()
+    with backend("triton"):
+        content_attention(q, k, v, key_size=(5, 7)).sum().backward()
+    assert len(launched) == 3
+    for vectors in zip(*(inputs[:3] for inputs in launched), strict=True):
+        assert len({x.data_ptr() for x in vectors}) == 1
+
+
+def test_stock_attention_gets_the_contiguous_vectors_that_its_fast_kernels_want(monkeypatch):
+    given = []
+    stock = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: given.extend(a) or stock(*a, **k)
+    )
+    q, k, v = torch.empty(3, 1, 2, 16, 35, device="meta").mT
+    content_attention(q, k, v, key_size=(5, 7))
+    assert [x.stride(-1) for x in given] == [1, 1, 1]
 
 
 def test_a_device_without_triton_says_which_backend_it_takes(caplog):

@@ -66,8 +66,8 @@ def choose_backend(q: Tensor, v: Tensor, key_size: tuple[int, int]) -> str:
     if forced is not None:
         if forced == "triton" and not triton_serves(q, v):
             raise UserError(
-                f"backend: triton cannot compute {q.dtype} heads of {q.shape[-1]} on {q.device}; it needs an NVIDIA "
-                "card from A100 on, Triton, heads of at most 128, and float32, float16 or bfloat16"
+                f"backend: triton cannot compute {heads(q, v)}; it needs an NVIDIA card from A100 on, Triton, queries "
+                "and values of at most 128, and float32, float16 or bfloat16"
             )
         return forced
     if q.device.type == "cpu":
@@ -80,5 +80,10 @@ def choose_backend(q: Tensor, v: Tensor, key_size: tuple[int, int]) -> str:
     # Stock kernels for float64 and for wide heads have the whole matrix.
     name = "folded" if q.dtype != torch.float64 and always_true(width <= STOCK_WIDTH) else "blocks"
     if not torch.compiler.is_compiling():  # a log line would cut the graph in two
-        logger.debug("attention on %s by the backend %s: Triton does not serve %s", q.device, name, q.dtype)
+        logger.debug("attention by the backend %s: Triton does not serve %s", name, heads(q, v))
     return name
+
+
+def heads(q: Tensor, v: Tensor) -> str:
+    """What decides whether Triton serves them, in words."""
+    return f"{q.dtype} heads with queries of {q.shape[-1]} and values of {v.shape[-1]} on {q.device}"

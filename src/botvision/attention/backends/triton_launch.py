@@ -86,7 +86,9 @@ def triton_serves(q: Tensor, v: Tensor) -> bool:
 
 def is_capable(device: torch.device) -> bool:
     """Whether this is an NVIDIA card that has what the programs use."""
-    return device.type == "cuda" and torch.version.cuda is not None and capability(device) >= MINIMUM_CAPABILITY
+    # Tensors without data can be on a card that the machine does not have.
+    is_nvidia = device.type == "cuda" and torch.version.cuda is not None and torch.cuda.is_available()
+    return is_nvidia and capability(device) >= MINIMUM_CAPABILITY
 
 
 def capability(device: torch.device) -> tuple[int, int]:
