@@ -391,22 +391,6 @@ def resources(program, tools) -> dict[str, int]:
     }
 
 
-def multiply_bfloat16_in_the_interpreter() -> None:
-    """Triton's interpreter (3.9) multiplies the bit patterns of bfloat16 matrices, as whole numbers."""
-    import numpy as np
-    import triton.language as tl
-    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
-
-    create_dot = InterpreterBuilder.create_dot
-
-    def as_float(handle):
-        if handle.dtype.scalar != tl.bfloat16:
-            return handle
-        return TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
-
-    InterpreterBuilder.create_dot = lambda self, a, b, *rest: create_dot(self, as_float(a), as_float(b), *rest)
-
-
 def attempt(compute, *args) -> dict | str:
     try:
         return compute(*args)
@@ -416,6 +400,8 @@ def attempt(compute, *args) -> dict | str:
 
 if __name__ == "__main__":
     if sys.argv[1] == "interpret":
+        from bfloat16_in_the_interpreter import multiply_bfloat16_in_the_interpreter
+
         multiply_bfloat16_in_the_interpreter()
         results = {name: attempt(by_kernel, case) for name, case in CASES.items()}
     elif sys.argv[1] == "count":
