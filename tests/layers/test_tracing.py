@@ -27,7 +27,7 @@ def marked(name):
     return pytest.param(name, marks=[pytest.mark.pools_open_sizes] if "stride" in name else [])
 
 
-@pytest.mark.parametrize("name", map(marked, LAYERS))
+@pytest.mark.parametrize("name", [marked(name) for name in LAYERS])
 def test_a_layer_is_one_program_of_open_size(name):
     torch.manual_seed(0)
     layer = LAYERS[name]().eval()
