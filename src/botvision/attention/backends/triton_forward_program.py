@@ -24,8 +24,8 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 LOG_2 = tl.constexpr(0.6931471805599453)
 VARYING = ("heads", "queries", "height", "width")
 """Arguments that change with the size of the map: by default Triton would compile anew where one of them becomes 1 or a
-multiple of 16, or no longer is. The strides of the vectors stay multiples of 16 whatever the size, and biases are
-contiguous."""
+multiple of 16, or no longer is. Biases are contiguous, and where the width of a head is a multiple of 16, so are the
+strides of the vectors, whatever the size."""
 
 
 @triton.jit(do_not_specialize=VARYING)
