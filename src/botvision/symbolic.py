@@ -1,5 +1,6 @@
-"""Sizes that a compiled or exported program leaves open, seen from PyTorch's side without its private modules."""
+"""Programs that PyTorch compiles or exports: what they are traced for, and sizes that they leave open."""
 
+import torch
 from torch import SymBool
 
 try:
@@ -17,3 +18,12 @@ def always_true(condition: bool | SymBool) -> bool:
     if _known_true is not None:  # first: under torch.compile, isinstance takes an open comparison for a plain bool
         return bool(_known_true(condition))
     return bool(condition) if not isinstance(condition, SymBool) else False
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` traces a program.
+
+    ``torch.compiler.is_exporting`` says so to every compiled program, too (PyTorch 2.11); what it reads is right.
+    """
+    flag = getattr(torch.compiler, "_is_exporting_flag", None)
+    return torch.compiler.is_exporting() if flag is None else bool(flag)

@@ -13,6 +13,7 @@ from botvision.attention import (
     absolute_attention,
     backend,
     content_attention,
+    custom_op,
     figure_4_attention,
     position_attention,
     relative_attention,
@@ -109,6 +110,23 @@ def test_every_query_has_its_own_gradient_where_all_are_one_vector_in_memory(att
             for x in (shared, shared.contiguous())
         )
     torch.testing.assert_close(own, other)
+
+
+def test_compiled_attention_pools_inside_and_exported_attention_does_not():
+    """Formats of files do not know of cells."""
+    q, k, v, *tables = operands((20, 22))
+
+    class Pooled(torch.nn.Module):
+        def forward(self, *tensors):
+            return relative_attention(*tensors, size=(20, 22), pool=True)
+
+    members, originals = [], custom_op.query_blocks.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(custom_op.query_blocks, "forward", lambda *a: members.append(a[-1]) or originals(*a))
+        compiled = torch.compile(Pooled(), backend="aot_eager", fullgraph=True)(q, k, v, *tables)
+        exported = torch.export.export(Pooled(), (q, k, v, *tables)).module()(q, k, v, *tables)
+    assert members == [4, 1]
+    torch.testing.assert_close(compiled, exported)
 
 
 def test_the_queries_of_a_cell_are_a_quarter_apart():

@@ -8,6 +8,7 @@ from botvision.attention.checks import check_biases, check_tensors, factors, sca
 from botvision.attention.choose import BACKENDS, choose_backend
 from botvision.attention.custom_op import fused_attention
 from botvision.attention.pooling import MEMBERS, by_cells, halve_answers
+from botvision.symbolic import is_exporting
 
 
 def biased_attention(
@@ -74,7 +75,7 @@ def attend(
         q, k, v = map(with_contiguous_vectors, (q, k, v))  # once for both passes
     if pooled is None:
         return BACKENDS[name](q, k, v, bias_height, bias_width, scale)
-    if name == "blocks" and not torch.compiler.is_exporting():  # formats of files do not know of cells
+    if name == "blocks" and not is_exporting():  # formats of files do not know of cells
         q, bias_height, bias_width = (by_cells(x, pooled) for x in (q, bias_height, bias_width))
         return fused_attention(q, k, v, bias_height, bias_width, scale, "blocks", members=MEMBERS)
     return halve_answers(BACKENDS[name](q, k, v, bias_height, bias_width, scale), pooled)

@@ -22,6 +22,7 @@ from botvision.attention.position_op import fused_biases
 from botvision.attention.positions import has_autocast, padding_biases, relative_biases
 from botvision.attention.tables import adapt_relative_table, adapt_table
 from botvision.errors import UserError
+from botvision.symbolic import is_exporting
 
 
 def relative_attention(
@@ -203,7 +204,7 @@ def attend_by_tables(
 
 def is_compiled_under_autocast(q: Tensor) -> bool:
     """Whether ``torch.compile``, and no exporter, traces this under autocast."""
-    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    is_compiled = torch.compiler.is_compiling() and not is_exporting()
     return is_compiled and has_autocast(q) and torch.is_autocast_enabled(q.device.type)
 
 
