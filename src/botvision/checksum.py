@@ -4,6 +4,7 @@ What ``torch.save`` writes is a zip archive. Its last field, the comment of the 
 of all bytes before it, as 64 hexadecimal digits. For other programs it is the archive that it was.
 """
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -36,6 +37,18 @@ def add_checksum(path: Path) -> None:
         file.write(MARK + digest)
 
 
+def checksum_of(path: Path) -> str | None:
+    """The checksum that a checkpoint says it has; None where it has none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - SEAL))
+        seal = file.read()
+    return seal.removeprefix(MARK).decode() if seal.startswith(MARK) else None
+
+
 def damage_of(path: Path) -> str | None:
     """What shows that a checkpoint is damaged; None where nothing does.
 
@@ -43,19 +56,29 @@ def damage_of(path: Path) -> str | None:
     byte. Files that are no zip archives are not judged.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be opened or read, for another reason than that the disk has lost its content.
     """
-    with path.open("rb") as file:
-        if file.read(len(FIRST)) != FIRST:
-            return None
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - SEAL))
-        seal = file.read()
-        if seal.startswith(MARK):
-            return None if digest_of(file, size - SEAL) == seal[len(MARK) :] else "its SHA-256 is another one"
-        if not ends_without_comment(file, size):
-            return "its end is missing or damaged"
-        return damage_of_parts(file, size)
+    try:
+        with path.open("rb") as file:
+            return damage_in(file)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return f"the disk cannot read it ({error.strerror})"
+        raise OSError(error.errno, error.strerror, str(path)) from error  # an error of reading names no file
+
+
+def damage_in(file: BinaryIO) -> str | None:
+    """:func:`damage_of` for an open file."""
+    if file.read(len(FIRST)) != FIRST:
+        return None
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - SEAL))
+    seal = file.read()
+    if seal.startswith(MARK):
+        return None if digest_of(file, size - SEAL) == seal[len(MARK) :] else "its SHA-256 is another one"
+    if not ends_without_comment(file, size):
+        return "its end is missing or damaged"
+    return damage_of_parts(file, size)
 
 
 def damage_of_parts(file: BinaryIO, size: int) -> str | None:

@@ -1,11 +1,14 @@
 """The newest checkpoints are kept, and a damaged one is named and replaced by the one before it."""
 
+import errno
+import os
 import shutil
 
 import pytest
 import torch
 from rich.console import Console
 
+from botvision import checksum
 from botvision.checkpoint import checkpoint_of, read_checkpoint
 from botvision.errors import UserError
 from botvision.training.trainer import resume, start
@@ -122,9 +125,6 @@ def test_a_run_of_an_earlier_version_goes_on(stopped, make_task, rows_of):
 @pytest.mark.parametrize("number", ["EROFS", "EACCES", "EIO"])
 def test_a_folder_that_cannot_be_written_to_is_named_in_one_line(stopped, make_task, monkeypatch, number):
     """As the system says it of a read-only file system; the superuser of a test may write to all others."""
-    import errno
-    import os
-
     folder, opened = stopped.parent, os.open
 
     def refuse(path, flags, *mode):
@@ -139,3 +139,32 @@ def test_a_folder_that_cannot_be_written_to_is_named_in_one_line(stopped, make_t
     monkeypatch.undo()
     assert "\n" not in str(caught.value)
     assert steps_of(stopped) == steps_of(copy / "checkpoints")
+
+
+def unreadable(number, path):
+    """A reader of checkpoints for whom the system cannot read one file, and, as in a read, names none."""
+    looked_at, lost = checksum.damage_in, path.stat().st_ino
+
+    def read(file):
+        if os.fstat(file.fileno()).st_ino == lost:
+            raise OSError(number, os.strerror(number))
+        return looked_at(file)
+
+    return read
+
+
+def test_one_whose_content_the_disk_has_lost_is_replaced_by_the_one_before_it(stopped, make_task, monkeypatch, caplog):
+    monkeypatch.setattr(checksum, "damage_in", unreadable(errno.EIO, stopped / "last.ckpt"))
+    assert checkpoint_of(stopped.parent) == stopped / "before.ckpt"
+    assert start(make_task(save_every=1, keep_checkpoints=3, steps=5), "linear", CONSOLE).steps == 5
+    assert "last.ckpt is damaged: the disk cannot read it" in caplog.text
+
+
+def test_one_that_cannot_be_read_now_is_named_and_left_where_it_is(stopped, make_task, monkeypatch):
+    """It may be whole: a file on a server that does not answer."""
+    before = steps_of(stopped)
+    monkeypatch.setattr(checksum, "damage_in", unreadable(errno.ESTALE, stopped / "last.ckpt"))
+    with pytest.raises(OSError, match=str(stopped / "last.ckpt")):
+        start(make_task(save_every=1, keep_checkpoints=3), "linear", CONSOLE)
+    monkeypatch.undo()
+    assert steps_of(stopped) == before
