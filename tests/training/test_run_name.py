@@ -75,6 +75,16 @@ def test_a_default_folder_is_the_first_with_these_settings(make_task, tmp_path, 
     assert numbered_folder(tmp_path / "runs" / "a-b") == tmp_path / "runs" / "a-b-5"
 
 
+def test_a_default_folder_whose_settings_cannot_be_read_is_named(make_task, tmp_path, monkeypatch):
+    """Whose run it is nobody knows: to begin another one would leave it behind in silence."""
+    monkeypatch.chdir(tmp_path)
+    folder = start(make_task(out=None, steps=1), "a/b", CONSOLE).folder
+    (folder / "config.yaml").write_bytes(bytes(100))
+    with pytest.raises(UserError, match=str(folder / "config.yaml")):
+        start(make_task(out=None, steps=1), "a/b", CONSOLE)
+    assert list(Path("runs").iterdir()) == [folder]
+
+
 @pytest.mark.parametrize("left", [[], [".lock"], [f".config.{2**22 + 1}.tmp.yaml"], ["config.yaml", "metrics.csv"]])
 def test_a_run_killed_before_its_first_checkpoint_begins_again(make_task, tmp_path, rows_of, left):
     whole, folder = start(make_task(out=tmp_path / "whole"), "linear", CONSOLE).folder, tmp_path / "run"

@@ -37,6 +37,10 @@ class OtherSettingsError(FieldError):
         self.folder = folder
 
 
+class OtherRunError(UserError):
+    """A folder has a run of another experiment, or of another version of it."""
+
+
 def open_run(out: Path | None, name: str, task: str, experiment: ExperimentConfig, lock: RunLock) -> Path:
     """Find or make the folder of a run, and lock it.
 
@@ -46,12 +50,13 @@ def open_run(out: Path | None, name: str, task: str, experiment: ExperimentConfi
     Raises:
         OtherSettingsError: the run in ``out`` has other settings.
         FieldError: ``out`` is something else than a run.
-        UserError: another process trains in it.
+        UserError: another process trains in it, or a ``config.yaml`` cannot be read: who wants to go on with that run
+            would not want another one.
     """
     for folder in [out] if out else numbered(RUNS / name.replace("/", "-")):
         try:
             is_new = check_same(folder, name, task, experiment)
-        except UserError:
+        except (FieldError, OtherRunError):
             if out:
                 raise
             continue
@@ -85,7 +90,8 @@ def check_same(folder: Path, name: str, task: str, experiment: ExperimentConfig)
     Raises:
         OtherSettingsError: a run with other settings; the first field that differs is named, with both values.
         FieldError: something else than a run.
-        UserError: another experiment, or a ``config.yaml`` that cannot be read.
+        OtherRunError: another experiment, or settings that this version does not know.
+        UserError: a ``config.yaml`` that cannot be read.
     """
     if not (folder / "config.yaml").is_file():
         if folder.exists() and (not folder.is_dir() or any(not is_leftover(file) for file in folder.iterdir())):
@@ -93,11 +99,11 @@ def check_same(folder: Path, name: str, task: str, experiment: ExperimentConfig)
         return True
     record = read_config(folder)
     if (record.experiment, record.task) != (name, task):
-        raise UserError(f"{folder} is a run of {record.experiment} ({record.task}), not of {name} ({task})")
+        raise OtherRunError(f"{folder} is a run of {record.experiment} ({record.task}), not of {name} ({task})")
     try:
         before = type(experiment)(**{str(section): value for section, value in record.settings.items()})
     except FieldError as error:
-        raise UserError(f"{folder / 'config.yaml'}: {error}") from error
+        raise OtherRunError(f"{folder / 'config.yaml'}: {error}") from error
     for path, old, new in differences(before.plain(), experiment.plain()):
         raise OtherSettingsError(path, folder, f"is {short(old)} in the run '{folder}', and {short(new)} here")
     return False
