@@ -17,6 +17,8 @@ SHARD_NAME = re.compile(r"\w[\w .+-]*\.tar")
 """A file beside the list: no folder, no URL, nothing that a URL would have to escape but blanks."""
 CHECKSUM = re.compile("[0-9a-f]{64}")
 ALTERNATIVES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+JOINT = "::"
+"""Between several patterns of shards."""
 MOST_SHARDS = 1_000_000
 NOT_OURS = (
     "shards need this JSON file, which `botvision shards` writes; "
@@ -105,7 +107,7 @@ def find_shards(root: str | Path, split: str, patience: Patience = PATIENT) -> t
     if not text.endswith(".tar"):
         folder = local_or_url(text.rstrip("/"))
         return folder, _read(folder, split, patience)
-    found = [path.rpartition("/") for pattern in text.split("::") for path in expand(pattern)]
+    found = [path.rpartition("/") for pattern in text.split(JOINT) for path in expand(pattern)]
     meant = [(folder, name) for folder, _, name in found if name.startswith(f"{split}-")]
     folders = {folder for folder, _ in meant}
     if len(folders) != 1:

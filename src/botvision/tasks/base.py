@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import RunBatches, training_loader
+from botvision.data.shard_index import JOINT
 from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.checked import Checked
@@ -196,7 +197,11 @@ class Task(Trainable):
 
 
 def absolute(data: Path | str | None) -> Any:  # noqa: ANN401 (as given)
-    """The place of data by an absolute path, so that a run can be resumed from any folder; URLs stay as they are."""
-    if data is None or "://" in str(data):
-        return data
-    return type(data)(Path(data).absolute())
+    """The place of data by an absolute path, so that a run can be resumed from any folder; URLs stay as they are.
+
+    Of several patterns of shards, joined by :data:`~botvision.data.shard_index.JOINT`, each part.
+    """
+    if data is None:
+        return None
+    parts = [part if "://" in part else str(Path(part).absolute()) for part in str(data).split(JOINT)]
+    return type(data)(JOINT.join(parts))
