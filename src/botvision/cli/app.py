@@ -100,24 +100,38 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("botvision: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        from botvision.cli.messages import is_lost_process, message_of  # here, because they import pydantic
+        from botvision.cli.messages import message_of  # here, because it imports pydantic
 
         message = message_of(error)
+        told, status = last_words(error, message)
         if debug or message is None:
             raise
-        if tells(error):
-            print(f"botvision: {message}", file=sys.stderr)
-        sys.exit(TRY_AGAIN if is_lost_process(error) else REFUSED)
+        if told:
+            print(f"botvision: {told}", file=sys.stderr)
+        sys.exit(status)
 
 
-def tells(error: Exception) -> bool:
-    """Whether this process prints an error: of several processes that all have it, the first one alone does."""
+def last_words(error: Exception, message: str | None) -> tuple[str | None, int]:
+    """What this process prints of an error, nothing where another one does, and its exit status.
+
+    The other processes of a run get to know of the error.
+    """
     if "torch" not in sys.modules:  # the command does not exist, or the like
-        return True
+        return message, REFUSED
+    from botvision.cli.messages import is_lost_process
     from botvision.device import first_process  # here, because they import PyTorch
+    from botvision.training.farewell import failure_elsewhere, tell_failure
     from botvision.training.sharing import is_told_by_first
 
-    return first_process() or not is_told_by_first(error)
+    is_first = first_process()
+    if not is_lost_process(error):
+        is_told = is_told_by_first(error)
+        tell_failure(error, message or type(error).__name__)
+        return (message if is_first or not is_told else None), REFUSED
+    failed = failure_elsewhere()
+    if failed is None:
+        return message, TRY_AGAIN
+    return (f"another process of the run has ended: {failed}" if is_first else None), REFUSED
 
 
 def run(words: list[str]) -> int:

@@ -115,7 +115,11 @@ def gather_others(store: dist.Store, world: int) -> dist.Store:
     start = uuid4().hex
     store.set("start", start)
     others = [f"{start}/here/{rank}" for rank in range(1, world)]
-    store.wait(others, LONGEST_START)
+    deadline = time.monotonic() + LONGEST_START.total_seconds()
+    while not store.check(others):  # not store.wait, in which no signal is answered
+        if time.monotonic() > deadline:
+            raise dist.DistStoreError(f"not all of {world} processes have come")
+        time.sleep(POLL)
     store.set(f"{start}/all", " ".join(store.get(other).decode() for other in others))
     return dist.PrefixStore(start, store)
 
