@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from botvision.errors import NotFiniteError, UserError
 from botvision.training import memory, processes
 from botvision.training.config import ExperimentConfig, RunConfig
+from botvision.training.farewell import failure_elsewhere
 from botvision.training.schedule import cosine_schedule, sgd
 from botvision.training.sharing import gather_or_raise, own_share
 from botvision.training.trainable import Evaluation, Trainable
@@ -119,9 +120,12 @@ class Samples:
 
 
 MODES = ("plain", "nan", "signal", "unreadable", "answers", "evaluation", "continued", "versions")
+MODES += ("data", "memory", "checkpoint", "missing")
 """What happens in the second process: nothing; NaN in step 4; SIGINT in step 3; two unreadable images in step 3;
 answers of NaN in the evaluation at the end; SIGUSR1 in it; nothing, in a run that one process began; another version of
-the package."""
+the package; other data; too little memory; an older checkpoint at the place of the first one's, as on a disk of its
+own; none there."""
+OWN_DISK = ("checkpoint", "missing")
 
 
 def settings(out: Path) -> RunConfig:
@@ -132,6 +136,9 @@ def settings(out: Path) -> RunConfig:
 
 def train(out: Path, mode: str) -> dict[str, Any]:
     """Train four steps of two batches a process in a folder; what this process saw of it."""
+    if mode in OWN_DISK:
+        os.chdir(out / os.environ["RANK"])
+        out = Path("run")
     task = LinearTask(settings(out))
     losses, collate, errors = task.losses, task.collate, task.errors
     second = os.environ.get("RANK") == "1"
@@ -156,6 +163,8 @@ def train(out: Path, mode: str) -> dict[str, Any]:
         return errors(model, on_image)
 
     task.losses, task.collate, task.errors = disturbed_losses, disturbed_collate, disturbed_errors
+    task.data = lambda: {"training images": "23" if second and mode == "data" else "24"}
+    memory.free_memory = lambda: (0 if second else 2**40) if mode == "memory" else None
     processes.__version__ = "0.0.1" if second and mode == "versions" else __version__
     try:
         outcome = start(task, "linear", Console(stderr=True))
@@ -189,3 +198,4 @@ if __name__ == "__main__":
         train(folder / "lost", "lost")  # which kills the second process in step 3
     except RuntimeError as error:
         (folder / "lost.txt").write_text(str(error))
+        (folder / "failure.txt").write_text(str(failure_elsewhere()))

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from botvision.checkpoint import read_checkpoint
 from botvision.cli.messages import is_lost_process, message_of
+from botvision.training.checkpoint import save
 from botvision.training.trainer import start
 from botvision.version import __version__
 
@@ -39,6 +40,14 @@ def folder(tmp_path_factory) -> Path:
     begun = linear_task.LinearTask(linear_task.settings(out / "continued"))
     begun.after_step = lambda model, step: step != 2 or os.kill(os.getpid(), signal.SIGINT)
     assert start(begun, "linear", Console(stderr=True)).stopped
+    for mode in linear_task.OWN_DISK:
+        for rank in ("0", "1"):
+            run = shutil.copytree(out / "continued", out / mode / rank / "run")
+        last = run / "checkpoints" / "last.ckpt"
+        content = read_checkpoint(last)
+        last.unlink()
+        if mode == "checkpoint":
+            save(content | {"step": 1}, last)
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     children = []
@@ -135,6 +144,7 @@ def test_a_lost_process_is_said_and_the_run_goes_on_from_its_checkpoint(folder):
     error = RuntimeError((folder / "lost.txt").read_text())
     assert is_lost_process(error)
     assert "another process" in message_of(error)
+    assert (folder / "failure.txt").read_text() == "None"  # nobody says that an error ended it
     assert last_of(folder / "lost")["step"] == 2
 
 
@@ -144,6 +154,23 @@ def test_no_thread_of_the_connection_is_left_when_python_ends(folder):
     threads = json.loads((folder / "0-threads.json").read_text())
     assert threads != []
     assert [name for name in threads if "gloo" in name] == []
+
+
+def test_what_the_second_has_otherwise_is_named_by_both(both, folder):
+    """Data, and the file of a checkpoint: each process would train on with its own."""
+    for mode, parts in {"data": ("24 (process 0", "23 (process 1"), "checkpoint": ("step 2,", "step 1,")}.items():
+        for seen in both:
+            assert all(part in seen[mode]["error"] for part in parts)
+            assert seen[mode]["batches"] == []
+    assert not (folder / "data").exists()
+
+
+def test_what_the_second_alone_cannot_begin_with_stops_both(both):
+    """Too little memory, and a checkpoint that only the first one sees."""
+    for mode, part in {"memory": "images at once need", "missing": "last.ckpt"}.items():
+        for seen in both:
+            assert part in seen[mode]["error"]
+            assert "process 1" in seen[mode]["error"]
 
 
 def test_different_versions_are_named(both, folder):

@@ -50,6 +50,10 @@ class ImageFiles:
         """Path of an image."""
         return str(self._folder / os.fsdecode(self._files[index]))
 
+    def listing(self) -> bytes:
+        """The names of the files."""
+        return self._files.tobytes()
+
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix.
 

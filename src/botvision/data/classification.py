@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from botvision.data.class_folders import ClassFolders, find_split_folder
+from botvision.data.digests import digest
 from botvision.data.findings import Findings
 from botvision.data.idx_files import IdxFiles, has_idx
 from botvision.data.images import UnreadableImage, decode_channels, decode_image
@@ -42,6 +43,9 @@ class ImageStore(Protocol):
 
     def name(self, index: int) -> str:
         """The name of an image, for messages."""
+
+    def listing(self) -> bytes:
+        """The names of the files, and what else tells them from others without reading them."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix."""
@@ -96,6 +100,11 @@ class ImageClasses(Dataset):
     def __len__(self) -> int:
         """Number of images."""
         return len(self._indices)
+
+    def digest(self) -> str:
+        """The number of images, and hexadecimal digits that are others where files, classes or labels are."""
+        parts = [repr(self.classes).encode(), self._indices.tobytes(), self.labels.tobytes(), self.images.listing()]
+        return digest(len(self), parts)
 
     def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
         """The image, transformed, and its label; or why there is none.

@@ -1,7 +1,7 @@
 """COCO's instance annotations as a data set: images as stored, boxes, labels and masks."""
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from botvision.data.annotations import Category, Instance, keypoint_names, read_annotations
+from botvision.data.annotations import Category, ImageRecord, Instance, keypoint_names, read_annotations
+from botvision.data.digests import digest
 from botvision.data.findings import Findings
 from botvision.data.images import read_image, warn_of_rotation_marks
 from botvision.data.keypoints import mirrored
@@ -91,6 +92,7 @@ class CocoDetection(Dataset):
         self.images = find_image_files(image_folder, found.images, follow_links=follow_links, findings=findings)
         sizes = [(image.path, (image.height, image.width)) for image in self.images]
         warn_of_rotation_marks(self.annotation_file, sizes)
+        self._digest = digest(len(self.images), facts(self.images, found.instances))
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]
         self.objects = len(learnt)
         self.farthest = max((max(instance.box) for instance in learnt), default=0.0)
@@ -105,6 +107,10 @@ class CocoDetection(Dataset):
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
+
+    def digest(self) -> str:
+        """The number of images, and hexadecimal digits that are others where files, sizes, boxes or labels are."""
+        return self._digest
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Target]:
         """The image and its target, transformed.
@@ -147,3 +153,10 @@ class CocoDetection(Dataset):
         own = {label: categories.index(category) + 1 for label, category in enumerate(self.categories, start=1)}
         self._labels = [own.get(label, label) for label in self._labels]
         self.categories = categories
+
+
+def facts(images: Sequence[ImageRecord], instances: Sequence[Sequence[Instance]]) -> Iterator[bytes]:
+    """What tells annotated images from others, an image at a time; masks and keypoints are not looked at."""
+    for image, objects in zip(images, instances, strict=True):
+        about = image.id, image.path.name, image.height, image.width, [(one.label, *one.box) for one in objects]
+        yield repr(about).encode()

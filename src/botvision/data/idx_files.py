@@ -55,6 +55,10 @@ class IdxFiles:
         """The file, and the number of the image in it, for messages."""
         return f"{self.source}/{index}"
 
+    def listing(self) -> bytes:
+        """The pixels, which are in memory."""
+        return self._pixels.tobytes()
+
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image as a file: portable grey map, which is a line of text before the pixels."""
         height, width = self._pixels.shape[1:]

@@ -70,6 +70,10 @@ class ImageShards:
         shard, place = self._find(index)
         return f"{self.source}/{self._files[shard][0]}/{os.fsdecode(self._open(shard).names[place])}"
 
+    def listing(self) -> bytes:
+        """The names, sizes and checksums of the shards."""
+        return repr(self._files).encode()
+
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix.
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import platform
 import warnings
 
 import torch
@@ -10,11 +9,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from botvision.device import first_process, process_counts, started_by_launcher
-from botvision.errors import UserError
 from botvision.training.config import RunConfig
 from botvision.training.connection import connect
 from botvision.training.sharding import shard_losses
-from botvision.training.sharing import gather_or_raise
+from botvision.training.sharing import check_alike
 from botvision.version import __version__
 
 logger = logging.getLogger("botvision")
@@ -64,11 +62,8 @@ def check_versions() -> None:
     Raises:
         UserError: they differ; each version is named with its machine.
     """
-    own = (f"botvision {__version__} with PyTorch {torch.__version__}", platform.node())
-    machine_of = dict(gather_or_raise(lambda: own))
-    if len(machine_of) > 1:
-        named = ", ".join(f"{version} on {machine}" for version, machine in sorted(machine_of.items()))
-        raise UserError(f"the processes of this run have different versions: {named}; install one on all machines")
+    own = f"botvision {__version__} with PyTorch {torch.__version__}"
+    check_alike(own, "the processes of this run have different versions, install one on all machines")
 
 
 def connect_processes(run: RunConfig) -> torch.device:

@@ -120,6 +120,7 @@ class RunState:
         """
         content = {
             "botvision": self.task.describe(),
+            "data": self.task.data(),
             "step": self.step,
             "evaluated": self.evaluated,
             "line": self.metrics.line,

@@ -128,6 +128,24 @@ def gather_or_raise(function: Callable[[], T], *, names_process: bool = True) ->
     return [result for result, _ in everyone]
 
 
+def check_alike(own: str, problem: str) -> None:
+    """Refuse to go on where the processes have different things.
+
+    Args:
+        own: what this process has, for people to read.
+        problem: "the processes of this run have different versions" or the like.
+
+    Raises:
+        UserError: each thing is named, with the first process that has it and its machine.
+    """
+    everyone = gather_or_raise(lambda: (own, platform.node()))
+    first = {thing: rank for rank, (thing, _) in reversed(list(enumerate(everyone)))}
+    if len(first) > 1:
+        ranks = sorted(first.values())
+        named = ", ".join(f"{everyone[rank][0]} (process {rank} on {everyone[rank][1]})" for rank in ranks)
+        raise shared(UserError(f"{problem}: {named}"))
+
+
 def is_told_by_first(error: Exception) -> bool:
     """Whether all processes of a run have an error: it was shared, or is one of the command line they all have."""
     if getattr(error, "is_shared", False):

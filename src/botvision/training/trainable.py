@@ -49,6 +49,13 @@ class Trainable(ABC):
     images: int
     """Number of training images."""
 
+    def data(self) -> dict[str, str]:
+        """What its data are, by what they are for: counts, and digests that change where other images do.
+
+        All processes of a run have to have the same, and a run that goes on the same as before.
+        """
+        return {"training images": str(self.images)}
+
     def announce(self, folder: Path) -> None:  # noqa: B027 (optional)
         """Say at the start of a run in this folder what it trains on. Only the first process calls it."""
 

@@ -8,15 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import Tensor
+from torch import nn
 
-from botvision.checkpoint import HUB, checkpoint_of, read_checkpoint
-from botvision.configuration import FieldError
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
 from botvision.errors import NotFiniteError, UserError
 from botvision.files import remove_leftovers
-from botvision.models import read_state_dict
-from botvision.models.named_weights import is_name_of_weights
 from botvision.training.checkpoint import recover
 from botvision.training.memory import check_memory
 from botvision.training.processes import launch
@@ -24,8 +20,14 @@ from botvision.training.run_folder import describe_run, read_config, read_scores
 from botvision.training.run_lock import RunLock
 from botvision.training.run_name import open_run, remove_if_lost
 from botvision.training.run_state import BatchBox, RunState, evaluated_step
-from botvision.training.sharing import StoppedError, gather_or_raise, on_first_process
+from botvision.training.sharing import (
+    StoppedError,
+    gather_or_raise,
+    on_every_process,
+    on_first_process,
+)
 from botvision.training.signals import StopSignals
+from botvision.training.starting import check_same_data, initial_weights, last_checkpoint
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
 
@@ -53,6 +55,7 @@ def start(task: Trainable, name: str, console: Console) -> Outcome:
     """
     run, kind = task.experiment.run, task.describe()["task"]
     fabric = launch(run)
+    check_same_data(task)
     with RunLock() as lock:
         folder = on_first_process(lambda: open_run(run.out, name, kind, task.experiment, lock))
         if on_first_process(lambda: tidy(folder, run.keep_checkpoints)):
@@ -76,6 +79,7 @@ def resume(task: Trainable, folder: Path, console: Console) -> Outcome:
     """
     run = task.experiment.run
     fabric = launch(run)
+    check_same_data(task)
     with RunLock() as lock:
         on_first_process(lambda: lock.take(folder))
         if not on_first_process(lambda: tidy(folder, run.keep_checkpoints)):
@@ -93,12 +97,17 @@ def tidy(folder: Path, keep: int) -> bool:
 def begin(task: Trainable, name: str, folder: Path, fabric: Fabric, console: Console) -> Outcome:
     """Train from the first step."""
     run = task.experiment.run
-    torch.manual_seed(run.seed)
-    model = task.make_model()
-    if run.weights:
-        report = task.load_weights(model, initial_weights(run.weights))
-        if fabric.is_global_zero:
-            console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
+
+    def initial_model() -> nn.Module:
+        torch.manual_seed(run.seed)
+        model = task.make_model()
+        if run.weights:
+            report = task.load_weights(model, initial_weights(run.weights))
+            if fabric.is_global_zero:
+                console.print(f"{run.weights}: {report}", highlight=False, soft_wrap=True)
+        return model
+
+    model = on_every_process(initial_model)
     check_memory(task, model, fabric)
     on_first_process(lambda: describe_run(folder, name, task.describe()["task"], task.experiment))
     return fit(RunState(task, model, folder, None, fabric, console))
@@ -106,34 +115,25 @@ def begin(task: Trainable, name: str, folder: Path, fabric: Fabric, console: Con
 
 def go_on(task: Trainable, folder: Path, fabric: Fabric, console: Console) -> Outcome:
     """Train on from the last checkpoint; a complete run is left as it is."""
-    last = folder / "checkpoints" / "last.ckpt"
-    content = read_checkpoint(last)
-    expected = {part: value for part, value in task.describe().items() if part != "version"}
-    if not all(agrees(content["botvision"].get(part), value) for part, value in expected.items()):
-        raise UserError(f"{last} is of another model or data than {folder / 'config.yaml'} and its data set")
+    content = last_checkpoint(task, folder)
     done, steps = content["step"], task.experiment.run.total_steps(task.images)
-    if done > steps:
-        length = "steps" if task.experiment.run.steps else "epochs"
-        raise FieldError(("run", length), f"should be {done} steps or more, which {folder} has done, got {steps}")
-    scores = read_scores(folder, done) if done == steps == evaluated_step(content, folder) else None
+    is_complete = done == steps == evaluated_step(content, folder)
+    scores = on_first_process(lambda: read_scores(folder, done) if is_complete else None)
     how = "is complete" if scores is not None else "goes on"
     if fabric.is_global_zero:
         console.print(f"{folder} {how}: {done} of {steps} steps", highlight=False, soft_wrap=True)
     if scores is not None:
         return Outcome(folder, done, False, scores)
-    model = task.make_model()
+    model = on_every_process(task.make_model)
     check_memory(task, model, fabric)
     state = RunState(task, model, folder, content, fabric, console)
-    record = read_config(folder)
-    on_first_process(lambda: write_config(folder, record.experiment, record.task, task.experiment))
+
+    def note_settings() -> None:
+        record = read_config(folder)
+        write_config(folder, record.experiment, record.task, task.experiment)
+
+    on_first_process(note_settings)
     return fit(state)
-
-
-def agrees(before: object, now: object) -> bool:
-    """Whether what a checkpoint says of a part is what the run says; fields that are new since then have defaults."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return {**now, **before} == now
-    return before == now
 
 
 def fit(state: RunState) -> Outcome:
@@ -277,22 +277,3 @@ def training_batches(state: RunState) -> Iterator[Batch]:
     loader = state.task.loader(batches)
     loader.worker_init_fn = leave_process_group
     return iter(loader)
-
-
-def initial_weights(source: Path) -> dict[str, Tensor]:
-    """Weights to start from, by the names of the network or of the whole detector.
-
-    Raises:
-        FieldError: published weights that cannot be had.
-        UserError: missing, or not readable.
-    """
-    try:
-        is_file = not source.is_dir() and not str(source).startswith(HUB)
-        state = read_state_dict(source if is_file else checkpoint_of(source))
-    except UserError as error:
-        if not is_name_of_weights(str(source)):
-            raise
-        raise FieldError(
-            ("run", "weights"), f"{error}; choose a file of weights, or none to start at random"
-        ) from error
-    return {name.removeprefix("network."): value for name, value in state.items()}  # of a classifier

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from botvision.configuration import FieldError
 from botvision.data import ImageClasses, check_same_classes, open_classes
@@ -42,6 +41,7 @@ from botvision.tasks.pixels import STAGES, first_random, parts_up_to
 from botvision.tasks.registry import naming_other_kind
 from botvision.training.schedule import cosine_schedule
 from botvision.training.sharing import on_every_process, on_first_process
+from botvision.training.starting import check_same_evaluation
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
@@ -121,6 +121,10 @@ class ClassificationTask(Task):
         self.val_set.transform = eval_crop(model.image_size, as_stored=model.in_channels is not None)
         self.train_set.channels = self.val_set.channels = model.in_channels
 
+    def data(self) -> dict[str, str]:
+        """Both splits."""
+        return {"training images": self.train_set.digest(), "validation images": self.val_set.digest()}
+
     def describe(self) -> dict[str, Any]:
         """The classifier as data, and its classes."""
         return describe(self.experiment.model, self.train_set.classes, self.train_set.class_names)
@@ -174,6 +178,7 @@ class ClassificationTask(Task):
         classifier, dataset, right_labels, size = on_every_process(
             lambda: open_for_evaluation(checkpoint, data, options)
         )
+        check_same_evaluation(classifier.path, dataset.digest())
         evaluation = evaluate_classifier(
             classifier.model,
             dataset,
@@ -259,7 +264,7 @@ def check_frozen(freeze: str, report: LoadReport) -> None:
 
 def open_for_evaluation(
     checkpoint: Path, data: str, options: ClassificationEvalOptions
-) -> tuple[LoadedClassifier, Dataset, RightLabels, int]:
+) -> tuple[LoadedClassifier, ImageClasses, RightLabels, int]:
     """The classifier of a checkpoint, the images to score it on, their right classes, and the side of the crop."""
     classifier = load_classifier(checkpoint, pick_device(options.device), ema=options.ema)
     config = classifier.model.config

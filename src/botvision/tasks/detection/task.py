@@ -48,6 +48,7 @@ from botvision.tasks.pixels import first_random, parts_up_to
 from botvision.tasks.registry import naming_other_kind
 from botvision.training.schedule import step_schedule
 from botvision.training.sharing import on_every_process, on_first_process
+from botvision.training.starting import check_same_evaluation
 from botvision.training.trainable import Evaluation, OnImage
 
 logger = logging.getLogger("botvision")
@@ -98,6 +99,10 @@ class DetectionTask(Task):
         self.images = len(self.train_set)
         self.columns = ("loss", *detector.loss_names, *detector.measures)
         self.score_columns = tuple(f"val_{kind}_{metric}" for kind in detector.predicts for metric in ("ap", "ap50"))
+
+    def data(self) -> dict[str, str]:
+        """Both splits."""
+        return {"training images": self.train_set.digest(), "validation images": self.val_set.digest()}
 
     def describe(self) -> dict[str, Any]:
         """The detector as data, and its categories."""
@@ -173,6 +178,7 @@ class DetectionTask(Task):
         if options.pictures and options.out is None:
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
         detector, dataset = on_every_process(lambda: cls.open_for_evaluation(checkpoint, data, options))
+        check_same_evaluation(detector.path, dataset.digest())
         batch_size = options.batch_size or 4
         evaluation = evaluate_detector(
             detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
