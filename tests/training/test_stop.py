@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from botvision.checkpoint import read_checkpoint
 from botvision.data.loading import evaluation_loader, leave_process_group
+from botvision.errors import UserError
+from botvision.training import signals
+from botvision.training.sharing import StoppedError
 from botvision.training.signals import StopSignals
 from botvision.training.trainer import start
 
@@ -76,6 +80,60 @@ def test_a_signal_in_an_evaluation_stops_it_and_it_is_made_up(make_task, rows_of
     step = 3 if evaluation == 1 else 5
     assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, step, number != signal.SIGINT)
     assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
+
+
+class Stalled(Dataset):
+    """So many samples, and then none, as of a server that does not answer, but a signal to the run."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.run = samples, os.getpid()
+
+    def __getitem__(self, place_and_index):
+        place, index = place_and_index
+        if place < self.samples:
+            return index
+        os.kill(self.run, signal.SIGUSR1)
+        try:
+            threading.Event().wait()
+        except Exception as error:  # as who reads an image takes every error for damage
+            raise UserError("the image is damaged") from error
+
+
+@pytest.mark.parametrize(("batches", "step"), [(1, 3), (2, 0)])
+def test_a_signal_ends_a_wait_for_data(make_task, tmp_path, monkeypatch, rows_of, batches, step):
+    """With a checkpoint, but where the first of two batches of the step has changed the batch norm already."""
+    monkeypatch.setattr(signals, "LONGEST_WAIT", 0.05)
+    settings = {"save_every": 100, "eval_every": 5, "images_per_device": 8 // batches}
+    whole = start(make_task(out=tmp_path / "whole", **settings), "linear", CONSOLE).folder
+    task, stalled = make_task(**settings), Stalled(3 * 8 + 4 * (batches - 1))
+    task.loader = lambda sampler: DataLoader(stalled, batch_sampler=sampler, collate_fn=task.collate)
+    outcome = start(task, "linear", CONSOLE)
+    assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, step, True)
+    assert end_of(start(make_task(**settings), "linear", CONSOLE).folder, rows_of) == end_of(whole, rows_of)
+
+
+def test_a_signal_ends_an_evaluation_whose_data_do_not_come(make_task, monkeypatch, rows_of, uninterrupted):
+    monkeypatch.setattr(signals, "LONGEST_WAIT", 0.05)
+    task = make_task(log_every=2)
+
+    def stalled(model, batch_size, on_image):
+        on_image(1, 24)
+        Stalled(0)[0, 0]
+
+    task.evaluate = stalled
+    outcome = start(task, "linear", CONSOLE)
+    assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, 3, True)
+    assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
+
+
+def test_no_wait_is_ended_that_is_not_for_data(monkeypatch):
+    """The other processes would wait for this one."""
+    monkeypatch.setattr(signals, "AGAIN", 0.001)
+    with StopSignals() as asked:
+        asked.end_wait(signal.SIGALRM, None)
+        with pytest.raises(StoppedError), asked.waiting():
+            threading.Event().wait()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 @pytest.mark.parametrize("part", ["evaluate", "write_results", "draw_results"])

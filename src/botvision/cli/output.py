@@ -77,7 +77,8 @@ def report_run(outcome: "Outcome", tables: Callable[[dict[str, Any]], Iterable[A
         The exit status: 130 where the run was interrupted, 75 where a scheduler stopped it.
     """
     if outcome.stopped:
-        say(f"stopped after step {outcome.steps}; go on with: botvision train --resume {outcome.folder}")
+        how = f"go on with: botvision train --resume {outcome.folder}"
+        say(f"stopped after step {outcome.steps}; {how if outcome.steps else 'the same command begins again'}")
         return TRY_AGAIN if outcome.requeue else INTERRUPTED
     scores = outcome.scores or {}
     print_results(scores, tables(scores) if scores else [], as_json=as_json)

@@ -17,8 +17,12 @@ from botvision.training.connection import NotConnectedError, shared
 T = TypeVar("T")
 
 
-class StoppedError(Exception):
-    """A signal asked a run to stop, inside an evaluation; it is made up when the run goes on."""
+class StoppedError(BaseException):
+    """A signal asked a run to stop, inside an evaluation, which is made up when the run goes on, or in a wait for data.
+
+    No Exception, because a signal is answered wherever the program is: who reads an image takes all of those for
+    damage.
+    """
 
 
 def on_first_process(function: Callable[[], T]) -> T:
@@ -70,7 +74,7 @@ class Failure(NamedTuple):
     """What went wrong on a process, so that all can raise it."""
 
     rank: int
-    kind: type[Exception]
+    kind: type[BaseException]
     path: tuple[str, ...]
     """Of a field."""
     problem: str
@@ -79,7 +83,7 @@ class Failure(NamedTuple):
     """Fields that the problem names."""
 
     @classmethod
-    def of(cls, error: Exception) -> Self:
+    def of(cls, error: BaseException) -> Self:
         """Of an error on this process; all but the user's own errors are named by their type."""
         kinds = (kind for kind in (FieldError, NotFiniteError, StoppedError) if isinstance(error, kind))
         field = error if isinstance(error, FieldError) else FieldError((), str(error))
@@ -112,7 +116,7 @@ def gather_or_raise(function: Callable[[], T], *, names_process: bool = True) ->
     result, failed = None, None
     try:
         result = function()
-    except Exception as error:
+    except (Exception, StoppedError) as error:
         failed = error
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, (result, failed and Failure.of(failed)))

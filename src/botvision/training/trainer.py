@@ -153,6 +153,8 @@ def fit(state: RunState) -> Outcome:
             requeue = stopped and any(gather_or_raise(lambda: signals.requeue))
     except NotFiniteError as error:
         if state.fabric.is_global_zero:
+    except StoppedError:  # while it waited for data, so that it leaves without the others
+        stopped, requeue = True, signals.requeue
             state.checkpoints.withdraw()
         weights = f" from its last good weights (weights: {state.folder})" if state.checkpoints.last.is_file() else ""
         raise NotFiniteError(f"{error}; start a new run{weights} with a smaller lr, or with clip_norm") from error
@@ -187,7 +189,13 @@ def train(state: RunState, signals: StopSignals) -> bool:
 
     for step in range(state.step + 1, state.steps + 1):
         state.set_rate(task.rate(step - 1, state.steps))
-        forward_and_backward(state, step, batches, step_losses)
+        try:
+            forward_and_backward(state, step, batches, step_losses, signals)
+        except StoppedError:
+            if state.fabric.world_size == 1 and step_losses.batches == 0:  # of this step nothing has been computed
+                judge(state, step_losses, wait=True)
+                state.save()
+            raise
         if run.clip_norm is not None:
             state.fabric.clip_gradients(
                 state.losses, state.fabric_optimizer, max_norm=run.clip_norm, error_if_nonfinite=False
@@ -226,15 +234,21 @@ def stops_in_evaluation(state: RunState, signals: StopSignals) -> bool:
     return False
 
 
-def forward_and_backward(state: RunState, step: int, batches: Iterator[Batch], step_losses: StepLosses) -> None:
+def forward_and_backward(
+    state: RunState, step: int, batches: Iterator[Batch], step_losses: StepLosses, signals: StopSignals
+) -> None:
     """Losses and gradients of the batches of a step; the gradients accumulate.
 
     Random numbers follow from (seed, batch, process), so that a resumed run draws the same.
     """
     fabric, count = state.fabric, state.batches_per_step
+
+    Raises:
+        StoppedError: a signal came, and the next batch does not.
     for index in range(count):
         started = time.perf_counter()
-        batch = next(batches)
+        with signals.waiting():
+            batch = next(batches)
         state.metrics.waited += time.perf_counter() - started
         state.skipped.count(batch)
         place = ((step - 1) * count + index) * fabric.world_size + fabric.global_rank
