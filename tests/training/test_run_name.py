@@ -56,6 +56,28 @@ def test_fields_that_compute_nothing_else_may_differ_and_are_noted(make_task, in
     assert "save_every: 3" in (folder / "config.yaml").read_text()
 
 
+def test_another_share_of_a_step_is_taken_and_said_where_batch_norm_is_over_it(make_task, in_batch, interrupt, caplog):
+    task = make_task(images_per_device=4)
+    in_batch(task, 4, interrupt)
+    folder = start(task, "linear", CONSOLE).folder
+    assert start(make_task(images_per_device=8, steps=5), "linear", CONSOLE).steps == 5
+    assert "over 8 images now, and over 4 before" in caplog.text
+    assert "images_per_device: 8" in (folder / "config.yaml").read_text()
+
+
+def test_data_that_have_changed_are_named_and_the_run_is_left_as_it_is(make_task, in_batch, interrupt):
+    task = make_task()
+    task.data = lambda: {"training images": "24, digest a"}
+    in_batch(task, 2, interrupt)
+    folder = start(task, "linear", CONSOLE).folder
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    again = make_task()
+    again.data = lambda: {"training images": "24, digest b"}
+    with pytest.raises(UserError, match=r"training images.*digest a then.*digest b now"):
+        start(again, "linear", CONSOLE)
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
 def test_another_experiment_is_refused(make_task):
     start(make_task(steps=1), "linear", CONSOLE)
     with pytest.raises(UserError, match=r"linear .*other"):

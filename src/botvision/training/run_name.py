@@ -16,11 +16,13 @@ from botvision.training.run_lock import RunLock
 RUNS = Path("runs")
 """Where runs without a folder of their own are."""
 MAY_DIFFER = {
-    "run": {"out", "device", "strategy", "threads", "compile", "save_every", "keep_checkpoints", "log_every"},
+    "run": {"out", "device", "strategy", "threads", "compile", "save_every", "keep_checkpoints", "log_every"}
+    | {"images_per_device"},
     "data": {"workers"},
 }
 """Fields, by section, with other values of which a run goes on: they say where and how fast it computes and what it
-writes down, not what it computes. (device and compile change how results are rounded.)"""
+writes down, not what it computes. (device and compile change how results are rounded. images_per_device changes the
+statistics of batch norm where its product with the number of processes is another one, which a warning says.)"""
 
 
 class OtherSettingsError(FieldError):

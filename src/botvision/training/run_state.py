@@ -121,6 +121,7 @@ class RunState:
         content = {
             "botvision": self.task.describe(),
             "data": self.task.data(),
+            "images_at_once": self.images_at_once * self.fabric.world_size,
             "step": self.step,
             "evaluated": self.evaluated,
             "line": self.metrics.line,
@@ -156,8 +157,8 @@ class RunState:
 
         def on_image(done: int, total: int) -> None:
             self.reporter.show("evaluating, image", done, total)
-            if stop.is_raised(signals.asked):
             signals.waits = done < total  # what follows the last image is done with the other processes
+            if stop.is_raised(signals.asked):
                 raise StoppedError(f"stopped in the evaluation after step {self.step}")
 
         model = self.average.model if self.average else self.model

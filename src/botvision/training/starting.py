@@ -1,9 +1,11 @@
 """What a run starts from: data that all its processes see alike, and initial weights or its last checkpoint."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from botvision.checkpoint import HUB, checkpoint_of, read_checkpoint
 from botvision.checksum import checksum_of
@@ -13,6 +15,8 @@ from botvision.models import read_state_dict
 from botvision.models.named_weights import is_name_of_weights
 from botvision.training.sharing import check_alike, on_every_process
 from botvision.training.trainable import Trainable
+
+logger = logging.getLogger("botvision")
 
 SHOWN = 12
 """Digits of a checksum in messages."""
@@ -69,6 +73,17 @@ def checked_checkpoint(last: Path, task: Trainable) -> dict[str, Any]:
         length = "steps" if task.experiment.run.steps else "epochs"
         raise FieldError(("run", length), f"should be {done} steps or more, which {folder} has done, got {steps}")
     return content
+
+
+def warn_of_other_statistics(model: nn.Module, before: int | None, now: int) -> None:
+    """Warn where batch norm takes its statistics over another number of images than before the run was interrupted."""
+    has_statistics = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if has_statistics and before not in (None, now):
+        logger.warning(
+            "batch norm takes its statistics over %d images now, and over %d before: results can be others; they are "
+            "the same where --images-per-device times the number of processes is %d",
+            *(now, before, before),
+        )
 
 
 def agrees(before: object, now: object) -> bool:

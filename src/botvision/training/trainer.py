@@ -27,7 +27,7 @@ from botvision.training.sharing import (
     on_first_process,
 )
 from botvision.training.signals import StopSignals
-from botvision.training.starting import check_same_data, initial_weights, last_checkpoint
+from botvision.training.starting import check_same_data, initial_weights, last_checkpoint, warn_of_other_statistics
 from botvision.training.step_losses import StepLosses
 from botvision.training.trainable import Trainable
 
@@ -125,6 +125,8 @@ def go_on(task: Trainable, folder: Path, fabric: Fabric, console: Console) -> Ou
     if scores is not None:
         return Outcome(folder, done, False, scores)
     model = on_every_process(task.make_model)
+    images = task.experiment.run.images_at_once(fabric.world_size) * fabric.world_size
+    warn_of_other_statistics(model, content.get("images_at_once"), images)
     check_memory(task, model, fabric)
     state = RunState(task, model, folder, content, fabric, console)
 
@@ -151,10 +153,10 @@ def fit(state: RunState) -> Outcome:
         with signals, state.reporter:
             stopped = train(state, signals)
             requeue = stopped and any(gather_or_raise(lambda: signals.requeue))
-    except NotFiniteError as error:
-        if state.fabric.is_global_zero:
     except StoppedError:  # while it waited for data, so that it leaves without the others
         stopped, requeue = True, signals.requeue
+    except NotFiniteError as error:
+        if state.fabric.is_global_zero:
             state.checkpoints.withdraw()
         weights = f" from its last good weights (weights: {state.folder})" if state.checkpoints.last.is_file() else ""
         raise NotFiniteError(f"{error}; start a new run{weights} with a smaller lr, or with clip_norm") from error
@@ -240,11 +242,11 @@ def forward_and_backward(
     """Losses and gradients of the batches of a step; the gradients accumulate.
 
     Random numbers follow from (seed, batch, process), so that a resumed run draws the same.
-    """
-    fabric, count = state.fabric, state.batches_per_step
 
     Raises:
         StoppedError: a signal came, and the next batch does not.
+    """
+    fabric, count = state.fabric, state.batches_per_step
     for index in range(count):
         started = time.perf_counter()
         with signals.waiting():
