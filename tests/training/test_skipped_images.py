@@ -64,3 +64,12 @@ def test_a_batch_of_a_task_that_skips_nothing():
     skipped = SkippedImages(10)
     skipped.count({"size": 3})
     assert (skipped.seen, skipped.problem) == (3, None)
+
+
+def test_counts_go_on_in_any_number_of_processes():
+    whole = {"seen": 90, "bad": {f"{number}.jpg": "not an image" for number in range(5)}}
+    shares = [SkippedImages.shared(300, **whole, rank=rank, world=3) for rank in range(3)]
+    assert [(share.images, share.seen) for share in shares] == [(100, 30)] * 3
+    assert {path for share in shares for path in share.bad} == whole["bad"].keys()
+    assert sum(len(share.bad) for share in shares) == 5
+    assert SkippedImages.shared(300, **whole, rank=0, world=1).of_all() == whole

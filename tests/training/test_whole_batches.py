@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from botvision.training.curves import read_curves
 pytestmark = pytest.mark.slow  # each process imports PyTorch
 SCRIPT = Path(__file__).with_name("two_trainings.py")
 CASES = ("mask_rcnn-batch", "mask_rcnn-frozen", "mask_rcnn-group", "detr-batch", "classifier-batch", "classifier-group")
+CASES += ("classifier-group-damaged",)
 SHARDED = ("mask_rcnn-group-fsdp", "classifier-batch-fsdp")
 
 
@@ -40,6 +42,8 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     objects = write_generated_coco(root / "data" / "objects", train_images=8, val_images=5, image_size=64, seed=0)
     in_class_folders(objects, root / "data" / "classes")
+    damaged = shutil.copytree(root / "data" / "classes", root / "data" / "damaged")
+    os.truncate(next((damaged / "train").rglob("*.jpg")), 300)
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, command in {"one": [sys.executable, str(SCRIPT)], "two": torchrun(SCRIPT)}.items():
         done = subprocess.run(

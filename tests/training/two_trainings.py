@@ -36,6 +36,8 @@ EVERYTHING = {"rpn_samples": 100_000, "roi_samples": 10_000, "roi_foreground": 1
 EVERYTHING |= {"rpn_nms": 1.0, "proposals_before_nms": (10_000, 50), "proposals": (10_000, 50)}
 HEADS = {"fpn_channels": 16, "box_head_width": 32, "mask_head_width": 16, "mask_head_depth": 1, "head_norm": True}
 CASES = ("mask_rcnn-batch", "mask_rcnn-frozen", "mask_rcnn-group", "detr-batch", "classifier-batch", "classifier-group")
+CASES += ("classifier-group-damaged",)
+"""The last one with a training image that cannot be read, so that a process has fewer than the other."""
 SHARDED = ("mask_rcnn-group-fsdp", "classifier-batch-fsdp")
 """Two processes hold a part of the weights each (FSDP2)."""
 BATCH, STEPS = 4, 10
@@ -43,8 +45,9 @@ BATCH, STEPS = 4, 10
 
 def experiment(case: str, data: Path, out: Path) -> DetectionExperiment | ClassificationExperiment:
     """Ten steps of four images, float32 on the CPU; small ones, because what rounding changes grows with every step."""
-    kind, norm, *sharded = case.split("-")
-    strategy = "fsdp" if sharded and "RANK" in os.environ else "ddp"
+    kind, norm, *other = case.split("-")
+    strategy = "fsdp" if "fsdp" in other and "RANK" in os.environ else "ddp"
+    classes = "damaged" if "damaged" in other else "classes"
     weights = out / f"{case}-weights.pth" if norm == "frozen" else None
     run = RunConfig(
         out=out / case,
@@ -60,7 +63,7 @@ def experiment(case: str, data: Path, out: Path) -> DetectionExperiment | Classi
     if kind == "classifier":
         return ClassificationExperiment(
             model=ClassifierConfig(norm=norm, **SMALL),
-            data=ClassificationData(data=str(data / "classes"), workers=0),
+            data=ClassificationData(data=str(data / classes), workers=0),
             optimizer=ClassificationOptimizer(lr=0.05, warmup_epochs=1),
             run=run,
         )

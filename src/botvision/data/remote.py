@@ -18,8 +18,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener, url2pathn
 import fsspec
 
 from botvision.errors import UserError
-
-logger = logging.getLogger("botvision")
+from botvision.process_log import process_log
 
 OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs"}
 """Schemes of object stores, with the optional package that reads each."""
@@ -109,7 +108,7 @@ def copy_url(
             if not left or not problem.may_pass:
                 raise UserError(f"{url}: {problem}") from problem
             if not attempt:
-                logger.warning("%s: %s; trying again, at most %d times", url, problem, left)
+                process_log.warning("%s: %s; trying again, at most %d times", url, problem, left)
         time.sleep(pause)
 
 
@@ -119,7 +118,9 @@ def _told_when_silent(url: str, patience: Patience, attempt: int) -> Iterator[Ca
 
     Google's library tries again by itself for half a minute before an error of it is seen here.
     """
-    timer = Timer(patience.silence, logger.warning, ("%s: no answer after %g s; still waiting", url, patience.silence))
+    timer = Timer(
+        patience.silence, process_log.warning, ("%s: no answer after %g s; still waiting", url, patience.silence)
+    )
     timer.daemon = True
     if not attempt:
         timer.start()

@@ -3,7 +3,6 @@
 import atexit
 import gc
 import json
-import logging
 import os
 import platform
 import time
@@ -17,6 +16,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from botvision.device import pick_device, process_counts, started_by_launcher
 from botvision.errors import UserError
+from botvision.process_log import name_process
 
 LONGEST_START = timedelta(minutes=5)
 """How long a process waits for the others at the start."""
@@ -31,7 +31,7 @@ class NotConnectedError(UserError):
 def connect(name: str) -> torch.device:
     """Connect this process to the others of its run; alone, or a second time, it only picks the device.
 
-    From then on only the first process logs what is no error, and "cuda" is this process's own GPU.
+    From then on only the first process logs what all of them meet, and "cuda" is this process's own GPU.
 
     Args:
         name: of the device, as for :func:`~botvision.device.pick_device`.
@@ -65,7 +65,7 @@ def connect(name: str) -> torch.device:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, device_id=own)
     atexit.register(leave)
     if rank:
-        logging.getLogger("botvision").setLevel(logging.ERROR)
+        name_process(rank)
     return device
 
 

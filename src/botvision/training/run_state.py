@@ -72,8 +72,8 @@ class RunState:
         self.evaluated = evaluated_step(content, folder) if content else 0
         self.best = content["best"] if content else float("-inf")
         self.scores: dict[str, Any] | None = None
-        counts = content["skipped"] if content else {}
-        self.skipped = SkippedImages(task.images // fabric.world_size, **counts)
+        counts = content["skipped"] if content else {"seen": 0, "bad": {}}
+        self.skipped = SkippedImages.shared(task.images, **counts, rank=fabric.global_rank, world=fabric.world_size)
         self.prepare_network(model)
         if content:
             self.load(content)
@@ -128,7 +128,7 @@ class RunState:
             "state_dict": whole(self.model.state_dict()),
             "optimizer": whole(self.optimizer.state_dict()),
             "best": self.best,
-            "skipped": {"seen": self.skipped.seen, "bad": dict(self.skipped.bad)},
+            "skipped": self.skipped.of_all(),
         }
         if self.average:
             content["ema_state_dict"] = whole(self.average.model.state_dict())

@@ -40,7 +40,7 @@ def mean_of_batch(mean: Tensor, count: Tensor | float) -> Tensor:
 
     Args:
         mean: () or (N,), 0 where there is nothing.
-        count: of the things, of the same shape. Every process has to call it equally often.
+        count: of the things, of the same shape or one for all. Every process has to call it equally often.
     """
     if not dist.is_initialized():
         return mean

@@ -1,12 +1,12 @@
 """Images that could not be read: a warning for each, and an error where there are too many."""
 
-import logging
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from botvision.data.loading import Batch
 from botvision.errors import first_few
-
-log = logging.getLogger("botvision")
+from botvision.process_log import process_log
+from botvision.training.sharing import gather_or_raise
 
 LARGEST_SHARE = 0.01
 """A run stops when more than this share of the images seen could not be read."""
@@ -36,6 +36,17 @@ class SkippedImages:
     problem: str | None = None
     """Why the run has to stop, in one line; None while it may continue."""
 
+    @classmethod
+    def shared(cls, images: int, seen: int, bad: dict[str, str], *, rank: int, world: int) -> Self:
+        """The share of this process of what all of them have counted, and of the images."""
+        return cls(images // world, seen // world, dict(list(bad.items())[rank::world]))
+
+    def of_all(self) -> dict[str, Any]:
+        """What all processes have counted, in any number of which a run can go on; all have to call it."""
+        everyone = gather_or_raise(lambda: (self.seen, self.bad))
+        bad = {path: reason for _, own in everyone for path, reason in own.items()}
+        return {"seen": sum(seen for seen, _ in everyone), "bad": bad}
+
     def count(self, batch: Batch) -> None:
         """Count the images of a batch by its "size" and its "skipped" [(path, reason)]; warn of new unreadable ones."""
         skipped = batch.get("skipped", [])
@@ -43,7 +54,7 @@ class SkippedImages:
         new = {path: reason for path, reason in skipped if path not in self.bad}
         self.bad |= new
         for path, reason in new.items():
-            log.warning("left out %s: %s", path, reason)
+            process_log.warning("left out %s: %s", path, reason)
         counted = max(self.seen, min(self.images, LEAST_SEEN))
         if new and too_many(len(self.bad), counted):
             named = first_few([f"{path} ({reason})" for path, reason in self.bad.items()], SHOWN)

@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from botvision.data.loading import Batch
 from botvision.tasks.classification.config import ClassificationData
+from botvision.training.sharing import mean_of_batch
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -40,18 +41,19 @@ def classification_losses(
         image_size, channels: height and width of the images, in pixels, and their channels.
 
     Returns:
-        "loss" and "top1", one number each.
+        "loss" and "top1", one number each, whose mean over the processes is that over all images that could be read.
     """
     device = next(model.parameters()).device
     if not batch["targets"]:
         # Other processes wait for this one's part in the batch norms and gradients: grey images give a gradient of 0.
         grey = torch.full((2, channels, image_size, image_size), 128, dtype=torch.uint8, device=device)
-        loss = 0.0 * model(grey).float().sum()
-        return {"loss": loss, "top1": torch.zeros_like(loss)}
+        nothing = mean_of_batch((0.0 * model(grey).float().sum()).expand(2), 0)
+        return {"loss": nothing[0], "top1": nothing[1]}
     labels = torch.tensor([target["label"] for target in batch["targets"]], device=device)
     images, labels = mix(batch["images"].to(device), labels)
     # A batch norm on a map of one position refuses one image alone; twice the same image changes no gradient.
     logits = model(images if len(images) > 1 else images.repeat(2, 1, 1, 1)).float()[: len(images)]
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     strongest = labels if labels.ndim == 1 else labels.argmax(dim=1)
-    return {"loss": loss, "top1": (logits.argmax(dim=1) == strongest).float().mean()}
+    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    means = mean_of_batch(torch.stack([loss, (logits.argmax(dim=1) == strongest).float().mean()]), len(labels))
+    return {"loss": means[0], "top1": means[1]}
