@@ -1,4 +1,4 @@
-"""The one kind of error that a user can fix; the command line prints it as a single line, exit status 2."""
+"""Errors that a user can fix, which the command line prints as one line, exit status 2; and the end by a signal."""
 
 import difflib
 import re
@@ -44,6 +44,14 @@ class SeveralErrors(UserError):
 
 class NotFiniteError(UserError):
     """A loss or an answer of a network is infinite or no number: its weights have blown up."""
+
+
+class StoppedError(BaseException):
+    """A signal asked a run to stop, inside an evaluation, which is made up when the run goes on, or in a wait for data.
+
+    No Exception, because a signal is answered wherever the program is: who reads an image takes all of those for
+    damage.
+    """
 
 
 def printable(text: str) -> str:

@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from botvision.checkpoint import read_checkpoint
 from botvision.data.loading import evaluation_loader, leave_process_group
-from botvision.errors import UserError
+from botvision.errors import StoppedError, UserError
 from botvision.training import signals
-from botvision.training.sharing import StoppedError
 from botvision.training.signals import StopSignals
 from botvision.training.trainer import start
 

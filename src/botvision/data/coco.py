@@ -90,8 +90,7 @@ class CocoDetection(Dataset):
         self.categories = found.categories
         self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
         self.images = find_image_files(image_folder, found.images, follow_links=follow_links, findings=findings)
-        sizes = [(image.path, (image.height, image.width)) for image in self.images]
-        warn_of_rotation_marks(self.annotation_file, sizes)
+        warn_of_rotation_marks(self.annotation_file, [(one.path, (one.height, one.width)) for one in self.images])
         self._digest = digest(len(self.images), facts(self.images, found.instances))
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]
         self.objects = len(learnt)

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from botvision.data.loading import Batch
-from botvision.errors import NotFiniteError, UserError
+from botvision.errors import NotFiniteError, StoppedError, UserError
 from botvision.progress import Reporter
 from botvision.training.batch_norm import synchronised
 from botvision.training.checkpoint import Checkpoints
@@ -18,7 +18,7 @@ from botvision.training.ema import WeightAverage
 from botvision.training.metrics import Metrics
 from botvision.training.run_folder import read_evaluation
 from botvision.training.sharding import load_whole, load_whole_optimizer, local, shard_like, whole, whole_weights
-from botvision.training.sharing import StopFlag, StoppedError, on_every_process, on_first_process
+from botvision.training.sharing import StopFlag, on_every_process, on_first_process
 from botvision.training.signals import StopSignals
 from botvision.training.skipped_images import SkippedImages
 from botvision.training.trainable import Evaluation, Trainable

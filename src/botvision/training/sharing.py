@@ -11,18 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from botvision.configuration import FieldError
-from botvision.errors import NotFiniteError, UserError
+from botvision.errors import NotFiniteError, StoppedError, UserError
 from botvision.training.connection import NotConnectedError, shared
 
 T = TypeVar("T")
-
-
-class StoppedError(BaseException):
-    """A signal asked a run to stop, inside an evaluation, which is made up when the run goes on, or in a wait for data.
-
-    No Exception, because a signal is answered wherever the program is: who reads an image takes all of those for
-    damage.
-    """
 
 
 def on_first_process(function: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Self
 
 from botvision.device import first_process
-from botvision.training.sharing import StoppedError
+from botvision.errors import StoppedError
 
 FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Sent before a job is ended, moved or pre-empted: it is to be started again. SIGUSR1 is SLURM's usual warning."""

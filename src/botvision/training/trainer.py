@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from botvision.data.loading import Batch, RunBatches, leave_process_group, mixed_seed
-from botvision.errors import NotFiniteError, UserError
+from botvision.errors import NotFiniteError, StoppedError, UserError
 from botvision.files import remove_leftovers
 from botvision.training.checkpoint import recover
 from botvision.training.memory import check_memory
@@ -21,7 +21,6 @@ from botvision.training.run_lock import RunLock
 from botvision.training.run_name import open_run, remove_if_lost
 from botvision.training.run_state import BatchBox, RunState, evaluated_step
 from botvision.training.sharing import (
-    StoppedError,
     gather_or_raise,
     on_every_process,
     on_first_process,
