@@ -65,6 +65,7 @@ class RunState:
     ) -> None:
         run = task.experiment.run
         self.task, self.folder, self.fabric = task, folder, fabric
+        self.data = task.data()  # once: of millions of images it takes seconds
         self.steps = run.total_steps(task.images)
         self.images_at_once = run.images_at_once(fabric.world_size)
         self.batches_per_step = run.batch_size // (self.images_at_once * fabric.world_size)
@@ -120,7 +121,7 @@ class RunState:
         """
         content = {
             "botvision": self.task.describe(),
-            "data": self.task.data(),
+            "data": self.data,
             "images_at_once": self.images_at_once * self.fabric.world_size,
             "step": self.step,
             "evaluated": self.evaluated,

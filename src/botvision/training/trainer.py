@@ -20,11 +20,7 @@ from botvision.training.run_folder import describe_run, read_config, read_scores
 from botvision.training.run_lock import RunLock
 from botvision.training.run_name import open_run, remove_if_lost
 from botvision.training.run_state import BatchBox, RunState, evaluated_step
-from botvision.training.sharing import (
-    gather_or_raise,
-    on_every_process,
-    on_first_process,
-)
+from botvision.training.sharing import gather_or_raise, on_every_process, on_first_process
 from botvision.training.signals import StopSignals
 from botvision.training.starting import check_same_data, initial_weights, last_checkpoint, warn_of_other_statistics
 from botvision.training.step_losses import StepLosses
