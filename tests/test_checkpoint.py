@@ -1,5 +1,6 @@
 """Checkpoints are found, and read without running what is in them."""
 
+import hashlib
 import os
 import pickle
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from botvision.checkpoint import checkpoint_of, read_checkpoint, weights_of
+from botvision.checksum import checksum_of
 from botvision.errors import UserError
 from botvision.models.weights import read_state_dict
+from botvision.training.checkpoint import save
 
 GOOD = {"botvision": {"task": "linear"}, "step": 3, "state_dict": {"weight": torch.ones(3)}}
 
@@ -112,3 +115,14 @@ def test_the_folder_around_a_run_names_it(tmp_path):
     torch.save(GOOD, last)
     with pytest.raises(UserError, match=r"demo is neither .*; .*demo/run is one"):
         checkpoint_of(tmp_path / "demo")
+
+
+def test_a_checkpoint_is_told_from_others_by_the_checksum_in_it_or_by_that_of_the_file(tmp_path):
+    plain, marked = tmp_path / "plain.ckpt", tmp_path / "marked.ckpt"
+    torch.save(GOOD, plain)
+    assert checksum_of(plain) == hashlib.sha256(plain.read_bytes()).hexdigest()
+    save(GOOD, marked)
+    mark = marked.read_bytes()[-64:]
+    assert (
+        checksum_of(marked) == mark.decode() == hashlib.sha256(marked.read_bytes()[: -64 - len("sha256:")]).hexdigest()
+    )

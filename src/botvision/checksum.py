@@ -37,8 +37,8 @@ def add_checksum(path: Path) -> None:
         file.write(MARK + digest)
 
 
-def checksum_of(path: Path) -> str | None:
-    """The checksum that a checkpoint says it has; None where it has none.
+def checksum_of(path: Path) -> str:
+    """The SHA-256 by which a checkpoint is told from others: the one in it, or else that of the whole file.
 
     Raises:
         OSError: it cannot be read.
@@ -46,7 +46,10 @@ def checksum_of(path: Path) -> str | None:
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - SEAL))
         seal = file.read()
-    return seal.removeprefix(MARK).decode() if seal.startswith(MARK) else None
+        if seal.startswith(MARK):
+            return seal.removeprefix(MARK).decode()
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def damage_of(path: Path) -> str | None:

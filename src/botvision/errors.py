@@ -47,10 +47,10 @@ class NotFiniteError(UserError):
 
 
 class StoppedError(BaseException):
-    """A signal asked a run to stop, inside an evaluation, which is made up when the run goes on, or in a wait for data.
+    """A signal asked a run to stop while it evaluated, or while it waited for data.
 
-    No Exception, because a signal is answered wherever the program is: who reads an image takes all of those for
-    damage.
+    It is no Exception, because a signal is answered wherever the program is: the code that reads an image takes every
+    Exception for a damaged file.
     """
 
 

@@ -18,7 +18,7 @@ def classes(tmp_path):
 
 
 def digest_of(folder):
-    return open_classes(str(folder), "train").digest()
+    return open_classes(str(folder), "train").digest
 
 
 def test_class_folders(classes, tmp_path):
@@ -35,11 +35,11 @@ def test_class_folders(classes, tmp_path):
 
 def test_annotated_images(tmp_path):
     folder = write_generated_coco(tmp_path / "a", train_images=2, val_images=1, image_size=64, seed=0)
-    first = CocoDetection(folder, "train").digest()
-    assert CocoDetection(shutil.copytree(folder, tmp_path / "b"), "train").digest() == first
-    assert CocoDetection(folder, "train", limit=1).digest() != first
+    first = CocoDetection(folder, "train").digest
+    assert CocoDetection(shutil.copytree(folder, tmp_path / "b"), "train").digest == first
+    assert CocoDetection(folder, "train", limit=1).digest != first
     (file,) = (tmp_path / "b" / "annotations").glob("*train*")
     content = json.loads(file.read_text())
     content["annotations"][0]["bbox"][0] += 1
     file.write_text(json.dumps(content))
-    assert CocoDetection(tmp_path / "b", "train").digest() != first
+    assert CocoDetection(tmp_path / "b", "train").digest != first

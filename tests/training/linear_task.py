@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from botvision.data.loading import evaluation_loader
 from botvision.errors import NotFiniteError, UserError
-from botvision.training import memory, processes
+from botvision.training import memory, processes, signals
 from botvision.training.config import ExperimentConfig, RunConfig
 from botvision.training.farewell import failure_elsewhere
 from botvision.training.schedule import cosine_schedule, sgd
@@ -119,12 +121,23 @@ class Samples:
         return place_and_index[1]
 
 
+class Stalled:
+    """One sample that does not come, but a signal."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Event().wait()
+
+
 MODES = ("plain", "nan", "signal", "unreadable", "answers", "evaluation", "continued", "versions")
-MODES += ("data", "memory", "checkpoint", "missing")
+MODES += ("data", "memory", "stalled", "checkpoint", "missing")
 """What happens in the second process: nothing; NaN in step 4; SIGINT in step 3; two unreadable images in step 3;
 answers of NaN in the evaluation at the end; SIGUSR1 in it; nothing, in a run that one process began; another version of
-the package; other data; too little memory; an older checkpoint at the place of the first one's, as on a disk of its
-own; none there."""
+the package; other data; too little memory; an evaluation whose data do not come, and signals to both; an older
+checkpoint at the place of the first one's, as on a disk of its own; none there."""
 OWN_DISK = ("checkpoint", "missing")
 
 
@@ -158,6 +171,10 @@ def train(out: Path, mode: str) -> dict[str, Any]:
     def disturbed_errors(model, on_image):
         if second and mode == "answers":
             raise NotFiniteError("the answer is not finite")
+        if mode == "stalled" and second:
+            next(iter(evaluation_loader(Stalled(), 1, 0)))
+        if mode == "stalled":
+            wait_for_signal(on_image, os.getpid())
         if mode == "evaluation":
             wait_for_signal(on_image, os.getpid() if second else None)
         return errors(model, on_image)
@@ -190,6 +207,7 @@ def write_threads(file: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     memory.free_memory = lambda: None  # as in the fixture of the same purpose
+    signals.LONGEST_WAIT = signals.AGAIN = 1.0  # the first process is in the exchange of results by then
     folder = Path(sys.argv[1])
     atexit.register(write_threads, folder / f"{os.environ['RANK']}-threads.json")  # first, so that it is called last
     seen = {mode: train(folder / mode, mode) for mode in MODES}

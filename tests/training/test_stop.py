@@ -91,6 +91,9 @@ class Stalled(Dataset):
         place, index = place_and_index
         if place < self.samples:
             return index
+        return self.wait()
+
+    def wait(self):
         os.kill(self.run, signal.SIGUSR1)
         try:
             threading.Event().wait()
@@ -102,6 +105,7 @@ class Stalled(Dataset):
 def test_a_signal_ends_a_wait_for_data(make_task, tmp_path, monkeypatch, rows_of, batches, step):
     """With a checkpoint, but where the first of two batches of the step has changed the batch norm already."""
     monkeypatch.setattr(signals, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
     settings = {"save_every": 100, "eval_every": 5, "images_per_device": 8 // batches}
     whole = start(make_task(out=tmp_path / "whole", **settings), "linear", CONSOLE).folder
     task, stalled = make_task(**settings), Stalled(3 * 8 + 4 * (batches - 1))
@@ -113,26 +117,78 @@ def test_a_signal_ends_a_wait_for_data(make_task, tmp_path, monkeypatch, rows_of
 
 def test_a_signal_ends_an_evaluation_whose_data_do_not_come(make_task, monkeypatch, rows_of, uninterrupted):
     monkeypatch.setattr(signals, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
     task = make_task(log_every=2)
-
-    def stalled(model, batch_size, on_image):
-        on_image(1, 24)
-        Stalled(0)[0, 0]
-
-    task.evaluate = stalled
+    task.evaluate = lambda *_: next(iter(evaluation_loader(Stalled(0), 1, 0)))
+    monkeypatch.setattr(Stalled, "__len__", lambda stalled: 1, raising=False)
+    monkeypatch.setattr(Stalled, "__getitem__", lambda stalled, index: stalled.wait())
     outcome = start(task, "linear", CONSOLE)
     assert (outcome.stopped, outcome.steps, outcome.requeue) == (True, 3, True)
     assert end_of(start(make_task(log_every=2), "linear", CONSOLE).folder, rows_of) == uninterrupted
 
 
+def test_a_run_whose_data_come_finishes_its_step_however_long_ago_the_signal_was(make_task, monkeypatch):
+    """Each of its waits is short, and together they are longer than a wait may be."""
+    now = [0.0]
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    task = make_task(images_per_device=2)
+    collate, calls = task.collate, []
+
+    def slow(indices):
+        calls.append(1)
+        if len(calls) == 6:
+            send(signal.SIGUSR1)()
+        now[0] += 0.9 * signals.LONGEST_WAIT
+        if len(calls) > 6:
+            signal.raise_signal(signal.SIGALRM)
+        return collate(indices)
+
+    task.collate = slow
+    outcome = start(task, "linear", CONSOLE)
+    assert (outcome.stopped, outcome.steps) == (True, 2)
+
+
+def test_the_alarm_of_a_caller_stays_its_own(make_task):
+    """As of a program that limits its own time."""
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        task = make_task()
+        task.after_step = lambda model, step: signal.raise_signal(signal.SIGALRM)
+        assert not start(task, "linear", CONSOLE).stopped
+        assert len(rung) == 5
+        with StopSignals():
+            send(signal.SIGUSR1)()
+            assert signal.getitimer(signal.ITIMER_REAL)[0] < 10
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 900
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_no_wait_is_ended_that_is_not_for_data(monkeypatch):
     """The other processes would wait for this one."""
     monkeypatch.setattr(signals, "AGAIN", 0.001)
+    monkeypatch.setattr(signals, "LONGEST_WAIT", 0.001)
     with StopSignals() as asked:
+        send(signal.SIGUSR1)()
         asked.end_wait(signal.SIGALRM, None)
         with pytest.raises(StoppedError), asked.waiting():
             threading.Event().wait()
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_readers_that_are_stuck_do_not_keep_the_run(monkeypatch):
+    monkeypatch.setattr(signals, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(signals, "AGAIN", 0.1)
+    monkeypatch.setattr(Stalled, "__len__", lambda stalled: 8, raising=False)
+    monkeypatch.setattr(Stalled, "__getitem__", lambda stalled, index: stalled.wait())
+    with StopSignals(), pytest.raises(StoppedError):
+        list(evaluation_loader(Stalled(0), 1, 4))
+    for child in multiprocessing.active_children():
+        child.join(3)  # PyTorch alone would wait for five seconds, and for one after the other
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("part", ["evaluate", "write_results", "draw_results"])

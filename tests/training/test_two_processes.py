@@ -132,6 +132,11 @@ def test_a_signal_in_the_evaluation_of_the_second_stops_both_and_one_makes_it_up
     assert float(own["val_error"]) == pytest.approx(float(other["val_error"]), rel=1e-6)
 
 
+def test_a_signal_ends_an_evaluation_whose_data_do_not_come_for_the_second(both):
+    """While the first one waits for its results: no signal may come in between."""
+    assert [(seen["stalled"]["steps"], seen["stalled"]["requeue"]) for seen in both] == [(4, True)] * 2
+
+
 def test_they_go_on_with_a_run_of_one_process(folder, both):
     """With the same images in each step, and no other difference than that of rounding."""
     batches = {name: [seen[name]["batches"] for seen in both] for name in ("plain", "continued")}

@@ -18,6 +18,8 @@ from botvision.files import read_file, what_is_in
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
 """Names that the folder of a split may have; the first that exists counts. Other splits have their own name."""
+LISTED_AT_ONCE = 100_000
+"""Names of files that are joined to one text."""
 NAME_FILES = ("words.txt", "LOC_synset_mapping.txt", "classnames.txt")
 """Files beside the splits, in which each line is a class, a blank and a name for people to read."""
 
@@ -50,9 +52,10 @@ class ImageFiles:
         """Path of an image."""
         return str(self._folder / os.fsdecode(self._files[index]))
 
-    def listing(self) -> bytes:
-        """The names of the files."""
-        return self._files.tobytes()
+    def listing(self, indices: np.ndarray) -> Iterator[bytes]:
+        """The names of the files, some at a time."""
+        for start in range(0, len(indices), LISTED_AT_ONCE):
+            yield b"\0".join(self._files[indices[start : start + LISTED_AT_ONCE]].tolist())
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix.

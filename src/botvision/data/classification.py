@@ -1,6 +1,8 @@
 """Labelled images of any layout as a data set for classification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,8 +46,8 @@ class ImageStore(Protocol):
     def name(self, index: int) -> str:
         """The name of an image, for messages."""
 
-    def listing(self) -> bytes:
-        """The names of the files, and what else tells them from others without reading them."""
+    def listing(self, indices: np.ndarray) -> Iterator[bytes]:
+        """What tells images from others without reading their files, such as the names, in pieces."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix."""
@@ -101,10 +103,11 @@ class ImageClasses(Dataset):
         """Number of images."""
         return len(self._indices)
 
+    @cached_property
     def digest(self) -> str:
         """The number of images, and hexadecimal digits that are others where files, classes or labels are."""
-        parts = [repr(self.classes).encode(), self._indices.tobytes(), self.labels.tobytes(), self.images.listing()]
-        return digest(len(self), parts)
+        labels = repr(self.classes).encode(), self.labels.tobytes()
+        return digest(len(self), chain(labels, self.images.listing(self._indices)))
 
     def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
         """The image, transformed, and its label; or why there is none.

@@ -41,6 +41,7 @@ class CocoDetection(Dataset):
         categories: sorted by COCO's id; label k is `categories[k - 1]`.
         images: one record for every item, in order.
         annotation_file: the file that was read.
+        digest: the number of images, and hexadecimal digits that are others where files, sizes, boxes or labels are.
         annotated: whether the file has annotations at all; test splits may have none.
         dropped: how many annotations are not learnt, by reason; crowds are among them.
         changed: how many objects got a box from their mask, had it cut, or have no usable mask or keypoints, by what it
@@ -91,7 +92,7 @@ class CocoDetection(Dataset):
         self.annotated, self.dropped, self.changed = found.annotated, found.dropped, found.changed
         self.images = find_image_files(image_folder, found.images, follow_links=follow_links, findings=findings)
         warn_of_rotation_marks(self.annotation_file, [(one.path, (one.height, one.width)) for one in self.images])
-        self._digest = digest(len(self.images), facts(self.images, found.instances))
+        self.digest = digest(len(self.images), facts(self.images, found.instances))
         learnt = [instance for image in found.instances for instance in image if not instance.crowd]
         self.objects = len(learnt)
         self.farthest = max((max(instance.box) for instance in learnt), default=0.0)
@@ -106,10 +107,6 @@ class CocoDetection(Dataset):
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
-
-    def digest(self) -> str:
-        """The number of images, and hexadecimal digits that are others where files, sizes, boxes or labels are."""
-        return self._digest
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Target]:
         """The image and its target, transformed.

@@ -5,6 +5,7 @@ import hashlib
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,9 @@ class IdxFiles:
         """The file, and the number of the image in it, for messages."""
         return f"{self.source}/{index}"
 
-    def listing(self) -> bytes:
+    def listing(self, indices: np.ndarray) -> Iterator[bytes]:
         """The pixels, which are in memory."""
-        return self._pixels.tobytes()
+        return (self._pixels[index].tobytes() for index in indices)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image as a file: portable grey map, which is a line of text before the pixels."""

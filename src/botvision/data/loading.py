@@ -18,6 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from botvision import waits
+from botvision.errors import StoppedError
+
 Sample = tuple[Any, dict[str, Any]]
 """An image, or a tuple with several views of it, and its target; None and {"path", "reason"} if it cannot be read."""
 Batch = dict[str, Any]
@@ -124,10 +127,25 @@ def _plain(image: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
 
 
 class Loader(DataLoader):
-    """PyTorch's, without its warning whenever workers start."""
+    """PyTorch's, without its warning when workers start, and with ``waits.surrounding`` around each wait."""
 
     def check_worker_number_rationality(self) -> None:
         """Say nothing: more workers than processors are the user's choice."""
+
+    def __iter__(self) -> Any:  # noqa: ANN401 (PyTorch's own iterator there)
+        """The batches. Where a signal ends a wait, the processes that read end too: PyTorch would wait for each."""
+        batches = super().__iter__()
+        try:
+            while True:
+                with waits.surrounding():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield batch
+        except StoppedError:
+            for reader in getattr(batches, "_workers", ()):
+                reader.terminate()
+            raise
 
 
 def leave_process_group(worker: int) -> None:

@@ -83,13 +83,18 @@ def has_shards(root: str | Path) -> bool:
     That is one with the JSON file of any split, or with tar files and no folders, as other programs leave it.
     """
     text, folder = str(root), Path(root)
-    if is_url(text) or text.endswith(".tar"):
+    if is_url(text) or is_pattern(text):
         return True
     if not folder.is_dir():
         return bool(ALTERNATIVES.search(text))
     if any(folder.glob(index_name("*"))):
         return True
     return any(folder.glob("*.tar")) and not any(entry.is_dir() for entry in folder.iterdir())
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a place of data is a pattern of shards, or several that are joined, and no folder."""
+    return text.endswith(".tar")
 
 
 def find_shards(root: str | Path, split: str, patience: Patience = PATIENT) -> tuple[str, ShardIndex]:
@@ -104,7 +109,7 @@ def find_shards(root: str | Path, split: str, patience: Patience = PATIENT) -> t
         UserError: no JSON file, not one that `botvision shards` wrote, or a pattern that names other shards.
     """
     text = str(root)
-    if not text.endswith(".tar"):
+    if not is_pattern(text):
         folder = local_or_url(text.rstrip("/"))
         return folder, _read(folder, split, patience)
     found = [path.rpartition("/") for pattern in text.split(JOINT) for path in expand(pattern)]

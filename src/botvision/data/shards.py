@@ -70,9 +70,10 @@ class ImageShards:
         shard, place = self._find(index)
         return f"{self.source}/{self._files[shard][0]}/{os.fsdecode(self._open(shard).names[place])}"
 
-    def listing(self) -> bytes:
-        """The names, sizes and checksums of the shards."""
-        return repr(self._files).encode()
+    def listing(self, indices: np.ndarray) -> Iterator[bytes]:
+        """The names, sizes and checksums of all shards, and the places in them."""
+        yield repr(self._files).encode()
+        yield indices.tobytes()
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image file, and its suffix.

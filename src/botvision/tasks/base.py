@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from botvision.data.loading import RunBatches, training_loader
-from botvision.data.shard_index import JOINT
+from botvision.data.shard_index import JOINT, is_pattern
 from botvision.errors import UserError
 from botvision.models import Network
 from botvision.tasks.checked import Checked
@@ -203,5 +203,5 @@ def absolute(data: Path | str | None) -> Any:  # noqa: ANN401 (as given)
     """
     if data is None:
         return None
-    parts = [part if "://" in part else str(Path(part).absolute()) for part in str(data).split(JOINT)]
-    return type(data)(JOINT.join(parts))
+    parts = str(data).split(JOINT) if is_pattern(str(data)) else [str(data)]
+    return type(data)(JOINT.join(part if "://" in part else str(Path(part).absolute()) for part in parts))

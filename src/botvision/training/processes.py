@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from botvision.device import first_process, process_counts, started_by_launcher
+from botvision.process_log import name_process
 from botvision.training.config import RunConfig
 from botvision.training.connection import connect
 from botvision.training.sharding import shard_losses
@@ -42,6 +43,8 @@ def launch(run: RunConfig) -> Fabric:
         precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
     )
     fabric.launch()
+    if fabric.global_rank and not started_by_launcher():  # which names them when it connects them
+        name_process(fabric.global_rank)
     check_versions()
     if run.threads:
         torch.set_num_threads(run.threads)

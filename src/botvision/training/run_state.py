@@ -158,13 +158,12 @@ class RunState:
 
         def on_image(done: int, total: int) -> None:
             self.reporter.show("evaluating, image", done, total)
-            signals.waits = done < total  # what follows the last image is done with the other processes
             if stop.is_raised(signals.asked):
                 raise StoppedError(f"stopped in the evaluation after step {self.step}")
 
         model = self.average.model if self.average else self.model
         on_every_process(lambda: check_weights(model))  # a detector with such weights would only score badly
-        with self.fabric.autocast(), whole_weights(model), signals.waiting():
+        with self.fabric.autocast(), whole_weights(model):
             evaluation = self.task.evaluate(model, self.images_at_once, on_image)
         if evaluation is not None:
             self.scores = evaluation.scores

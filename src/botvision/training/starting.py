@@ -35,7 +35,7 @@ def check_same_evaluation(checkpoint: Path, images: str) -> None:
         checkpoint: the file.
         images: the digest of the data set.
     """
-    name = on_every_process(lambda: str(checksum_of(checkpoint))[:SHOWN])
+    name = on_every_process(lambda: checksum_of(checkpoint)[:SHOWN])
     check_alike(images, "the processes of this evaluation see different images, give all of them the same --data")
     check_alike(f"SHA-256 {name}", f"the processes of this evaluation read different files as {checkpoint}")
 
@@ -48,7 +48,7 @@ def last_checkpoint(task: Trainable, folder: Path) -> dict[str, Any]:
         UserError: it cannot be read, is of another model or other data, or not the same for all processes.
     """
     last = folder / "checkpoints" / "last.ckpt"
-    content, name = on_every_process(lambda: (checked_checkpoint(last, task), str(checksum_of(last))[:SHOWN]))
+    content, name = on_every_process(lambda: (checked_checkpoint(last, task), checksum_of(last)[:SHOWN]))
     own = f"step {content['step']}, SHA-256 {name}"
     check_alike(own, f"the processes of this run read different files as {last}, put it where all machines see it")
     return content

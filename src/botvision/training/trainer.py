@@ -189,9 +189,7 @@ def train(state: RunState, signals: StopSignals) -> bool:
         try:
             forward_and_backward(state, step, batches, step_losses, signals)
         except StoppedError:
-            if state.fabric.world_size == 1 and step_losses.batches == 0:  # of this step nothing has been computed
-                judge(state, step_losses, wait=True)
-                state.save()
+            save_before_step(state, step_losses)
             raise
         if run.clip_norm is not None:
             state.fabric.clip_gradients(
@@ -220,6 +218,14 @@ def train(state: RunState, signals: StopSignals) -> bool:
         if evaluates(step) and stops_in_evaluation(state, signals):
             return True
     return False
+
+
+def save_before_step(state: RunState, step_losses: StepLosses) -> None:
+    """Save where a step waits for its first batch. Later its batches have changed batch norms already, and of several
+    processes the others may be further."""
+    if state.fabric.world_size == 1 and step_losses.batches == 0:
+        judge(state, step_losses, wait=True)
+        state.save()
 
 
 def stops_in_evaluation(state: RunState, signals: StopSignals) -> bool:

@@ -123,7 +123,7 @@ class ClassificationTask(Task):
 
     def data(self) -> dict[str, str]:
         """Both splits."""
-        return {"training images": self.train_set.digest(), "validation images": self.val_set.digest()}
+        return {"training images": self.train_set.digest, "validation images": self.val_set.digest}
 
     def describe(self) -> dict[str, Any]:
         """The classifier as data, and its classes."""
@@ -178,7 +178,7 @@ class ClassificationTask(Task):
         classifier, dataset, right_labels, size = on_every_process(
             lambda: open_for_evaluation(checkpoint, data, options)
         )
-        check_same_evaluation(classifier.path, dataset.digest())
+        check_same_evaluation(classifier.path, dataset.digest)
         evaluation = evaluate_classifier(
             classifier.model,
             dataset,
