@@ -92,6 +92,6 @@ def test_the_slope_of_a_power_law_is_its_exponent(power):
 
 def test_a_time_is_expected_to_follow_the_work_and_memory_the_positions():
     sides = [10, 20]
-    time = Growth("layer", "training (ms)", sides, [1.0, 9.0], work=[100, 1600])
+    time = Growth("layer", "training (ms)", sides, [1.0, 9.0], [2, 1], work=[100, 1600])
     assert time.expected == pytest.approx(2.0)
-    assert Growth("layer", "training (MiB)", sides, [1.0, 4.0]).expected == 1.0
+    assert Growth("layer", "training (MiB)", sides, [1.0, 4.0], [2, 2]).expected == 1.0

@@ -69,6 +69,7 @@ def test_costs_grow_with_slopes(run, tmp_path):
     status, out, _ = run("bench", "growth", *sizes, *SMALL, "--json", "--out", tmp_path)
     assert status == 0
     costs = {(cost["subject"], cost["cost"]): cost for cost in json.loads(out)["costs"]}
+    assert costs["resnet50", "training (ms)"]["batches"] == [2, 2]
     assert costs["resnet50", "training (ms)"]["expected"] == pytest.approx(1.0, abs=0.01)  # all convolutions
     for cost in costs.values():
         assert len(cost["values"]) == 2
@@ -87,6 +88,14 @@ def test_bad_input_is_refused_in_one_line(refusal):
     assert "--times" in refusal("bench", "pareto", "--times", "step.json", "--batch", 2)
 
 
+def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is_measured(refusal, tmp_path):
+    assert "--out" in refusal("bench", "step", "--out", tmp_path)
+    assert "--profiled" in refusal("bench", "step", "--out", tmp_path / "step.json", "--profiled")
+    for picture in (tmp_path, tmp_path / "data.xyz"):
+        assert "--out" in refusal("bench", "data", "--out", picture)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_that_do_not_go_together_are_refused(run, refusal, tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     run("bench", "step", "--models", "resnet50", "--size", 64, *SMALL, "--inference", "--out", first)
@@ -96,6 +105,10 @@ def test_files_that_do_not_go_together_are_refused(run, refusal, tmp_path):
     line = refusal("bench", "pareto", "--times", first, second, "--out", tmp_path / "out")
     assert "second.json" in line
     assert "threads" in line
+    report["conditions"]["threads"] -= 1
+    report["peak_gflops"] *= 2  # as of a faster processor of the same name
+    second.write_text(json.dumps(report))
+    assert "another machine" in refusal("bench", "pareto", "--times", first, second, "--out", tmp_path / "out")
     second.write_text('{"rows": 3}')
     assert "second.json" in refusal("bench", "pareto", "--times", second)
     assert not (tmp_path / "out").exists()

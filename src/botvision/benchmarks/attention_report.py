@@ -38,13 +38,16 @@ def about(setting: Setting, names: list[str]) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name that its maker gave it."""
+    """The name that its maker gave it; with the family and model of a processor, whose name can be that of many."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     processors = Path("/proc/cpuinfo")
     lines = processors.read_text().splitlines() if processors.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    kind = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    return f"{facts['model name']} ({', '.join(kind)})" if kind else facts["model name"]
 
 
 def header(facts: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from botvision.benchmarks.attention_layer import Row, Setting, bench_attention
 from botvision.benchmarks.attention_report import short
 from botvision.benchmarks.implementations import OURS
 from botvision.benchmarks.model_step import ModelSetting, bench_models
-from botvision.benchmarks.step_report import NOT_MEASURED
+from botvision.benchmarks.step_report import NOT_MEASURED, notes
 from botvision.errors import UserError
 from botvision.models.counting import count_multiply_adds
 
@@ -43,6 +43,8 @@ class Growth:
     sides: Sequence[int]
     values: Sequence[float | None]
     """One for each side; None where it was not measured."""
+    batches: Sequence[int]
+    """Images at once for each side: those asked for, or as many as fit in memory."""
     work: Sequence[int] | None = None
     """Multiply-adds for each side, whose slope is the one to expect of a time; memory should be proportional."""
 
@@ -73,8 +75,8 @@ def grow(
     setting: ModelSetting,
     repeats: int,
     say: Callable[[str], None],
-) -> list[Growth]:
-    """Measure the attention layer on square maps, and models on square images.
+) -> tuple[list[Growth], list[str]]:
+    """Measure the attention layer on square maps, and models on square images; gives notes beside the costs.
 
     Args:
         maps: sides of the maps, in positions.
@@ -102,15 +104,16 @@ def grow(
         what, unit = field.split("_")
         values = [getattr(row, field) for row in rows]
         per_image = [None if value is None else value / setting.batch for value in values]
-        found.append(Growth(LAYER, f"{what} ({UNITS[unit]})", maps, per_image, expected))
+        found.append(Growth(LAYER, f"{what} ({UNITS[unit]})", maps, per_image, len(maps) * [setting.batch], expected))
     what = "inference" if setting.inference else "training"
     for name in models:
         steps = [row for row in report.rows if row.model == name]
         madds = [row.multiply_adds or 0 for row in steps]
-        found.append(Growth(name, f"{what} (ms)", sizes, [row.ms_per_image for row in steps], madds))
+        batches = [row.batch for row in steps]
+        found.append(Growth(name, f"{what} (ms)", sizes, [row.ms_per_image for row in steps], batches, madds))
         per_image = [None if row.peak_mib is None else row.peak_mib / row.batch for row in steps]
-        found.append(Growth(name, f"{what} (MiB)", sizes, per_image))
-    return found
+        found.append(Growth(name, f"{what} (MiB)", sizes, per_image, batches))
+    return found, notes(report, setting.batch)
 
 
 def layer_rows(maps: Sequence[int], setting: ModelSetting, repeats: int) -> list[Row]:

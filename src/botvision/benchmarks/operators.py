@@ -1,10 +1,12 @@
 """Which operators of PyTorch a step spends its time in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.table import Table
+from torch.autograd import DeviceType
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,21 @@ def profile(step: Callable[[], None], device: torch.device, rows: int = 15) -> l
     with torch.profiler.profile(activities=kinds) as profiler:
         step()
     own = "self_device_time_total" if cuda else "self_cpu_time_total"
-    operators = sorted(profiler.key_averages(), key=lambda one: getattr(one, own), reverse=True)
-    total = sum(getattr(one, own) for one in operators)
-    times = [(one, getattr(one, own)) for one in operators[:rows]]
-    return [OperatorTime(one.key, one.count, time / 1e3, time / total) for one, time in times]
+    return longest(profiler.key_averages(), own, rows)
+
+
+def longest(events: Iterable[Any], own: str, rows: int) -> list[OperatorTime]:
+    """The operators among a profiler's events that take most of the time.
+
+    Args:
+        events: averages by name. A GPU's kernels are among them, too; their time is that of the operators already.
+        own: the attribute with the time of an operator without what it calls, in microseconds.
+        rows: the most operators to give.
+    """
+    operators = [(getattr(one, own), one) for one in events if one.device_type == DeviceType.CPU]
+    operators.sort(key=lambda pair: pair[0], reverse=True)
+    total = sum(time for time, _ in operators)
+    return [OperatorTime(one.key, one.count, time / 1e3, time / total) for time, one in operators[:rows]]
 
 
 def profile_table(name: str, operators: list[OperatorTime]) -> Table:

@@ -82,13 +82,14 @@ def pareto_table(found: list[Point]) -> Table:
     """A line for each model, those of the front marked."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("model", overflow="fold")
-    for name in ("size", "top-1 (%)", "ms/image", "front"):
+    for name in ("size", "top-1 (%)", "batch", "ms/image", "front"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("accuracy from")
     for point in found:
         top1 = "not published" if point.top1 is None else f"{point.top1:.1f}"
         ms = NOT_MEASURED if point.ms_per_image is None else f"{point.ms_per_image:.1f}"
-        table.add_row(point.model, str(point.size), top1, ms, "*" if point.on_front else "", point.source)
+        batch = "" if point.batch is None else str(point.batch)
+        table.add_row(point.model, str(point.size), top1, batch, ms, "*" if point.on_front else "", point.source)
     return table
 
 

@@ -53,7 +53,7 @@ class Network:
     between: float
     """Bytes a second that a machine sends to another one."""
     latency: float
-    """Seconds that the smallest message takes between machines."""
+    """Seconds that the smallest message takes between two processes, of one machine or of two."""
     per_machine: int
     """Processes on a machine."""
 

@@ -14,6 +14,8 @@ from botvision.errors import UserError
 from botvision.files import read_file, write_text
 
 NOT_MEASURED = "not measured"
+MOST_APART = 1.3
+"""How many times as fast a matrix product of one file can be as that of another one of the same machine."""
 LARGEST_REPORT = 2**24
 """Bytes of a file of times."""
 
@@ -94,9 +96,16 @@ def read_times(files: Sequence[Path]) -> StepReport:
     """The rows of several files as one report; of a model and size that are in two, the last one counts.
 
     Raises:
-        UserError: a file that ``botvision bench step --out`` has not written, or two of different conditions.
+        UserError: a file that ``botvision bench step --out`` has not written, or two of different conditions
+            or machines.
     """
     reports = [read_report(file) for file in files]
+    peaks = sorted((report.peak_gflops, file) for file, report in zip(files, reports, strict=True))
+    if peaks[-1][0] > MOST_APART * peaks[0][0]:
+        raise UserError(
+            f"{peaks[0][1]} was measured on another machine than {peaks[-1][1]}, or beside other work: a large matrix "
+            f"product reached {short(peaks[0][0])} GFLOP/s, and {short(peaks[-1][0])} there"
+        )
     rows: dict[tuple[str, int], ModelTime] = {}
     for file, report in zip(files, reports, strict=True):
         if report.conditions != reports[0].conditions:

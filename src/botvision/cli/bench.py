@@ -9,7 +9,7 @@ from cyclopts import App
 from pydantic import Field
 
 from botvision.benchmarks.names import BATCH, TORCHVISION, WAYS
-from botvision.cli.bench_models import growth, inference, pareto, print_profiles, step
+from botvision.cli.bench_models import able, growth, inference, pareto, print_profiles, step
 from botvision.cli.examples import examples
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
@@ -114,8 +114,6 @@ def detector(
         profiled: Print which operators a training step of each spends its time in, instead.
         json: Print the times as JSON.
     """
-    import torch
-
     from botvision.benchmarks.detector_step import StepSetting, bench_steps, steps_table, training_step
     from botvision.benchmarks.operators import profile
 
@@ -123,7 +121,7 @@ def detector(
         if model != TORCHVISION:
             model_config(model)  # refuses an unknown name
     images = map_size(size, "size"), map_size(inference_size, "inference_size")
-    setting = StepSetting(*images, batch, pick_device(device), getattr(torch, dtype), compile)
+    setting = StepSetting(*images, batch, *able(device, dtype, compile=compile), compile)
     if profiled:
         print_profiles({model: profile(training_step(model, setting), setting.device) for model in models}, json)
         return 0
@@ -156,6 +154,8 @@ def data(
         out: Picture to draw, such as data.png.
         json: Print the throughputs as JSON.
     """
+    from matplotlib.backend_bases import FigureCanvasBase
+
     from botvision.benchmarks.data import bench_data, draw_throughput, drawn_images, throughput_table
     from botvision.benchmarks.detection_data import bench_detection_data, drawn_objects
 
@@ -166,6 +166,8 @@ def data(
     )
     if data and not data.is_dir():
         raise FieldError(("data",), f"there is no folder {data}; give one {layout}")
+    if out and (out.is_dir() or out.suffix.removeprefix(".") not in FigureCanvasBase.filetypes):
+        raise FieldError(("out",), f"should be the file of a picture, such as data.png, got {out}")
     with nullcontext(data) if data else drawn() as folder:
         found = measure(
             folder, size=size or standard_size, images=images or standard_images, workers=workers, repeats=repeats
@@ -255,7 +257,7 @@ def scale(
         per_machine: Processes on a machine, one a GPU.
         inside: Gigabytes a second between GPUs of a machine.
         between: Gigabytes a second between machines.
-        latency: Microseconds of the smallest message between machines.
+        latency: Microseconds of the smallest message between two processes, of one machine or of two.
         check: Measure two processes on this machine's processor too, beside what the model says of them.
         repeats: Steps that are timed; medians count.
         device: auto, cpu or cuda.

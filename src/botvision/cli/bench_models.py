@@ -16,6 +16,7 @@ from botvision.device import pick_device
 from botvision.files import whole_file, write_text
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
 
     from botvision.benchmarks.model_step import ModelSetting
@@ -47,17 +48,28 @@ class Measuring(Config):
         Raises:
             FieldError: what this machine cannot do.
         """
-        import torch
-
-        from botvision.benchmarks.implementations import can_compile
         from botvision.benchmarks.model_step import ModelSetting
 
-        device = pick_device(self.device)
-        if self.compile and not can_compile(device):
-            raise FieldError(("compile",), "there is no compiler here, Triton for a GPU or C++ for a processor")
-        if self.dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
-            raise FieldError(("dtype",), "this GPU has no bfloat16; choose float32")
-        return ModelSetting(self.batch, device, getattr(torch, self.dtype), self.compile, self.inference)
+        device, dtype = able(self.device, self.dtype, compile=self.compile)
+        return ModelSetting(self.batch, device, dtype, self.compile, self.inference)
+
+
+def able(device: str, dtype: str, *, compile: bool) -> "tuple[torch.device, torch.dtype]":
+    """The device and the dtype of their names.
+
+    Raises:
+        FieldError: what this machine cannot do.
+    """
+    import torch
+
+    from botvision.benchmarks.implementations import can_compile
+
+    place = pick_device(device)
+    if compile and not can_compile(place):
+        raise FieldError(("compile",), "there is no compiler here, Triton for a GPU or C++ for a processor")
+    if dtype == "bfloat16" and place.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        raise FieldError(("dtype",), "this GPU has no bfloat16; choose float32")
+    return place, getattr(torch, dtype)
 
 
 def step(
@@ -85,6 +97,10 @@ def step(
 
     measuring = Measuring(**given)
     subjects = [(name, size_of(name, size)) for name in named(models)]
+    if out and (profiled or out.is_dir()):
+        raise FieldError(
+            ("out",), "is for times, not for --profiled" if profiled else f"{out} is a folder; give a file"
+        )
     if profiled:
         print_profiles(profile_models(subjects, measuring.setting()), json)
         return 0
@@ -168,13 +184,13 @@ def growth(
         for size in sizes:
             size_of(name, size, "sizes")
     setting = measuring.setting()
-    found = grow(maps, names, sizes, setting, measuring.repeats, say)
+    found, remarks = grow(maps, names, sizes, setting, measuring.repeats, say)
     conditions = setting.conditions()
     costs = [{**asdict(one), "slope": one.slope, "expected": one.expected} for one in found]
     content = {"conditions": conditions.plain(), "batch": measuring.batch, "costs": costs}
     if out:
         write_both(out / "growth", content, draw_growth(found, conditions.device))
-    print_results(content, [growth_table(found)], as_json=json)
+    print_results(content, [growth_table(found), *remarks], as_json=json)
     return 0
 
 
