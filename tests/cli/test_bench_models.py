@@ -94,6 +94,9 @@ def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is_measu
     for picture in (tmp_path, tmp_path / "data.xyz"):
         assert "--out" in refusal("bench", "data", "--out", picture)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for command in ("attention", "pareto", "growth"):
+        assert "--out" in refusal("bench", command, "--out", tmp_path / "file")
 
 
 def test_files_that_do_not_go_together_are_refused(run, refusal, tmp_path):

@@ -9,7 +9,7 @@ from cyclopts import App
 from pydantic import Field
 
 from botvision.benchmarks.names import BATCH, TORCHVISION, WAYS
-from botvision.cli.bench_models import able, growth, inference, pareto, print_profiles, step
+from botvision.cli.bench_models import able, check_folder, growth, inference, pareto, print_profiles, step
 from botvision.cli.examples import examples
 from botvision.cli.output import print_results, say
 from botvision.configuration import Count, CountOrZero, FieldError, NotNegative, Positive
@@ -56,6 +56,7 @@ def attention(
 
     from botvision import benchmarks
 
+    check_folder(out)
     for way in ways:
         if way not in WAYS:
             raise FieldError(("ways",), f"{way!r} is unknown{nearest(way, WAYS)}")

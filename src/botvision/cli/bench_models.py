@@ -72,6 +72,16 @@ def able(device: str, dtype: str, *, compile: bool) -> "tuple[torch.device, torc
     return place, getattr(torch, dtype)
 
 
+def check_folder(out: Path | None) -> None:
+    """Refuse a folder for results that is a file, before anything is measured.
+
+    Raises:
+        FieldError: it is one.
+    """
+    if out and out.exists() and not out.is_dir():
+        raise FieldError(("out",), f"{out} is a file; give a folder")
+
+
 def step(
     *,
     models: Names = ("resnet50", "botnet50"),
@@ -134,6 +144,7 @@ def pareto(
     from botvision.benchmarks.timed_models import size_of
     from botvision.experiments.speed import accuracies, ratios
 
+    check_folder(out)
     published = accuracies()
     if times and given:
         raise FieldError((next(iter(given)),), "does not go together with --times, whose models were measured before")
@@ -178,6 +189,7 @@ def growth(
     from botvision.benchmarks.growth import draw_growth, grow, growth_table
     from botvision.benchmarks.timed_models import named, size_of
 
+    check_folder(out)
     measuring = Measuring(**given)
     names = named(models)
     for name in names:
