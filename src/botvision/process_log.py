@@ -9,7 +9,7 @@ process_log = logging.getLogger("botvision.process")
 
 
 def name_process(rank: int) -> None:
-    """Let this process, which is not the first one, log what it meets alone, with its number, and errors otherwise."""
+    """For every process but the first: put its number before what it meets alone, and log only errors of the rest."""
 
     def with_rank(record: logging.LogRecord) -> bool:
         record.msg = f"process {rank}: {record.msg}"

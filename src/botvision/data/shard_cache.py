@@ -5,6 +5,7 @@ belongs to somebody else is not used. A shard appears under its name when it is 
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import stat
@@ -20,6 +21,8 @@ from botvision.data.remote import PATIENT, Patience, copy_url
 from botvision.errors import UserError, short
 from botvision.files import whole_file
 from botvision.process_log import process_log
+
+logger = logging.getLogger("botvision")
 
 LIMIT_SETTING = "BOTVISION_CACHE_GB"
 """The environment variable that limits the size of all shards together, in GB (10**9 bytes)."""
@@ -72,7 +75,7 @@ def folder_for(source: str, content: str, sizes: list[int]) -> Path:
     if max(sizes, default=0) > limit:
         raise UserError(f"{LIMIT_SETTING}: should be at least {max(sizes) / 1e9:.3g}, the GB of a shard of {source}")
     if total > limit:
-        process_log.warning(
+        logger.warning(
             "%s: has %.3g GB, more than the %.3g GB that are kept (%s); what was removed is fetched again",
             *(source, total / 1e9, limit / 1e9, LIMIT_SETTING),
         )
