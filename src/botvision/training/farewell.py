@@ -9,7 +9,7 @@ import traceback
 from datetime import timedelta
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _get_default_store
+from torch.distributed import distributed_c10d
 
 from botvision.training.connection import POLL, leave
 
@@ -17,6 +17,15 @@ FAILED, KNOWN = "failed", "known"
 """Keys in the store of the run: what failed first, and, with a rank, that this process knows that something did."""
 LONGEST_ANSWER = timedelta(seconds=30)
 """How long the first process, on whose machine the store can be, waits until all others know."""
+
+
+def run_store() -> dist.Store | None:
+    """What all processes of the run can write to; None where there is one process alone.
+
+    PyTorch has no public name for it. Without an answer the others take this process for lost.
+    """
+    get = getattr(distributed_c10d, "_get_default_store", None)
+    return get() if get and dist.is_initialized() and dist.get_world_size() > 1 else None
 
 
 def tell_failure(error: BaseException, problem: str) -> None:
@@ -29,9 +38,10 @@ def tell_failure(error: BaseException, problem: str) -> None:
     Without other processes it does nothing. Processes on processors notice at once (gloo); those on GPUs notice when
     this one has ended.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    store = run_store()
+    if store is None:
         return
-    store, rank, world = _get_default_store(), dist.get_rank(), dist.get_world_size()
+    rank, world = dist.get_rank(), dist.get_world_size()
     is_noticed = dist.get_backend() == "gloo"
     try:
         store.compare_set(FAILED, "", f"process {rank} of {world} on {platform.node()}: {problem}")
@@ -62,11 +72,9 @@ def wait_for_all(store: dist.Store, world: int) -> None:
 
 def failure_elsewhere() -> str | None:
     """What another process failed by; None where none has said so: it was killed, or its machine is lost."""
-    if not dist.is_initialized():
-        return None
-    store = _get_default_store()
+    store = run_store()
     try:
-        if not store.check([FAILED]):
+        if store is None or not store.check([FAILED]):
             return None
         store.set(f"{KNOWN}/{dist.get_rank()}", "")
         return store.get(FAILED).decode()

@@ -66,7 +66,7 @@ def check_versions() -> None:
         UserError: they differ; each version is named with its machine.
     """
     own = f"botvision {__version__} with PyTorch {torch.__version__}"
-    check_alike(own, "the processes of this run have different versions, install one on all machines")
+    check_alike(lambda: own, "the processes of this run have different versions, install one on all machines")
 
 
 def connect_processes(run: RunConfig) -> torch.device:

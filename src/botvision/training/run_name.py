@@ -16,8 +16,10 @@ from botvision.training.run_lock import RunLock
 RUNS = Path("runs")
 """Where runs without a folder of their own are."""
 MAY_DIFFER = {
-    "run": {"out", "device", "strategy", "threads", "compile", "save_every", "keep_checkpoints", "log_every"}
-    | {"images_per_device"},
+    "run": {
+        *("out", "device", "strategy", "threads", "compile", "images_per_device"),
+        *("save_every", "keep_checkpoints", "log_every"),
+    },
     "data": {"workers"},
 }
 """Fields, by section, with other values of which a run goes on: they say where and how fast it computes and what it

@@ -124,17 +124,19 @@ def gather_or_raise(function: Callable[[], T], *, names_process: bool = True) ->
     return [result for result, _ in everyone]
 
 
-def check_alike(own: str, problem: str) -> None:
+def check_alike(own: Callable[[], str], problem: str) -> None:
     """Refuse to go on where the processes have different things.
 
     Args:
-        own: what this process has, for people to read.
+        own: gives what this process has, for people to read; it is not called where there is one process alone.
         problem: "the processes of this run have different versions" or the like.
 
     Raises:
-        UserError: each thing is named, with the first process that has it and its machine.
+        UserError: each thing is named, with the first process that has it and its machine; or what ``own`` raised.
     """
-    everyone = gather_or_raise(lambda: (own, platform.node()))
+    if not dist.is_initialized():
+        return
+    everyone = gather_or_raise(lambda: (own(), platform.node()))
     first = {thing: rank for rank, (thing, _) in reversed(list(enumerate(everyone)))}
     if len(first) > 1:
         ranks = sorted(first.values())

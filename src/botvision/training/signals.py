@@ -18,7 +18,7 @@ FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 LONGEST_WAIT, AGAIN = 10.0, 1.0
-"""Seconds that a run waits for data where a signal has come; and until it is looked again how long it has waited."""
+"""Seconds: the longest wait for data once a signal has come, and the time between two looks at how long it is."""
 
 
 class StopSignals(ExitStack):

@@ -1,6 +1,7 @@
 """What a run starts from: data that all its processes see alike, and initial weights or its last checkpoint."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,26 @@ SHOWN = 12
 
 def check_same_data(task: Trainable) -> None:
     """Refuse processes that see different data: each would train its own number of steps, on other images."""
-    for what, found in task.data().items():
-        check_alike(found, f"the processes of this run see different {what}, give all of them the same --data")
+    check_alike(
+        lambda: ", ".join(f"{what}: {found}" for what, found in task.data().items()),
+        "the processes of this run see different data, give all of them the same --data",
+    )
 
 
-def check_same_evaluation(checkpoint: Path, images: str) -> None:
+def check_same_evaluation(checkpoint: Path, digest: Callable[[], str]) -> None:
     """Refuse processes that evaluate different things: images would be left out, or scored by another model.
 
     Args:
         checkpoint: the file.
-        images: the digest of the data set.
+        digest: gives that of the data set.
     """
-    name = on_every_process(lambda: checksum_of(checkpoint)[:SHOWN])
-    check_alike(images, "the processes of this evaluation see different images, give all of them the same --data")
-    check_alike(f"SHA-256 {name}", f"the processes of this evaluation read different files as {checkpoint}")
+    check_alike(digest, "the processes of this evaluation see different images, give all of them the same --data")
+    check_alike(lambda: shown(checkpoint), f"the processes of this evaluation read different files as {checkpoint}")
+
+
+def shown(checkpoint: Path) -> str:
+    """The checksum of a file, as messages show it."""
+    return f"SHA-256 {checksum_of(checkpoint)[:SHOWN]}"
 
 
 def last_checkpoint(task: Trainable, folder: Path) -> dict[str, Any]:
@@ -48,9 +55,11 @@ def last_checkpoint(task: Trainable, folder: Path) -> dict[str, Any]:
         UserError: it cannot be read, is of another model or other data, or not the same for all processes.
     """
     last = folder / "checkpoints" / "last.ckpt"
-    content, name = on_every_process(lambda: (checked_checkpoint(last, task), checksum_of(last)[:SHOWN]))
-    own = f"step {content['step']}, SHA-256 {name}"
-    check_alike(own, f"the processes of this run read different files as {last}, put it where all machines see it")
+    content = on_every_process(lambda: checked_checkpoint(last, task))
+    check_alike(
+        lambda: f"step {content['step']}, {shown(last)}",
+        f"the processes of this run read different files as {last}, put it where all machines see it",
+    )
     return content
 
 

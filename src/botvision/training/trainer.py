@@ -221,8 +221,10 @@ def train(state: RunState, signals: StopSignals) -> bool:
 
 
 def save_before_step(state: RunState, step_losses: StepLosses) -> None:
-    """Save where a step waits for its first batch. Later its batches have changed batch norms already, and of several
-    processes the others may be further."""
+    """Save if the step that is cut off has changed nothing yet.
+
+    Its first batch changes the batch norms. And of several processes others can have had theirs.
+    """
     if state.fabric.world_size == 1 and step_losses.batches == 0:
         judge(state, step_losses, wait=True)
         state.save()
@@ -250,7 +252,7 @@ def forward_and_backward(
     fabric, count = state.fabric, state.batches_per_step
     for index in range(count):
         started = time.perf_counter()
-        with signals.waiting():
+        with signals.waiting():  # here, too, for tasks whose loader is not the package's own
             batch = next(batches)
         state.metrics.waited += time.perf_counter() - started
         state.skipped.count(batch)

@@ -178,7 +178,7 @@ class ClassificationTask(Task):
         classifier, dataset, right_labels, size = on_every_process(
             lambda: open_for_evaluation(checkpoint, data, options)
         )
-        check_same_evaluation(classifier.path, dataset.digest)
+        check_same_evaluation(classifier.path, lambda: dataset.digest)
         evaluation = evaluate_classifier(
             classifier.model,
             dataset,

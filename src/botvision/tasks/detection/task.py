@@ -178,7 +178,7 @@ class DetectionTask(Task):
         if options.pictures and options.out is None:
             raise FieldError(("pictures",), "needs a folder for results (out) outside a run folder")
         detector, dataset = on_every_process(lambda: cls.open_for_evaluation(checkpoint, data, options))
-        check_same_evaluation(detector.path, dataset.digest)
+        check_same_evaluation(detector.path, lambda: dataset.digest)
         batch_size = options.batch_size or 4
         evaluation = evaluate_detector(
             detector.model, dataset, batch_size=batch_size, workers=options.workers, on_image=on_image
